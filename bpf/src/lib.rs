@@ -1,2 +1,19 @@
-//! Placeholder.
+//! Tailor's front end: everything that knows what eBPF is.
+//!
+//! Bytecode becomes [`insn::Op`]s (`decode`), objects become [`object::Object`]s
+//! (`elf`), analyses on bytecode say what every engine must agree on, the
+//! interpreter is the oracle, and `lift` hands a function over to the IR.
 #![forbid(unsafe_code)]
+
+pub mod cfg;
+pub mod ctx;
+pub mod error;
+pub mod facts;
+pub mod host;
+pub mod insn;
+pub mod object;
+
+pub use error::Error;
+pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
+pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
+pub use tailor_ir::{FuncRef, MapRef, Size};

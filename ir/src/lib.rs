@@ -1,2 +1,20 @@
-//! Placeholder.
+//! Tailor's SSA intermediate representation.
+//!
+//! A [`Function`] is a control-flow graph of [blocks](Block) with parameters
+//! (no phis). Each block holds a list of [instructions](Inst), each with at
+//! most one result, and ends in one [`Terminator`]. Values are 32 or 64 bits
+//! wide; a 32-bit value says nothing about an upper half, and widening is an
+//! instruction of its own. Everything that is known about an operation stands
+//! in one table, [`opcode`].
 #![forbid(unsafe_code)]
+
+pub mod entities;
+pub mod function;
+pub mod opcode;
+
+pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
+pub use function::{
+    BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
+    ValueDef,
+};
+pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};

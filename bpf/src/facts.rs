@@ -1,0 +1,74 @@
+//! What the analyses on bytecode found out: the figures and decisions that
+//! every engine must agree on, computed once and kept beside the code.
+
+use std::collections::BTreeMap;
+
+use cranelift_entity::PrimaryMap;
+
+use crate::cfg::Cfg;
+use crate::{FuncRef, MapRef};
+
+/// Facts about the functions of an object.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// One for each function of the object, in the same order.
+    pub functions: PrimaryMap<FuncRef, FunctionFacts>,
+}
+
+/// Facts about one function.
+#[derive(Clone, Debug, Default)]
+pub struct FunctionFacts {
+    /// Blocks and edges.
+    pub cfg: Cfg,
+    /// Executions of each block per execution of the entry, by the design's rule.
+    pub frequency: Vec<f64>,
+    /// Context accesses by instruction slot.
+    pub ctx_accesses: BTreeMap<u32, CtxAccess>,
+    /// Tail calls by instruction slot.
+    pub tail_calls: BTreeMap<u32, TailCall>,
+    /// A tail call can be reached from here, in this function or a callee.
+    pub reaches_tail_call: bool,
+    /// Bytes below R10 that the function may touch, as the kernel's verifier
+    /// counts them (not rounded), subprograms excluded.
+    pub stack_depth: u32,
+    /// The frame cut into objects that no access crosses, ascending, disjoint.
+    pub stack_objects: Vec<StackObject>,
+    /// How many of R1 to R5 the function reads before it writes them.
+    pub arity: u8,
+}
+
+/// A load or store of a context field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CtxAccess {
+    /// Index into [`crate::ctx::KINDS`].
+    pub kind: u8,
+    /// Index into that kind's fields.
+    pub field: u8,
+}
+
+/// A tail-call site.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TailCall {
+    /// The array, where it is the same on every path.
+    pub map: Option<MapRef>,
+    /// The key, where it is the same constant on every path.
+    pub key: Option<u32>,
+}
+
+/// A range of the frame that is accessed as one object.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StackObject {
+    /// First byte, relative to R10 (negative).
+    pub lo: i32,
+    /// One past the last byte, relative to R10 (at most 0).
+    pub hi: i32,
+    /// Its address is used other than by a load or store at a constant offset.
+    pub escapes: bool,
+}
+
+impl TailCall {
+    /// Map and key, if both are known: the site can be a direct one.
+    pub fn direct(&self) -> Option<(MapRef, u32)> {
+        Some((self.map?, self.key?))
+    }
+}
