@@ -7,12 +7,16 @@
 
 pub mod cfg;
 pub mod ctx;
+pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod host;
 pub mod insn;
 pub mod interp;
 pub mod object;
+mod table;
+pub mod text;
 
 #[cfg(test)]
 mod testing;
