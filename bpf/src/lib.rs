@@ -8,9 +8,11 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
+pub mod dominators;
 pub mod encode;
 pub mod error;
 pub mod facts;
+pub mod frequency;
 pub mod host;
 pub mod insn;
 pub mod interp;
