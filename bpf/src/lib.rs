@@ -8,11 +8,13 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
+mod elf;
 pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod host;
 pub mod insn;
+mod link;
 pub mod object;
 mod table;
 pub mod text;
