@@ -160,3 +160,6 @@ fn named(name: &str) -> String {
         format!("{name:.128}")
     }
 }
+
+#[cfg(test)]
+mod tests;

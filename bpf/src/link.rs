@@ -242,12 +242,14 @@ impl Object {
             functions: link(&[unit]).functions,
             ..Object::default()
         };
-        for function in object.functions.values_mut() {
-            function.section.clear();
+        let program = FuncRef::from_u32(0);
+        for (id, function) in &mut object.functions {
+            let section = if id == program { "" } else { ".text" };
+            function.section = section.into();
         }
         object.programs.push(Program {
             name: name.into(),
-            function: FuncRef::from_u32(0),
+            function: program,
             section: String::new(),
             kind: ProgramKind::Raw,
         });

@@ -150,6 +150,7 @@ fn access_op(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
         Op::LoadPacket { size, index, off } => {
             let size = SizeRow::of(size).unsigned;
             match index {
+                Some(index) if off == 0 => write!(f, "r0 = *({size} *)skb[{index}]"),
                 Some(index) => write!(f, "r0 = *({size} *)skb[{}]", address(index, off)),
                 None => write!(f, "r0 = *({size} *)skb[{off}]"),
             }

@@ -242,7 +242,7 @@ fn labels_and_other_spellings() {
   *(u32 *)(r2 + 0) = r1
   r3 = 0x5 ll
   if w1 == -1 goto -5
-  r0 = *(u32 *)skb[r1 + 0]
+  r0 = *(u32 *)skb[r1]
   goto +2
   gotol +1
   r1 = r1
