@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Bytes: encoding, labels and relaxation, frames, tail-call sites, relocations.
+//!
+//! Two producers share this crate's assembler and its [`CompiledFunction`]: the
+//! emitter of the optimizing pipeline, and the baseline JITs. The frame decoder
+//! reads the bytes of either and says what their frames are.
+
+pub mod code;
+
+pub use code::{
+    CompiledCode, CompiledFunction, Convention, FrameBelief, FunctionKind, Poke, Reloc, RelocKind,
+    TailSite,
+};
+pub use tailor_lower::{Gpr, Symbol};
