@@ -10,11 +10,14 @@
 
 pub mod entities;
 pub mod function;
+pub mod module;
 pub mod opcode;
+pub mod text;
 
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
     ValueDef,
 };
+pub use module::Module;
 pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};
