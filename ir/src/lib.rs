@@ -8,6 +8,10 @@
 //! in one table, [`opcode`].
 #![forbid(unsafe_code)]
 
+pub mod cfg;
+#[cfg(test)]
+mod cfg_tests;
+pub mod dom;
 pub mod entities;
 pub mod function;
 pub mod module;
