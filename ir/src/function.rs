@@ -359,11 +359,7 @@ impl Function {
 impl InstData {
     /// An operand or result type of the opcode table, for this instruction.
     pub fn resolve(&self, ty: Ty) -> Type {
-        match ty {
-            Ty::Same => self.ty,
-            Ty::W32 => Type::I32,
-            Ty::W64 => Type::I64,
-        }
+        ty.resolve(self.ty)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod cfg;
 mod cfg_tests;
 pub mod dom;
 pub mod entities;
+pub mod eval;
 pub mod function;
 pub mod module;
 pub mod opcode;
