@@ -8,10 +8,12 @@
 //! in one table, [`opcode`].
 #![forbid(unsafe_code)]
 
+pub mod builder;
 pub mod entities;
 pub mod function;
 pub mod opcode;
 
+pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
