@@ -11,7 +11,9 @@
 pub mod builder;
 pub mod entities;
 pub mod function;
+pub mod module;
 pub mod opcode;
+pub mod text;
 
 pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
@@ -19,4 +21,5 @@ pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
     ValueDef,
 };
+pub use module::Module;
 pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};
