@@ -12,6 +12,7 @@ pub mod cfg;
 #[cfg(test)]
 mod cfg_tests;
 pub mod dom;
+pub mod builder;
 pub mod entities;
 pub mod eval;
 pub mod function;
@@ -19,6 +20,7 @@ pub mod module;
 pub mod opcode;
 pub mod text;
 
+pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
