@@ -90,6 +90,16 @@ pub enum RelocKind {
     Rel32,
 }
 
+impl RelocKind {
+    /// Width of the field.
+    pub fn bytes(self) -> usize {
+        match self {
+            RelocKind::Abs64 => 8,
+            RelocKind::Rel32 => 4,
+        }
+    }
+}
+
 /// A tail-call site.
 #[derive(Clone, Debug)]
 pub struct TailSite {
