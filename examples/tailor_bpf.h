@@ -100,6 +100,20 @@ static long (*const bpf_redirect)(__u32 ifindex, __u64 flags) = (void *)23;
 static __s64 (*const bpf_csum_diff)(__be32 *from, __u32 from_size, __be32 *to, __u32 to_size,
 				    __u32 seed) = (void *)28;
 
+/*
+ * A tail call whose index is known at compile time. Written in assembly, since
+ * clang would merge calls that differ by their index into one whose index is a
+ * variable, which a just-in-time compiler can't turn into a direct jump.
+ */
+#define tail_call_static(ctx, prog_array, index)                                   \
+	asm volatile("r1 = %0\n"                                                   \
+		     "r2 = %1 ll\n"                                                \
+		     "r3 = %2\n"                                                   \
+		     "call 12"                                                     \
+		     :                                                             \
+		     : "r"(ctx), "i"(prog_array), "i"(index)                       \
+		     : "r0", "r1", "r2", "r3", "r4", "r5", "memory")
+
 /* Packet headers. */
 enum {
 	ETHERTYPE_IPV4 = 0x0800,
