@@ -73,23 +73,17 @@ static __always_inline int amplifier(__be16 port)
 static __always_inline int admit(const void *end, const struct eth_header *eth,
 				 const struct ipv4_header *ip, const struct tcp_header *tcp)
 {
-	struct sample sample = {
-		.source = ip->source,
-		.destination = ip->destination,
-		.sequence = tcp->sequence,
-		.source_port = tcp->source,
-		.window = tcp->window,
-		.length = end - (void *)eth,
-		.ttl = ip->ttl,
-		.tos = ip->tos,
-		.id = ip->id,
-	};
-	__be32 network = ip->source & htonl(0xffffff00);
+	__be32 source = ip->source, destination = ip->destination, sequence = tcp->sequence;
+	__be16 source_port = tcp->source, window = tcp->window, id = ip->id;
+	__u32 length = end - (void *)eth;
+	__u8 ttl = ip->ttl, tos = ip->tos;
+	__be32 network = source & htonl(0xffffff00);
 	__u32 options = tcp->data_offset >> 4;
 	__u64 now = bpf_ktime_get_ns();
 	struct bucket *known = bpf_map_lookup_elem(&buckets, &network);
 	struct bucket bucket = { .last = now, .tokens = burst };
 	__u64 *times, first = 1;
+	struct sample sample = {};
 	__u32 cpu;
 
 	add(&examined, 1);
@@ -120,7 +114,16 @@ static __always_inline int admit(const void *end, const struct eth_header *eth,
 		bpf_map_update_elem(&refused, &network, &first, BPF_NOEXIST);
 	if (bpf_get_prandom_u32() & sample_mask)
 		return XDP_DROP;
-	sample.fingerprint = (sample.ttl * 31 + ntohs(sample.window)) * 31 + options;
+	sample.source = source;
+	sample.destination = destination;
+	sample.sequence = sequence;
+	sample.source_port = source_port;
+	sample.window = window;
+	sample.length = length;
+	sample.fingerprint = (ttl * 31 + ntohs(window)) * 31 + options;
+	sample.ttl = ttl;
+	sample.tos = tos;
+	sample.id = id;
 	cpu = bpf_get_smp_processor_id();
 	bpf_map_update_elem(&samples, &cpu, &sample, BPF_ANY);
 	return XDP_DROP;
