@@ -13,9 +13,13 @@ pub mod error;
 pub mod facts;
 pub mod host;
 pub mod insn;
+pub mod interp;
 pub mod object;
 mod table;
 pub mod text;
+
+#[cfg(test)]
+mod testing;
 
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
