@@ -18,6 +18,9 @@ pub mod function;
 pub mod module;
 pub mod opcode;
 pub mod text;
+pub mod verifier;
+#[cfg(test)]
+mod verifier_tests;
 
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
