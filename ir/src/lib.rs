@@ -19,6 +19,9 @@ pub mod function;
 pub mod module;
 pub mod opcode;
 pub mod text;
+pub mod verifier;
+#[cfg(test)]
+mod verifier_tests;
 
 pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
