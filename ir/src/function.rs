@@ -3,7 +3,7 @@
 use cranelift_entity::PrimaryMap;
 use smallvec::SmallVec;
 
-use crate::opcode::{AtomicOp, Cond, Opcode, Region, Size, Ty, Type};
+use crate::opcode::{AtomicOp, Cond, Opcode, PayloadKind, Region, Size, Ty, Type};
 use crate::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 
 /// An instruction: an opcode, its operands and what else it carries.
@@ -73,6 +73,24 @@ pub enum Payload {
         /// Field in that kind.
         field: u8,
     },
+}
+
+impl Payload {
+    /// The kind that the opcode table knows it by.
+    pub fn kind(&self) -> PayloadKind {
+        match self {
+            Payload::None => PayloadKind::None,
+            Payload::Imm(_) => PayloadKind::Imm,
+            Payload::Mem { .. } => PayloadKind::Mem,
+            Payload::Atomic { .. } => PayloadKind::Atomic,
+            Payload::Slot { .. } => PayloadKind::Slot,
+            Payload::Map(_) => PayloadKind::Map,
+            Payload::MapValue { .. } => PayloadKind::MapValue,
+            Payload::Func(_) => PayloadKind::Func,
+            Payload::Ext(_) => PayloadKind::Ext,
+            Payload::Ctx { .. } => PayloadKind::Ctx,
+        }
+    }
 }
 
 /// A jump target with the arguments for its parameters.
@@ -359,11 +377,7 @@ impl Function {
 impl InstData {
     /// An operand or result type of the opcode table, for this instruction.
     pub fn resolve(&self, ty: Ty) -> Type {
-        match ty {
-            Ty::Same => self.ty,
-            Ty::W32 => Type::I32,
-            Ty::W64 => Type::I64,
-        }
+        ty.resolve(self.ty)
     }
 }
 

@@ -9,11 +9,19 @@
 #![forbid(unsafe_code)]
 
 pub mod builder;
+pub mod cfg;
+#[cfg(test)]
+mod cfg_tests;
+pub mod dom;
 pub mod entities;
+pub mod eval;
 pub mod function;
 pub mod module;
 pub mod opcode;
 pub mod text;
+pub mod verifier;
+#[cfg(test)]
+mod verifier_tests;
 
 pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};

@@ -287,6 +287,17 @@ pub enum Ty {
     W64,
 }
 
+impl Ty {
+    /// The type, in an instruction of type `own`.
+    pub fn resolve(self, own: Type) -> Type {
+        match self {
+            Ty::Same => own,
+            Ty::W32 => Type::I32,
+            Ty::W64 => Type::I64,
+        }
+    }
+}
+
 /// What an instruction carries beside its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PayloadKind {
