@@ -7,11 +7,15 @@
 
 pub mod cfg;
 pub mod ctx;
+pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod host;
 pub mod insn;
 pub mod object;
+mod table;
+pub mod text;
 
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
