@@ -40,7 +40,10 @@ impl Unit {
         for error in errors {
             refuse(&mut object, error);
         }
-        Unit { object: Arc::new(object), facts: Arc::new(facts) }
+        Unit {
+            object: Arc::new(object),
+            facts: Arc::new(facts),
+        }
     }
 
     /// The functions that a program consists of, its entry first; an error if
@@ -68,7 +71,11 @@ impl Unit {
 /// Marks the function that an error names; an error that names none concerns all.
 fn refuse(object: &mut Object, error: Error) {
     for function in object.functions.values_mut() {
-        if error.function.as_ref().is_none_or(|name| *name == function.name) {
+        if error
+            .function
+            .as_ref()
+            .is_none_or(|name| *name == function.name)
+        {
             function.refused.get_or_insert_with(|| error.clone());
         }
     }
@@ -89,12 +96,21 @@ pub struct Compiled {
 pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Trace) -> Compiled {
     let mut compilation = Compilation::new(unit, engine);
     let mut errors = BTreeMap::new();
-    for id in unit.object.programs.keys().filter(|&id| only.is_none_or(|only| only == id)) {
+    for id in unit
+        .object
+        .programs
+        .keys()
+        .filter(|&id| only.is_none_or(|only| only == id))
+    {
         if let Err(error) = compilation.program(id, trace) {
             errors.insert(id, error.in_program(&unit.object.programs[id].name));
         }
     }
-    Compiled { code: compilation.code, errors, times: compilation.times }
+    Compiled {
+        code: compilation.code,
+        errors,
+        times: compilation.times,
+    }
 }
 
 struct Compilation<'a> {
@@ -114,11 +130,22 @@ impl<'a> Compilation<'a> {
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
-        let code = CompiledCode { convention, functions, stubs: Default::default() };
+        let code = CompiledCode {
+            convention,
+            functions,
+            stubs: Default::default(),
+        };
         let relies_on_alignment = crate::callgraph::closure(&unit.object, |func| {
-            unit.object.functions[func].calls_helper() || unit.facts.functions[func].reaches_tail_call
+            unit.object.functions[func].calls_helper()
+                || unit.facts.functions[func].reaches_tail_call
         });
-        Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
+        Compilation {
+            unit,
+            engine,
+            relies_on_alignment,
+            code,
+            times: BTreeMap::new(),
+        }
     }
 
     /// Compiles what a program consists of and is not compiled yet.
@@ -134,8 +161,11 @@ impl<'a> Compilation<'a> {
             self.code.functions[func] = Some(compiled);
         }
         let entry = object.programs[id].function;
-        if self.code.convention == Convention::Saving && self.unit.facts.functions[entry].reaches_tail_call {
-            self.code.stubs[entry] = Some(tailor_emit::entry_stub(entry, &object.programs[id].name));
+        if self.code.convention == Convention::Saving
+            && self.unit.facts.functions[entry].reaches_tail_call
+        {
+            self.code.stubs[entry] =
+                Some(tailor_emit::entry_stub(entry, &object.programs[id].name));
         }
         Ok(())
     }
@@ -152,7 +182,10 @@ impl<'a> Compilation<'a> {
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         let Unit { object, facts } = self.unit;
         let source = &object.functions[func];
-        let fail = |what: String| Error { function: Some(source.name.clone()), ..Error::new(what) };
+        let fail = |what: String| Error {
+            function: Some(source.name.clone()),
+            ..Error::new(what)
+        };
 
         let mut ir = tailor_bpf::lift::lift(object, facts, func)?;
         trace.show(Stage::Lift, &source.name, || ir.to_string());
@@ -175,11 +208,16 @@ impl<'a> Compilation<'a> {
         };
         let allocated =
             tailor_regalloc::allocate(&mach, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Regalloc, &source.name, || tailor_regalloc::text::listing(&mach, &allocated));
+        trace.show(Stage::Regalloc, &source.name, || {
+            tailor_regalloc::text::listing(&mach, &allocated)
+        });
 
-        let compiled = tailor_emit::emit(&mach, &allocated, self.kind(func), source.ops.len() as u32)
-            .map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Emit, &source.name, || tailor_emit::listing::listing(&compiled));
+        let compiled =
+            tailor_emit::emit(&mach, &allocated, self.kind(func), source.ops.len() as u32)
+                .map_err(|error| fail(error.to_string()))?;
+        trace.show(Stage::Emit, &source.name, || {
+            tailor_emit::listing::listing(&compiled)
+        });
         Ok(compiled)
     }
 
@@ -188,7 +226,13 @@ impl<'a> Compilation<'a> {
     }
 
     fn kind(&self, func: FuncRef) -> FunctionKind {
-        match self.unit.object.programs.values().any(|program| program.function == func) {
+        match self
+            .unit
+            .object
+            .programs
+            .values()
+            .any(|program| program.function == func)
+        {
             true => FunctionKind::Program,
             false => FunctionKind::Subprogram,
         }

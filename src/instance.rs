@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tailor_bpf::{Error, FuncRef, MapRef, ProgId};
 use tailor_emit::Convention;
+use tailor_runtime::helpers::Table;
 use tailor_runtime::module::{MapSet, make_maps, slot_layout};
 use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Runtime};
 
@@ -28,6 +29,16 @@ enum Kind {
 impl Instance {
     /// Compiles (unless the engine is the interpreter) and loads.
     pub fn new(unit: &Unit, engine: Engine, trace: &mut Trace) -> Result<Instance, Error> {
+        Instance::with_helpers(unit, engine, trace, Table::default())
+    }
+
+    /// The same with helpers of the caller's.
+    pub fn with_helpers(
+        unit: &Unit,
+        engine: Engine,
+        trace: &mut Trace,
+        helpers: Table,
+    ) -> Result<Instance, Error> {
         let mut refused = std::collections::BTreeMap::new();
         let kind = if engine.family() == Family::Interpreter {
             for (id, program) in &unit.object.programs {
@@ -36,15 +47,24 @@ impl Instance {
                 }
             }
             let maps = make_maps(&unit.object, slot_layout(Convention::Saving));
-            Kind::Interpreted(Interpreted::new(unit.object.clone(), unit.facts.clone(), maps))
+            Kind::Interpreted(Interpreted::new(
+                unit.object.clone(),
+                unit.facts.clone(),
+                maps,
+                helpers,
+            ))
         } else {
             let Compiled { code, errors, .. } = compile(unit, engine, None, trace);
             refused = errors;
             let maps = make_maps(&unit.object, slot_layout(code.convention));
-            let load = |code| Runtime::new()?.load(&unit.object, code, maps);
+            let load = |code| Runtime::with_helpers(helpers)?.load(&unit.object, code, maps);
             Kind::Native(load(&code).map_err(runtime_error)?)
         };
-        Ok(Instance { unit: unit.clone(), kind, refused })
+        Ok(Instance {
+            unit: unit.clone(),
+            kind,
+            refused,
+        })
     }
 
     fn maps(&self) -> &MapSet {
@@ -57,11 +77,16 @@ impl Instance {
     /// A map by name.
     pub fn map(&self, name: &str) -> Result<Arc<Map>, Error> {
         let map = self.map_ref(name)?;
-        self.maps()[map.as_u32() as usize].clone().map_err(runtime_error)
+        self.maps()[map.as_u32() as usize]
+            .clone()
+            .map_err(runtime_error)
     }
 
     fn map_ref(&self, name: &str) -> Result<MapRef, Error> {
-        self.unit.object.map(name).ok_or_else(|| Error::new(format!("no map {name:?}")))
+        self.unit
+            .object
+            .map(name)
+            .ok_or_else(|| Error::new(format!("no map {name:?}")))
     }
 
     /// What helpers see, to be changed before a run.
@@ -73,7 +98,12 @@ impl Instance {
     }
 
     /// Puts a program into a slot of a program array, or clears it.
-    pub fn set_slot(&mut self, array: &str, index: u32, program: Option<&str>) -> Result<(), Error> {
+    pub fn set_slot(
+        &mut self,
+        array: &str,
+        index: u32,
+        program: Option<&str>,
+    ) -> Result<(), Error> {
         let map = self.map_ref(array)?;
         let func = program.map(|name| self.entry(name)).transpose()?;
         match &mut self.kind {

@@ -316,7 +316,9 @@ mod tests {
 
     #[test]
     fn a_million_instructions() {
-        let mut code: Vec<Op> = (0..500_000).flat_map(|_| [add(1, 1), jeq(1, 0, 0)]).collect();
+        let mut code: Vec<Op> = (0..500_000)
+            .flat_map(|_| [add(1, 1), jeq(1, 0, 0)])
+            .collect();
         code.push(exit());
         let cfg = Cfg::build(&code);
         assert_eq!(cfg.blocks.len(), 500_001);

@@ -8,11 +8,11 @@
 //! in one table, [`opcode`].
 #![forbid(unsafe_code)]
 
+pub mod builder;
 pub mod cfg;
 #[cfg(test)]
 mod cfg_tests;
 pub mod dom;
-pub mod builder;
 pub mod entities;
 pub mod eval;
 pub mod function;

@@ -3,6 +3,8 @@
 //! A helper trusts its pointer arguments, as the kernel's do: a verifier
 //! accepted the program. The interpreter's host checks them beforehand.
 
+use std::collections::BTreeMap;
+
 use crate::env;
 use crate::map::Map;
 use crate::trace;
@@ -10,24 +12,43 @@ use crate::trace;
 /// A helper: up to five 64-bit arguments, one result.
 pub type Helper = unsafe extern "C" fn(u64, u64, u64, u64, u64) -> u64;
 
-/// The helper with this number in the eBPF ABI. The tail call is not among
-/// them: it is an instruction of the compiler's.
-pub fn implementation(id: u32) -> Option<Helper> {
-    const TABLE: &[(u32, Helper)] = &[
-        (1, map_lookup_elem),
-        (2, map_update_elem),
-        (3, map_delete_elem),
-        (5, ktime_get_ns),
-        (6, trace_printk),
-        (7, get_prandom_u32),
-        (8, get_smp_processor_id),
-        (23, redirect),
-        (28, csum_diff),
-    ];
-    TABLE
-        .iter()
-        .find(|(number, _)| *number == id)
-        .map(|&(_, helper)| helper)
+/// The helpers that programs of a runtime can call, by number. The tail call
+/// is not among them: it is an instruction of the compiler's.
+#[derive(Clone, Debug)]
+pub struct Table(BTreeMap<u32, Helper>);
+
+impl Default for Table {
+    /// Those of this module.
+    fn default() -> Table {
+        Table::empty()
+            .with(1, map_lookup_elem)
+            .with(2, map_update_elem)
+            .with(3, map_delete_elem)
+            .with(5, ktime_get_ns)
+            .with(6, trace_printk)
+            .with(7, get_prandom_u32)
+            .with(8, get_smp_processor_id)
+            .with(23, redirect)
+            .with(28, csum_diff)
+    }
+}
+
+impl Table {
+    /// No helper at all.
+    pub fn empty() -> Table {
+        Table(BTreeMap::new())
+    }
+
+    /// Adds or replaces a helper.
+    pub fn with(mut self, number: u32, helper: Helper) -> Table {
+        self.0.insert(number, helper);
+        self
+    }
+
+    /// The helper with this number in the eBPF ABI.
+    pub fn get(&self, number: u32) -> Option<Helper> {
+        self.0.get(&number).copied()
+    }
 }
 
 /// The bytes that a program points to.

@@ -9,17 +9,19 @@ use tailor_bpf::facts::Facts;
 use tailor_bpf::host::Host;
 use tailor_bpf::{FuncRef, MapRef, Object, Size};
 
+use crate::Error;
 use crate::ctx::Context;
 use crate::env::{self, Environment};
+use crate::helpers::Table;
 use crate::map::Map;
 use crate::module::MapSet;
-use crate::{Error, helpers};
 
 /// An object ready to be interpreted.
 pub struct Interpreted {
     object: Arc<Object>,
     facts: Arc<Facts>,
     maps: MapSet,
+    helpers: Table,
     slots: HashMap<(u64, u32), FuncRef>,
     /// What helpers see.
     pub environment: Environment,
@@ -30,11 +32,17 @@ pub struct Interpreted {
 impl Interpreted {
     /// Takes an object, what analysis found out about it, and its maps, and
     /// fills its program arrays as the object says.
-    pub fn new(object: Arc<Object>, facts: Arc<Facts>, maps: MapSet) -> Interpreted {
+    pub fn new(
+        object: Arc<Object>,
+        facts: Arc<Facts>,
+        maps: MapSet,
+        helpers: Table,
+    ) -> Interpreted {
         let mut this = Interpreted {
             object: object.clone(),
             facts,
             maps,
+            helpers,
             slots: HashMap::new(),
             environment: Environment::default(),
             step_limit: 1 << 32,
@@ -186,8 +194,11 @@ impl Host for Checked<'_> {
     }
 
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
-        let implementation =
-            helpers::implementation(helper).ok_or_else(|| Error::Helper(helper).to_string())?;
+        let implementation = self
+            .program
+            .helpers
+            .get(helper)
+            .ok_or_else(|| Error::Helper(helper).to_string())?;
         self.check_arguments(helper, args)?;
         let [a, b, c, d, e] = args;
         // SAFETY: the arguments were checked against the helper's table row.

@@ -11,7 +11,7 @@ pub mod helpers;
 mod interpreted;
 pub mod map;
 mod memory;
-mod module;
+pub mod module;
 mod trace;
 
 pub use ctx::{Context, Xdp};
@@ -19,4 +19,4 @@ pub use env::{Clock, Environment};
 pub use error::Error;
 pub use interpreted::Interpreted;
 pub use map::Map;
-pub use module::{MapSet, Module, Runtime};
+pub use module::{Module, Runtime};

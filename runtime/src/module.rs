@@ -13,7 +13,7 @@ use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, S
 use crate::Error;
 use crate::ctx::Context;
 use crate::env::{self, Environment};
-use crate::helpers;
+use crate::helpers::Table;
 use crate::map::{Map, SlotLayout};
 use crate::memory::CodeSpace;
 
@@ -57,6 +57,7 @@ pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
+    helpers: Table,
     /// Offset of helper 0's cell.
     cells: usize,
     /// Offset of helper 0's realigning thunk.
@@ -64,14 +65,19 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Reserves the range.
+    /// Reserves the range. Programs can call the standard helpers.
     pub fn new() -> Result<Arc<Runtime>, Error> {
+        Runtime::with_helpers(Table::default())
+    }
+
+    /// Reserves the range. Programs can call these helpers.
+    pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
         let code = CodeSpace::new()?;
         let count = MAX_HELPER as usize + 1;
         let cells = code.allocate(8 * count)?;
         let thunks = code.allocate(THUNK_BYTES * count)?;
         for id in 0..=MAX_HELPER {
-            let Some(helper) = helpers::implementation(id) else {
+            let Some(helper) = helpers.get(id) else {
                 continue;
             };
             let cell = cells + 8 * id as usize;
@@ -81,6 +87,7 @@ impl Runtime {
         }
         Ok(Arc::new(Runtime {
             code,
+            helpers,
             cells,
             thunks,
         }))
@@ -239,7 +246,7 @@ impl Module {
     fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
         let code = &self.runtime.code;
         let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
-        let known = |id: u32| match helpers::implementation(id) {
+        let known = |id: u32| match self.runtime.helpers.get(id) {
             Some(_) if id <= MAX_HELPER => Ok(id as usize),
             _ => Err(Error::Helper(id)),
         };

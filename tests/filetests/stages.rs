@@ -32,16 +32,24 @@ pub fn compare(path: &Path, print: Print) -> Result<(), Failed> {
     let text = std::fs::read_to_string(path)?;
     let separator = text.lines().find(|line| SEPARATORS.contains(&line.trim()));
     let separator = separator.ok_or("no line `--- expected` or `; expect`")?;
-    let (input, expected) = text.split_once(&format!("\n{separator}\n")).unwrap_or((&text, ""));
+    let (input, expected) = text
+        .split_once(&format!("\n{separator}\n"))
+        .unwrap_or((&text, ""));
     let printed = print(input)?;
     if printed.trim_end() == expected.trim_end() {
         return Ok(());
     }
     if std::env::var_os("TAILOR_BLESS").is_some() {
-        std::fs::write(path, format!("{input}\n{separator}\n{}\n", printed.trim_end()))?;
+        std::fs::write(
+            path,
+            format!("{input}\n{separator}\n{}\n", printed.trim_end()),
+        )?;
         return Ok(());
     }
-    let diff = TextDiff::from_lines(expected, &printed).unified_diff().header("expected", "printed").to_string();
+    let diff = TextDiff::from_lines(expected, &printed)
+        .unified_diff()
+        .header("expected", "printed")
+        .to_string();
     Err(diff.into())
 }
 
@@ -78,7 +86,9 @@ fn ir_text(input: &str) -> Result<String, String> {
 /// First line `; pass: NAME[,NAME]`, then a function.
 fn passes(input: &str) -> Result<String, String> {
     let first = input.lines().next().unwrap_or("");
-    let names = first.strip_prefix("; pass:").ok_or("the first line must be `; pass: NAME`")?;
+    let names = first
+        .strip_prefix("; pass:")
+        .ok_or("the first line must be `; pass: NAME`")?;
     let mut module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
     for function in module.functions.values_mut() {
         for name in names.split(',') {
