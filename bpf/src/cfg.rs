@@ -231,10 +231,14 @@ impl Predecessors {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::*;
+    use crate::text::parse_ops;
 
-    fn shape(ops: &[Op]) -> Vec<(u32, u32, Vec<u32>)> {
-        let cfg = Cfg::build(ops);
+    fn ops(text: &str) -> Vec<Op> {
+        parse_ops(text).expect("the test's code parses")
+    }
+
+    fn shape(text: &str) -> Vec<(u32, u32, Vec<u32>)> {
+        let cfg = Cfg::build(&ops(text));
         cfg.blocks
             .iter()
             .map(|b| (b.start, b.end, b.succs.to_vec()))
@@ -243,83 +247,119 @@ mod tests {
 
     #[test]
     fn straight_code_is_one_block() {
-        assert_eq!(shape(&[mov(0, 1), exit()]), [(0, 2, vec![])]);
-        assert_eq!(shape(&[]), []);
+        assert_eq!(
+            shape(
+                "r0 = 1
+ exit"
+            ),
+            [(0, 2, vec![])]
+        );
+        assert_eq!(shape(""), []);
     }
 
     #[test]
     fn a_branch_lists_the_fall_through_first() {
-        let code = [jeq(1, 0, 1), mov(0, 1), exit()];
         assert_eq!(
-            shape(&code),
+            shape(
+                "if r1 == 0 goto +1
+ r0 = 1
+ exit"
+            ),
             [(0, 1, vec![1, 2]), (1, 2, vec![2]), (2, 3, vec![])]
         );
     }
 
     #[test]
     fn a_jump_to_slot_0_makes_the_entry_a_loop() {
-        let code = [add(1, -1), jeq(1, 0, 1), ja(-3), exit()];
         assert_eq!(
-            shape(&code),
+            shape(
+                "r1 += -1
+ if r1 == 0 goto +1
+ goto -3
+ exit"
+            ),
             [(0, 2, vec![1, 2]), (2, 3, vec![0]), (3, 4, vec![])]
         );
     }
 
     #[test]
     fn a_jump_to_itself_and_both_edges_to_one_block() {
-        assert_eq!(shape(&[ja(-1)]), [(0, 1, vec![0])]);
-        let code = [jeq(1, 0, 0), exit()];
-        assert_eq!(shape(&code), [(0, 1, vec![1, 1]), (1, 2, vec![])]);
-        let cfg = Cfg::build(&code);
-        assert_eq!(cfg.predecessors().of(1), [0, 0]);
+        assert_eq!(shape("goto -1"), [(0, 1, vec![0])]);
+        let text = "if r1 == 0 goto +0
+ exit";
+        assert_eq!(shape(text), [(0, 1, vec![1, 1]), (1, 2, vec![])]);
+        assert_eq!(Cfg::build(&ops(text)).predecessors().of(1), [0, 0]);
     }
 
     #[test]
     fn unreachable_slots_are_in_no_block() {
-        let code = [ja(2), mov(0, 1), exit(), exit(), mov(0, 2)];
-        assert_eq!(shape(&code), [(0, 1, vec![1]), (3, 4, vec![])]);
-        let cfg = Cfg::build(&code);
+        let text = "goto +2
+ r0 = 1
+ exit
+ exit
+ r0 = 2";
+        assert_eq!(shape(text), [(0, 1, vec![1]), (3, 4, vec![])]);
+        let cfg = Cfg::build(&ops(text));
         let at: Vec<_> = (0..6).map(|slot| cfg.block_at(slot)).collect();
         assert_eq!(at, [Some(0), None, None, Some(1), None, None]);
     }
 
     #[test]
     fn a_tail_call_ends_a_block_and_falls_through() {
-        let code = [call(TAIL_CALL), mov(0, 1), exit()];
-        assert_eq!(shape(&code), [(0, 1, vec![1]), (1, 3, vec![])]);
-        let last = [mov(0, 0), call(TAIL_CALL)];
-        assert_eq!(shape(&last), [(0, 2, vec![])]);
+        assert_eq!(
+            shape(
+                "call 12
+ r0 = 1
+ exit"
+            ),
+            [(0, 1, vec![1]), (1, 3, vec![])]
+        );
+        assert_eq!(
+            shape(
+                "r0 = 0
+ call 12"
+            ),
+            [(0, 2, vec![])]
+        );
     }
 
     #[test]
     fn a_wide_load_keeps_its_second_slot() {
-        let [lo, hi] = lddw(1, 5);
-        let code = [lo, hi, jeq(1, 0, -3), lo, hi];
-        assert_eq!(shape(&code), [(0, 3, vec![1, 0]), (3, 5, vec![])]);
-        let cfg = Cfg::build(&code);
-        assert_eq!(last_slot(&code, &cfg.blocks[1]), 3);
+        let text = "r1 = 5 ll
+ if r1 == 0 goto -3
+ r1 = 5 ll";
+        assert_eq!(shape(text), [(0, 3, vec![1, 0]), (3, 5, vec![])]);
+        let cfg = Cfg::build(&ops(text));
+        assert_eq!(last_slot(&ops(text), &cfg.blocks[1]), 3);
     }
 
     #[test]
     fn jumps_out_of_the_code_are_dropped() {
         assert_eq!(
-            shape(&[jeq(1, 0, 7), ja(-9)]),
+            shape(
+                "if r1 == 0 goto +7
+ goto -9"
+            ),
             [(0, 1, vec![1]), (1, 2, vec![])]
         );
     }
 
     #[test]
     fn reverse_post_order_puts_joins_last() {
-        let code = [jeq(1, 0, 2), mov(0, 1), ja(1), mov(0, 2), exit()];
-        assert_eq!(Cfg::build(&code).reverse_post_order(), [0, 1, 2, 3]);
+        let text = "if r1 == 0 goto a
+ r0 = 1
+ goto b
+ a: r0 = 2
+ b: exit";
+        assert_eq!(Cfg::build(&ops(text)).reverse_post_order(), [0, 1, 2, 3]);
     }
 
     #[test]
     fn a_million_instructions() {
-        let mut code: Vec<Op> = (0..500_000)
-            .flat_map(|_| [add(1, 1), jeq(1, 0, 0)])
-            .collect();
-        code.push(exit());
+        let pair = ops("r1 += 1
+ if r1 == 0 goto +0");
+        let mut code = pair.repeat(500_000);
+        code.push(Op::Exit);
         let cfg = Cfg::build(&code);
         assert_eq!(cfg.blocks.len(), 500_001);
         assert_eq!(cfg.reverse_post_order().len(), 500_001);

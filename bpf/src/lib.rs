@@ -18,9 +18,6 @@ pub mod object;
 mod table;
 pub mod text;
 
-#[cfg(test)]
-mod testing;
-
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
 pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
