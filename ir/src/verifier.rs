@@ -427,11 +427,6 @@ impl<'a> Verifier<'a> {
                 self.typed(format_args!("argument of {block}"), arg, param.ty);
             }
         }
-        for &arg in target.args.iter().skip(takes) {
-            if !self.function.values.is_valid(arg) {
-                self.unsound(format!("{arg} does not exist"));
-            }
-        }
     }
 
     fn dominance(&mut self) {

@@ -193,8 +193,10 @@ fn definitions_are_checked() {
     assert!(after(|f| f.results[inst(0)] = v(300).into()).contains("line 5: v300 does not exist"));
     assert!(after(|f| f.results[inst(0)] = None.into()).contains("this operation has a result"));
     assert!(after(|f| f.values[v(4)].ty = Type::I32).contains("line 7: result v4 is i32, not i64"));
-    assert!(
-        after(|f| f.blocks[f.entry].params[1] = v(300)).contains("line 4: v300 does not exist")
+    let block1 = Block::from_u32(1);
+    assert_eq!(
+        after(|f| f.blocks[block1].params[1] = v(300)),
+        line_of(10, "v300 does not exist")
     );
     // An instruction that was taken out of its block, or a parameter.
     assert_eq!(
