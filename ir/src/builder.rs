@@ -21,6 +21,8 @@
 //! the result is minimal; being made by reads only, it is always pruned.
 
 mod finish;
+#[cfg(test)]
+mod random_tests;
 mod ssa;
 #[cfg(test)]
 mod tests;

@@ -3,41 +3,25 @@ use std::time::{Duration, Instant};
 use cranelift_entity::EntityRef;
 
 use super::{Builder, Variable};
-use crate::{Block, Cond, FuncRef, Function, Opcode, Terminator, Type, Value, ValueDef};
+use crate::verifier::verify_function;
+use crate::{Block, Cond, FuncRef, Function, Opcode, Terminator, Type, Value};
 
 fn builder() -> Builder {
     Builder::new(FuncRef::new(0), "test")
 }
 
-/// Every used value is defined once, in order, and every edge passes as many
-/// arguments as its target takes.
+/// Values are numbered densely in the order of their definitions, and the
+/// verifier finds nothing.
 fn check(func: &Function) {
-    let mut defined = 0;
+    let mut values = Vec::new();
     for &block in &func.layout {
         let data = &func.blocks[block];
-        for (position, &param) in data.params.iter().enumerate() {
-            assert_eq!(param.index(), defined, "numbered in order");
-            let def = ValueDef::Param(block, position as u32);
-            assert_eq!(func.values[param].def, def);
-            defined += 1;
-        }
-        for &inst in &data.insts {
-            if let Some(result) = func.result(inst) {
-                assert_eq!(result.index(), defined, "numbered in order");
-                assert_eq!(func.values[result].def, ValueDef::Result(inst));
-                defined += 1;
-            }
-        }
+        values.extend_from_slice(&data.params);
+        values.extend(data.insts.iter().filter_map(|&inst| func.result(inst)));
     }
-    assert_eq!(func.values.len(), defined);
-    for &block in &func.layout {
-        for target in func.blocks[block].term.targets() {
-            let params = &func.blocks[target.block].params;
-            assert_eq!(target.args.len(), params.len());
-        }
-        func.blocks[block]
-            .term
-            .for_each_use(|v| assert!(v.index() < defined));
+    assert!(values.into_iter().eq(func.values.keys()));
+    if let Err(errors) = verify_function(func) {
+        panic!("{errors}\n{func}");
     }
 }
 
