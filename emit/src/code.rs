@@ -68,6 +68,9 @@ pub struct FrameBelief {
     pub frame_bytes: u32,
     /// Part of it that only alignment asks for.
     pub padding_bytes: u32,
+    /// Part of it that lies below the lowest rsp. Not all of it need be
+    /// visible in the code, which may compute addresses or leave bytes alone.
+    pub red_zone: u32,
 }
 
 /// A field in the code that depends on where things are loaded.

@@ -7,10 +7,15 @@
 
 pub mod asm;
 pub mod code;
+pub mod error;
+pub mod layout;
+pub mod x64;
 
 pub use asm::{Assembled, Assembler};
 pub use code::{
     CompiledCode, CompiledFunction, Convention, FrameBelief, FunctionKind, Poke, Reloc, RelocKind,
     TailSite,
 };
+pub use error::EmitError;
 pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};
+pub use x64::{emit, entry_stub};

@@ -77,6 +77,11 @@ impl Assembler {
         });
     }
 
+    /// `xor dst, dst` of 32 bits: the shortest zero, at the price of the flags.
+    pub fn zero(&mut self, dst: Gpr) {
+        self.alu(AluOp::Xor, Width::W32, dst, dst);
+    }
+
     /// `cmp a, b`
     pub fn cmp(&mut self, w: Width, a: Gpr, b: impl Into<Rm>) {
         match b.into() {
@@ -98,8 +103,13 @@ impl Assembler {
         } else if a == Rm::Reg(Gpr::RAX) {
             sized!(self, w, cmpl_i / cmpq_i, RAX, imm);
         } else {
-            sized!(self, w, cmpl_mi / cmpq_mi, a.encode(), imm);
+            self.cmp_imm32(w, a, imm);
         }
+    }
+
+    /// `cmp a, imm` with an immediate of four bytes.
+    pub fn cmp_imm32(&mut self, w: Width, a: impl Into<Rm>, imm: i32) {
+        sized!(self, w, cmpl_mi / cmpq_mi, a.into().encode(), imm);
     }
 
     /// Compares `bytes` (1, 2, 4 or 8) bytes of memory with an immediate, of
@@ -124,19 +134,27 @@ impl Assembler {
         sized!(self, w, testl_mr / testq_mr, a.into().encode(), b.enc());
     }
 
-    /// `test a, imm`
-    pub fn test_imm(&mut self, w: Width, a: impl Into<Rm>, imm: i32) {
-        let a = a.into();
-        // With a non-negative immediate the upper half takes no part: all flags are the same.
-        let w = if imm >= 0 && a == Rm::Reg(Gpr::RAX) {
-            Width::W32
-        } else {
-            w
-        };
-        match a {
-            Rm::Reg(Gpr::RAX) => sized!(self, w, testl_i / testq_i, RAX, imm),
-            _ => sized!(self, w, testl_mi / testq_mi, a.encode(), imm),
+    /// `test a, imm` in the shortest form that sets the same flags.
+    pub fn test_imm(&mut self, w: Width, a: Gpr, imm: i32) {
+        match imm {
+            // What is above the immediate's highest bit takes no part, nor does the sign.
+            0..=0x7f if a == Gpr::RAX => {
+                inst::testb_i::<Regs>::new(RAX, imm as u8).encode(&mut self.code);
+            }
+            0..=0x7f => inst::testb_mi::<Regs>::new(a.enc(), imm as u8).encode(&mut self.code),
+            _ => {
+                let w = if imm >= 0 { Width::W32 } else { w };
+                match a {
+                    Gpr::RAX => sized!(self, w, testl_i / testq_i, RAX, imm),
+                    _ => self.test_imm32(w, a, imm),
+                }
+            }
         }
+    }
+
+    /// `test a, imm` with an immediate of four bytes.
+    pub fn test_imm32(&mut self, w: Width, a: impl Into<Rm>, imm: i32) {
+        sized!(self, w, testl_mi / testq_mi, a.into().encode(), imm);
     }
 
     /// `imul dst, src`

@@ -152,6 +152,11 @@ impl Assembler {
         }
     }
 
+    /// Bytes that no method makes, an encoding longer than need be for one.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.put(bytes);
+    }
+
     fn put(&mut self, bytes: &[u8]) {
         self.code.extend_from_slice(bytes);
     }

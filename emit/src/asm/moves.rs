@@ -120,6 +120,14 @@ impl Assembler {
         }
     }
 
+    /// `push imm`: sign-extended to eight bytes.
+    pub fn push_imm(&mut self, imm: i32) {
+        match i8::try_from(imm) {
+            Ok(imm) => inst::pushq_i8::new(imm).encode(&mut self.code),
+            Err(_) => inst::pushq_i32::new(imm).encode(&mut self.code),
+        }
+    }
+
     /// `pop dst`
     pub fn pop(&mut self, dst: Gpr) {
         inst::popq_o::<Regs>::new(dst.enc()).encode(&mut self.code);
