@@ -15,6 +15,9 @@ pub mod dom;
 pub mod entities;
 pub mod eval;
 pub mod function;
+pub mod interp;
+#[cfg(test)]
+mod interp_tests;
 pub mod module;
 pub mod opcode;
 pub mod text;
