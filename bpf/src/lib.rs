@@ -7,11 +7,16 @@
 
 pub mod cfg;
 pub mod ctx;
+pub mod decode;
+pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod host;
 pub mod insn;
+pub mod interp;
 pub mod object;
+mod table;
+pub mod text;
 
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};

@@ -8,6 +8,7 @@
 //! in one table, [`opcode`].
 #![forbid(unsafe_code)]
 
+pub mod builder;
 pub mod cfg;
 #[cfg(test)]
 mod cfg_tests;
@@ -25,6 +26,7 @@ pub mod verifier;
 #[cfg(test)]
 mod verifier_tests;
 
+pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,

@@ -1,0 +1,4 @@
+//! The x86-64 target.
+
+pub mod inst;
+pub mod regs;
