@@ -71,7 +71,7 @@ impl Host for World {
     }
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
         self.calls.push((helper, args));
-        Ok(args.iter().sum())
+        Ok(args.iter().fold(0, |sum: u64, arg| sum.wrapping_add(*arg)))
     }
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {
         match array == MAP {
@@ -80,7 +80,7 @@ impl Host for World {
         }
     }
     fn ctx_load(&mut self, kind: u8, field: u8, ctx: u64) -> Result<u64, String> {
-        Ok(ctx + u64::from(kind) * 100 + u64::from(field))
+        Ok(ctx.wrapping_add(u64::from(kind) * 100 + u64::from(field)))
     }
     fn ctx_store(&mut self, kind: u8, field: u8, ctx: u64, value: u64) -> Result<(), String> {
         self.calls

@@ -16,6 +16,8 @@ pub mod dom;
 pub mod entities;
 pub mod eval;
 pub mod function;
+#[cfg(test)]
+mod fuzz_tests;
 pub mod interp;
 #[cfg(test)]
 mod interp_tests;
