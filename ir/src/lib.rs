@@ -16,6 +16,11 @@ pub mod dom;
 pub mod entities;
 pub mod eval;
 pub mod function;
+#[cfg(test)]
+mod fuzz_tests;
+pub mod interp;
+#[cfg(test)]
+mod interp_tests;
 pub mod module;
 pub mod opcode;
 pub mod text;

@@ -116,8 +116,8 @@ fn errors_say_where_and_what() {
     assert_eq!(line_error("\"\\x\""), "3:2: expected an escape sequence");
 }
 
-/// No prefix of a text, and no text with one character changed, makes the
-/// parser panic; what it accepts has a stable printed form.
+/// What becomes of a text by a small change: an error or a function whose
+/// printed form is stable, and never a panic.
 #[test]
 fn damaged_texts_are_errors_or_functions() {
     let texts = (0..EVERYTHING.len()).flat_map(|at| {
