@@ -157,6 +157,21 @@ fn extensions() {
     }
 }
 
+/// The prefix that tells sil from dh is there only where a byte register needs it.
+#[test]
+fn no_empty_prefix() {
+    for dst in [Gpr::RDX, Gpr::RDI] {
+        let byte = |src: Rm| assemble(|asm| asm.extend(Extend::Zero8, dst, src)).len();
+        assert_eq!(byte(Gpr::RBX.into()), 3);
+        assert_eq!(byte(Gpr::RSI.into()), 4);
+        assert_eq!(byte(Mem::new(Gpr::RSI, 1).into()), 4);
+    }
+    let mem = Mem::new(Gpr::RSI, 1);
+    assert_eq!(assemble(|asm| asm.cmp_mem_imm(1, mem, 0)).len(), 4);
+    assert_eq!(assemble(|asm| asm.store(1, mem, Gpr::RBX)).len(), 3);
+    assert_eq!(assemble(|asm| asm.store(1, mem, Gpr::RDI)).len(), 4);
+}
+
 #[test]
 fn stores() {
     for mem in some_mems() {
