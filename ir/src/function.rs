@@ -7,7 +7,7 @@ use crate::opcode::{AtomicOp, Cond, Opcode, PayloadKind, Region, Size, Ty, Type}
 use crate::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 
 /// An instruction: an opcode, its operands and what else it carries.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InstData {
     /// The operation.
     pub op: Opcode,
@@ -22,7 +22,7 @@ pub struct InstData {
 }
 
 /// What an instruction carries beside its operands; see `PayloadKind`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing.
     None,
@@ -167,6 +167,18 @@ impl Terminator {
         out
     }
 
+    /// The values used, without arguments of targets.
+    pub fn operands(&self) -> SmallVec<[Value; 3]> {
+        match *self {
+            Terminator::Branch { lhs, rhs, .. } => SmallVec::from_slice(&[lhs, rhs]),
+            Terminator::Return(v) => SmallVec::from_slice(&[v]),
+            Terminator::TailCall {
+                ctx, array, index, ..
+            } => SmallVec::from_slice(&[ctx, array, index]),
+            Terminator::None | Terminator::Jump(_) | Terminator::Trap => SmallVec::new(),
+        }
+    }
+
     /// Calls `f` on every value used, arguments of targets included.
     pub fn for_each_use_mut(&mut self, mut f: impl FnMut(&mut Value)) {
         match self {
@@ -191,14 +203,7 @@ impl Terminator {
 
     /// Calls `f` on every value used, arguments of targets included.
     pub fn for_each_use(&self, mut f: impl FnMut(Value)) {
-        match *self {
-            Terminator::Branch { lhs, rhs, .. } => [lhs, rhs].into_iter().for_each(&mut f),
-            Terminator::Return(v) => f(v),
-            Terminator::TailCall {
-                ctx, array, index, ..
-            } => [ctx, array, index].into_iter().for_each(&mut f),
-            Terminator::None | Terminator::Jump(_) | Terminator::Trap => {}
-        }
+        self.operands().into_iter().for_each(&mut f);
         for target in self.targets() {
             target.args.iter().copied().for_each(&mut f);
         }
@@ -375,6 +380,17 @@ impl Function {
 }
 
 impl InstData {
+    /// An instruction from the start of the bytecode (origin 0).
+    pub fn new(op: Opcode, ty: Type, args: &[Value], payload: Payload) -> InstData {
+        InstData {
+            op,
+            ty,
+            args: SmallVec::from_slice(args),
+            payload,
+            origin: 0,
+        }
+    }
+
     /// An operand or result type of the opcode table, for this instruction.
     pub fn resolve(&self, ty: Ty) -> Type {
         ty.resolve(self.ty)
