@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use tailor_bpf::facts::Facts;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
-use tailor_ir::passes;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -190,7 +189,7 @@ impl<'a> Compilation<'a> {
         let mut ir = tailor_bpf::lift::lift(object, facts, func)?;
         trace.show(Stage::Lift, &source.name, || ir.to_string());
 
-        passes::run(&mut ir, &mut trace.passes(&source.name));
+        trace.optimise(&mut ir);
         trace.show(Stage::Opt, &source.name, || ir.to_string());
 
         let options = tailor_lower::Options {

@@ -8,12 +8,14 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
+mod elf;
 pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod host;
 pub mod insn;
 pub mod interp;
+mod link;
 pub mod object;
 mod table;
 pub mod text;

@@ -54,6 +54,7 @@ pub(crate) mod atomic {
 /// The source-register field of a two-slot load and of a call.
 pub(crate) mod pseudo {
     pub const CONST: u8 = 0;
+    pub const FUNCTION: u8 = 4;
     pub const MAP_BY_INDEX: u8 = 5;
     pub const MAP_VALUE_BY_INDEX: u8 = 6;
     pub const HELPER: u8 = 0;

@@ -9,6 +9,7 @@ pub mod asm;
 pub mod code;
 pub mod error;
 pub mod layout;
+pub mod listing;
 pub mod x64;
 
 pub use asm::{Assembled, Assembler};

@@ -117,7 +117,11 @@ impl Assembler {
     pub fn cmp_mem_imm(&mut self, bytes: u8, mem: Mem, imm: i32) {
         let m = mem.amode();
         match bytes {
-            1 => inst::cmpb_mi::<Regs>::new(m, imm as u8).encode(&mut self.code),
+            1 => {
+                let start = self.code.len();
+                inst::cmpb_mi::<Regs>::new(m, imm as u8).encode(&mut self.code);
+                self.drop_empty_rex(start);
+            }
             2 => match i8::try_from(imm as i16) {
                 Ok(imm) => inst::cmpw_mi_sxb::<Regs>::new(m, imm).encode(&mut self.code),
                 // An immediate of two bytes behind a size prefix stalls the decoder; still right.

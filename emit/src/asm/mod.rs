@@ -161,6 +161,15 @@ impl Assembler {
         self.code.extend_from_slice(bytes);
     }
 
+    /// Takes back a prefix without any bit, which the encoder puts before byte
+    /// instructions if any operand, whatever its size, has a number of 4 to 7.
+    /// Only a byte register of such a number needs it.
+    fn drop_empty_rex(&mut self, start: usize) {
+        if self.code[start] == 0x40 {
+            self.code.remove(start);
+        }
+    }
+
     /// A zero field for `target`.
     fn put_reloc(&mut self, kind: RelocKind, target: Symbol) {
         let field = self.place();

@@ -44,7 +44,9 @@ impl Assembler {
     /// Loads or moves, extending: what [`Extend`] says, in the shortest form.
     /// From a register, `None64` is a plain move.
     pub fn extend(&mut self, extend: Extend, dst: Gpr, src: impl Into<Rm>) {
-        let (d, s) = (dst.enc(), src.into().encode());
+        let src = src.into();
+        let (d, s) = (dst.enc(), src.encode());
+        let start = self.code.len();
         let code = &mut self.code;
         match extend {
             Extend::Zero8 => inst::movzbl_rm::<Regs>::new(d, s).encode(code),
@@ -56,6 +58,10 @@ impl Assembler {
             Extend::Sign8 => inst::movsbq_rm::<Regs>::new(d, s).encode(code),
             Extend::Sign16 => inst::movswq_rm::<Regs>::new(d, s).encode(code),
             Extend::Sign32 => inst::movslq_rm::<Regs>::new(d, s).encode(code),
+        }
+        let is_byte_of_4_to_7 = matches!(src, Rm::Reg(reg) if (4..8).contains(&reg.enc()));
+        if !is_byte_of_4_to_7 {
+            self.drop_empty_rex(start);
         }
     }
 
