@@ -1,6 +1,6 @@
 //! What is known about each operation, in one table.
 //!
-//! The rows of [`opcodes!`] give the name in the text form, the types of
+//! The rows of `opcodes!` give the name in the text form, the types of
 //! operands and result in terms of the instruction's type `ty`, and the class
 //! of effects. What an operation computes is in `eval`, which both constant
 //! folding and the interpreter call.
