@@ -6,8 +6,8 @@
 //! such program does not spoil an object.
 
 mod btf;
+mod co_re;
 mod code;
-mod core;
 mod file;
 mod maps;
 
@@ -33,7 +33,7 @@ impl Object {
         let sections = CodeSections::find(&file);
         let mut units = sections.units(&file, &maps);
         if let (Some(section), Some(btf)) = (file.section(".BTF.ext"), &btf) {
-            refuse_core(&mut units, file.sections[section].bytes, btf)?;
+            refuse_co_re(&mut units, file.sections[section].bytes, btf)?;
         }
         let linked = link(&units);
         let initialised = program_slots(&file, &sections, &maps, &linked);
@@ -55,8 +55,8 @@ impl Object {
 }
 
 /// Notes CO-RE relocations with their instructions.
-fn refuse_core(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
-    for relocation in core::parse(bytes, btf)? {
+fn refuse_co_re(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
+    for relocation in co_re::parse(bytes, btf)? {
         for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
             unit.refusals
                 .entry(relocation.offset / 8)

@@ -21,6 +21,7 @@ mod link;
 pub mod object;
 mod table;
 pub mod text;
+pub mod validate;
 
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};

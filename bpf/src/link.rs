@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cranelift_entity::PrimaryMap;
+use cranelift_entity::{EntitySet, PrimaryMap};
 
 use crate::decode::decode;
 use crate::encode::Slot;
@@ -254,24 +254,36 @@ impl Object {
         Ok(object)
     }
 
+    /// A function and all that it reaches by calls and addresses, in the order
+    /// of their first mention, without those that were seen before.
+    pub fn reachable(&self, entry: FuncRef, seen: &mut EntitySet<FuncRef>) -> Vec<FuncRef> {
+        let mut order = Vec::new();
+        let mut reach = |id: FuncRef, order: &mut Vec<FuncRef>| {
+            if self.functions.is_valid(id) && seen.insert(id) {
+                order.push(id);
+            }
+        };
+        reach(entry, &mut order);
+        let mut next = 0;
+        while let Some(id) = order.get(next) {
+            for callee in self.functions[*id].callees() {
+                reach(callee, &mut order);
+            }
+            next += 1;
+        }
+        order
+    }
+
     /// A function and all that it reaches as one list of operations, in the
     /// order of their first mention, and where each function starts in it.
     /// Calls and addresses of functions become relative, as loaders take them.
     pub fn flatten(&self, entry: FuncRef) -> (Vec<Op>, Vec<(FuncRef, u32)>) {
-        let mut order = vec![entry];
-        let mut starts = HashMap::from([(entry, 0)]);
+        let order = self.reachable(entry, &mut EntitySet::new());
+        let mut starts = HashMap::new();
         let mut ops: Vec<Op> = Vec::new();
-        let mut next = 0;
-        while let Some(function) = order.get(next).and_then(|id| self.functions.get(*id)) {
-            starts.insert(order[next], ops.len());
-            ops.extend_from_slice(&function.ops);
-            for callee in function.callees() {
-                starts.entry(callee).or_insert_with(|| {
-                    order.push(callee);
-                    0
-                });
-            }
-            next += 1;
+        for id in &order {
+            starts.insert(*id, ops.len());
+            ops.extend_from_slice(&self.functions[*id].ops);
         }
         let distance = |to, pc| starts.get(&to).map_or(-1, |to| *to as i32 - pc as i32 - 1);
         for (pc, op) in ops.iter_mut().enumerate() {
