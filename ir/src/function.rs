@@ -196,7 +196,7 @@ pub struct BlockData {
     pub insts: Vec<Inst>,
     /// How it ends.
     pub term: Terminator,
-    /// Executions per execution of the function's entry.
+    /// Executions per execution of the function's entry: finite, not negative.
     pub frequency: f64,
 }
 
@@ -309,8 +309,10 @@ impl Function {
         value
     }
 
-    /// Makes an instruction, with its result if the opcode has one, in no block yet.
-    pub fn make_inst(&mut self, data: InstData) -> Inst {
+    /// Makes an instruction, with its result if the opcode has one, in no block
+    /// yet. Where the table leaves the type no role it becomes the fixed one.
+    pub fn make_inst(&mut self, mut data: InstData) -> Inst {
+        data.ty = data.op.info().fixed_type().unwrap_or(data.ty);
         let result = data.op.info().result.map(|ty| data.resolve(ty));
         let inst = self.insts.push(data);
         if let Some(ty) = result {
@@ -366,7 +368,7 @@ impl InstData {
 }
 
 impl BlockData {
-    fn new() -> BlockData {
+    pub(crate) fn new() -> BlockData {
         BlockData {
             params: SmallVec::new(),
             insts: Vec::new(),

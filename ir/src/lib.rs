@@ -8,13 +8,20 @@
 //! in one table, [`opcode`].
 #![forbid(unsafe_code)]
 
+pub mod cfg;
+#[cfg(test)]
+mod cfg_tests;
+pub mod dom;
 pub mod entities;
 pub mod function;
+pub mod module;
 pub mod opcode;
+pub mod text;
 
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
     ValueDef,
 };
+pub use module::Module;
 pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};
