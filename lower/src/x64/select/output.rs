@@ -120,8 +120,8 @@ impl Output {
         self.ends.push(self.function.len());
     }
 
-    /// The lists of a machine function: instructions, what the allocator sees of
-    /// them, operands, register widths; and the instruction ranges of blocks.
+    /// The lists of a machine function. Fills in the instruction ranges of
+    /// blocks, and numbers the registers in the order of their definitions.
     pub fn finish(self, blocks: &mut [MachBlock]) -> Lists {
         let total = self.function.len();
         let mut start = 0;
@@ -132,8 +132,8 @@ impl Output {
         let mut lists = Lists {
             insts: Vec::with_capacity(total),
             info: Vec::with_capacity(total),
-            operands: Vec::new(),
-            vreg_bytes: self.vreg_bytes,
+            operands: Vec::with_capacity(self.function.iter().map(|p| p.operands.len()).sum()),
+            vreg_bytes: Vec::with_capacity(self.vreg_bytes.len()),
         };
         for pending in self.function.into_iter().rev() {
             lists.info.push(InstInfo {
@@ -146,6 +146,7 @@ impl Output {
             lists.operands.extend(pending.operands);
             lists.insts.push(pending.inst);
         }
+        lists.renumber(blocks, &self.vreg_bytes);
         lists
     }
 }
@@ -156,4 +157,31 @@ pub(super) struct Lists {
     pub info: Vec<InstInfo>,
     pub operands: Vec<Operand>,
     pub vreg_bytes: Vec<u8>,
+}
+
+impl Lists {
+    fn renumber(&mut self, blocks: &mut [MachBlock], bytes: &[u8]) {
+        let mut names = vec![None; bytes.len()];
+        let mut rename = |vreg: VReg| {
+            *names[vreg.vreg()].get_or_insert_with(|| {
+                self.vreg_bytes.push(bytes[vreg.vreg()]);
+                VReg::new(self.vreg_bytes.len() - 1, RegClass::Int)
+            })
+        };
+        for block in blocks {
+            for param in &mut block.params {
+                *param = rename(*param);
+            }
+            let first = &self.info[block.start as usize];
+            let last = &self.info[block.end as usize - 1];
+            let range = first.first as usize..last.first as usize + usize::from(last.count);
+            for operand in &mut self.operands[range] {
+                let vreg = rename(operand.vreg());
+                *operand = Operand::new(vreg, operand.constraint(), operand.kind(), operand.pos());
+            }
+            for arg in &mut block.args {
+                *arg = rename(*arg);
+            }
+        }
+    }
 }
