@@ -68,6 +68,9 @@ pub struct FrameBelief {
     pub frame_bytes: u32,
     /// Part of it that only alignment asks for.
     pub padding_bytes: u32,
+    /// Part of it that lies below the lowest rsp. Not all of it need be
+    /// visible in the code, which may compute addresses or leave bytes alone.
+    pub red_zone: u32,
 }
 
 /// A field in the code that depends on where things are loaded.
@@ -88,6 +91,16 @@ pub enum RelocKind {
     Abs64,
     /// 4 bytes, the distance from the end of the field.
     Rel32,
+}
+
+impl RelocKind {
+    /// Width of the field.
+    pub fn bytes(self) -> usize {
+        match self {
+            RelocKind::Abs64 => 8,
+            RelocKind::Rel32 => 4,
+        }
+    }
 }
 
 /// A tail-call site.

@@ -1,6 +1,6 @@
 //! What is known about each operation, in one table.
 //!
-//! The rows of [`opcodes!`] give the name in the text form, the types of
+//! The rows of `opcodes!` give the name in the text form, the types of
 //! operands and result in terms of the instruction's type `ty`, and the class
 //! of effects. What an operation computes is in `eval`, which both constant
 //! folding and the interpreter call.
@@ -285,6 +285,17 @@ pub enum Ty {
     W32,
     /// Always 64 bits.
     W64,
+}
+
+impl Ty {
+    /// The type, in an instruction of type `own`.
+    pub fn resolve(self, own: Type) -> Type {
+        match self {
+            Ty::Same => own,
+            Ty::W32 => Type::I32,
+            Ty::W64 => Type::I64,
+        }
+    }
 }
 
 /// What an instruction carries beside its operands.
