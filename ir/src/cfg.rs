@@ -29,12 +29,7 @@ impl Cfg {
             position[block] = index as u32;
         }
         let (starts, preds) = predecessors(function);
-        Cfg {
-            preds,
-            starts,
-            rpo,
-            position,
-        }
+        Cfg { preds, starts, rpo, position }
     }
 
     /// The blocks of the layout with an edge to this one, reachable or not,

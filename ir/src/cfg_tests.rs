@@ -94,9 +94,8 @@ fn dominators_are_what_cannot_be_avoided() {
     };
     for round in 0..3000 {
         let blocks = 1 + round % 14;
-        let edges: Vec<Vec<u32>> = (0..blocks)
-            .map(|_| (0..random(3)).map(|_| random(blocks) as u32).collect())
-            .collect();
+        let edges: Vec<Vec<u32>> =
+            (0..blocks).map(|_| (0..random(3)).map(|_| random(blocks) as u32).collect()).collect();
         check(&edges);
     }
 }
@@ -116,20 +115,8 @@ fn reverse_post_order_puts_predecessors_first() {
 #[test]
 fn deep_shapes_are_fast() {
     let n = 200_000;
-    let ladder = (0..n).map(|i| {
-        if i + 1 < n {
-            vec![n - 1, i + 1]
-        } else {
-            vec![]
-        }
-    });
-    let other = (0..n).map(|i| {
-        if i + 1 < n {
-            vec![i + 1, n - 1]
-        } else {
-            vec![]
-        }
-    });
+    let ladder = (0..n).map(|i| if i + 1 < n { vec![n - 1, i + 1] } else { vec![] });
+    let other = (0..n).map(|i| if i + 1 < n { vec![i + 1, n - 1] } else { vec![] });
     // Checks go down on one side, clean-ups come back on the other.
     let half = n / 2;
     let cleanup = (0..n).map(|i| match i {
@@ -137,19 +124,9 @@ fn deep_shapes_are_fast() {
         _ if i + 1 < n => vec![i + 1],
         _ => vec![],
     });
-    let loops = (0..n).map(|i| {
-        if i + 1 < n {
-            vec![i + 1, i / 2]
-        } else {
-            vec![]
-        }
-    });
-    let shapes: [Vec<Vec<u32>>; 4] = [
-        ladder.collect(),
-        other.collect(),
-        cleanup.collect(),
-        loops.collect(),
-    ];
+    let loops = (0..n).map(|i| if i + 1 < n { vec![i + 1, i / 2] } else { vec![] });
+    let shapes: [Vec<Vec<u32>>; 4] =
+        [ladder.collect(), other.collect(), cleanup.collect(), loops.collect()];
     for edges in shapes {
         let function = graph(&edges);
         let cfg = Cfg::new(&function);

@@ -116,11 +116,7 @@ impl Search {
 
     fn semidominators(&self, cfg: &Cfg) -> Vec<u32> {
         let mut semi: Vec<u32> = (0..self.len()).collect();
-        let mut forest = Forest {
-            up: self.parent.clone(),
-            least: semi.clone(),
-            path: Vec::new(),
-        };
+        let mut forest = Forest { up: self.parent.clone(), least: semi.clone(), path: Vec::new() };
         for w in (1..self.len()).rev() {
             let mut best = self.parent[w as usize];
             for &pred in cfg.preds(self.blocks[w as usize]) {
@@ -148,11 +144,7 @@ impl Search {
             depth[w] = depth[v] + 1;
             // Skip over two links of equal length with one that spans both.
             let (one, two) = (skip[v], skip[skip[v]]);
-            skip[w] = if depth[v] - depth[one] == depth[one] - depth[two] {
-                two
-            } else {
-                v
-            };
+            skip[w] = if depth[v] - depth[one] == depth[one] - depth[two] { two } else { v };
         }
         idom.into_iter().map(|v| v as u32).collect()
     }
@@ -174,11 +166,7 @@ impl Search {
             next[above] += size[w];
             next[w] = start + 1;
             preorder[start as usize] = self.blocks[w];
-            nodes[self.blocks[w]] = Node {
-                idom: self.blocks[above].into(),
-                start,
-                size: size[w],
-            };
+            nodes[self.blocks[w]] = Node { idom: self.blocks[above].into(), start, size: size[w] };
         }
         DomTree { nodes, preorder }
     }

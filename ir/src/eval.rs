@@ -207,9 +207,7 @@ mod tests {
         for &op in Opcode::ALL {
             for ty in [I32, I64] {
                 let swaps = |a, b| eval(op, ty, &[a, b]) == eval(op, ty, &[b, a]);
-                let all = samples
-                    .iter()
-                    .all(|&a| samples.iter().all(|&b| swaps(a, b)));
+                let all = samples.iter().all(|&a| samples.iter().all(|&b| swaps(a, b)));
                 if eval(op, ty, &[1, 1]).is_some() {
                     assert_eq!(all, op.info().commutes, "{}", op.info().name);
                 }
@@ -249,10 +247,7 @@ mod tests {
         assert_eq!(eval_cas(I32, 5, 0xf_0000_0005, 7), 7);
         assert_eq!(eval_cas(I64, 5, 0xf_0000_0005, 7), 5);
         assert_eq!(eval_load(Load, I64, Size::H, 0x1_8001), 0x8001);
-        assert_eq!(
-            eval_load(Sload, I64, Size::H, 0x8001),
-            0xffff_ffff_ffff_8001
-        );
+        assert_eq!(eval_load(Sload, I64, Size::H, 0x8001), 0xffff_ffff_ffff_8001);
         assert_eq!(eval_load(Sload, I32, Size::B, 0x80), 0xffff_ff80);
         assert_eq!(eval_load(Sload, I64, Size::D, ONES64), ONES64);
     }

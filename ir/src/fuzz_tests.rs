@@ -18,13 +18,7 @@ type Seed = (Opcode, bool, [u32; 6], u64, u32);
 fn seeds() -> impl Strategy<Value = Vec<Seed>> {
     let imm = prop_oneof![any::<u64>(), 0..9u64, any::<i16>().prop_map(|n| n as u64)];
     let origin = prop_oneof![Just(0), any::<u32>()];
-    let inst = (
-        select(Opcode::ALL),
-        any::<bool>(),
-        any::<[u32; 6]>(),
-        imm,
-        origin,
-    );
+    let inst = (select(Opcode::ALL), any::<bool>(), any::<[u32; 6]>(), imm, origin);
     vec(inst, 0..12)
 }
 
@@ -48,31 +42,18 @@ fn payload(kind: PayloadKind, ty: Type, bits: u64) -> Payload {
     match kind {
         PayloadKind::None => Payload::None,
         PayloadKind::Imm => Payload::Imm(bits & ty.mask()),
-        PayloadKind::Mem => Payload::Mem {
-            offset,
-            size: Size::ALL[bits as usize % 4],
-            region,
-        },
-        PayloadKind::Atomic => Payload::Atomic {
-            op: AtomicOp::ALL[bits as usize % 5],
-            offset,
-            region,
-        },
-        PayloadKind::Slot => Payload::Slot {
-            slot: StackSlot::from_u32(low % 9),
-            offset,
-        },
+        PayloadKind::Mem => Payload::Mem { offset, size: Size::ALL[bits as usize % 4], region },
+        PayloadKind::Atomic => {
+            Payload::Atomic { op: AtomicOp::ALL[bits as usize % 5], offset, region }
+        }
+        PayloadKind::Slot => Payload::Slot { slot: StackSlot::from_u32(low % 9), offset },
         PayloadKind::Map => Payload::Map(MapRef::from_u32(low >> 1)),
-        PayloadKind::MapValue => Payload::MapValue {
-            map: MapRef::from_u32(low >> 1),
-            offset: (bits >> 32) as u32,
-        },
+        PayloadKind::MapValue => {
+            Payload::MapValue { map: MapRef::from_u32(low >> 1), offset: (bits >> 32) as u32 }
+        }
         PayloadKind::Func => Payload::Func(FuncRef::from_u32(low >> 1)),
         PayloadKind::Ext => Payload::Ext(ExtFunc::from_u32(low % 9)),
-        PayloadKind::Ctx => Payload::Ctx {
-            kind: bits as u8,
-            field: (bits >> 8) as u8,
-        },
+        PayloadKind::Ctx => Payload::Ctx { kind: bits as u8, field: (bits >> 8) as u8 },
     }
 }
 
@@ -129,10 +110,7 @@ fn functions() -> impl Strategy<Value = Function> {
     let frequency = prop_oneof![Just(1.0), Just(0.5), 0.0..4096.0, Just(1e-30)];
     let block = (vec(any::<bool>(), 0..4), seeds(), frequency);
     let slots = vec((any::<u32>(), any::<u32>()), 0..3);
-    let externs = vec(
-        (any::<u32>(), "(?s).*", any::<u8>(), any::<[bool; 2]>()),
-        0..3,
-    );
+    let externs = vec((any::<u32>(), "(?s).*", any::<u8>(), any::<[bool; 2]>()), 0..3);
     let head = ("(?s).*", any::<bool>(), slots, externs);
     let order = any::<prop::sample::Index>();
     (head, vec(block, 1..5), order).prop_map(|((name, flag, slots, externs), blocks, order)| {
@@ -142,13 +120,7 @@ fn functions() -> impl Strategy<Value = Function> {
             function.stack_slots.push(StackSlotData { size, align });
         }
         for (helper, name, arity, [reads, writes]) in externs {
-            function.externs.push(ExternData {
-                helper,
-                name,
-                arity,
-                reads,
-                writes,
-            });
+            function.externs.push(ExternData { helper, name, arity, reads, writes });
         }
         for (index, (params, _, _)) in blocks.iter().enumerate() {
             let block = match index {

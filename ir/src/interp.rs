@@ -103,14 +103,8 @@ pub fn run(
     host: &mut dyn Host,
     limit: u64,
 ) -> Result<u64, Error> {
-    let mut machine = Machine {
-        module,
-        host,
-        callers: Vec::new(),
-        host_frames: 0,
-        steps: limit,
-        tail_calls: 0,
-    };
+    let mut machine =
+        Machine { module, host, callers: Vec::new(), host_frames: 0, steps: limit, tail_calls: 0 };
     let at_entry = |cause| Error {
         function: entry,
         name: module
@@ -215,10 +209,7 @@ impl<'a> Machine<'a> {
             block: entry.ok_or(Cause::Invalid("no such block"))?,
             next: 0,
             values: vec![0; function.values.len()],
-            slots: offsets
-                .iter()
-                .map(|&at| base.wrapping_add(at.into()))
-                .collect(),
+            slots: offsets.iter().map(|&at| base.wrapping_add(at.into())).collect(),
             origin: 0,
         };
         frame.enter(function.entry, args)?;
@@ -345,24 +336,11 @@ impl<'a> Machine<'a> {
             Terminator::Trap => return Err(Cause::Trap),
             Terminator::Return(value) => return frame.get(*value).map(Some),
             Terminator::Jump(target) => frame.jump(target)?,
-            Terminator::Branch {
-                cond,
-                ty,
-                lhs,
-                rhs,
-                then,
-                other,
-            } => {
+            Terminator::Branch { cond, ty, lhs, rhs, then, other } => {
                 let holds = eval_cond(*cond, *ty, frame.get(*lhs)?, frame.get(*rhs)?);
                 frame.jump(if holds { then } else { other })?;
             }
-            Terminator::TailCall {
-                ctx,
-                array,
-                index,
-                fail,
-                ..
-            } => {
+            Terminator::TailCall { ctx, array, index, fail, .. } => {
                 let index = frame.get(*index)? as u32;
                 let target = self.host.tail_call_target(frame.get(*array)?, index)?;
                 match target {

@@ -21,12 +21,7 @@ const MAP: u64 = 0x20_0000;
 
 impl World {
     fn stack_end(&self) -> u64 {
-        STACK
-            + self
-                .frames
-                .iter()
-                .map(|&n| u64::from(n).next_multiple_of(16))
-                .sum::<u64>()
+        STACK + self.frames.iter().map(|&n| u64::from(n).next_multiple_of(16)).sum::<u64>()
     }
 
     fn check(&self, address: u64, size: Size) -> Result<(), String> {
@@ -83,8 +78,7 @@ impl Host for World {
         Ok(ctx.wrapping_add(u64::from(kind) * 100 + u64::from(field)))
     }
     fn ctx_store(&mut self, kind: u8, field: u8, ctx: u64, value: u64) -> Result<(), String> {
-        self.calls
-            .push((1000, [kind.into(), field.into(), ctx, value, 0]));
+        self.calls.push((1000, [kind.into(), field.into(), ctx, value, 0]));
         Ok(())
     }
 }
@@ -113,24 +107,12 @@ fn body(lines: &str, args: &[u64]) -> Result<u64, String> {
 fn memory_has_sizes_signs_and_offsets() {
     let stored = "v2 = iconst.i64 0xfedcba9876543281 store.i64 u64 v0+8, v2 any";
     let loaded = |load: &str| body(&format!("{stored} {load} return v9"), &[DATA]);
-    assert_eq!(
-        loaded("v9 = load.i64 u64 v0+8 any"),
-        Ok(0xfedc_ba98_7654_3281)
-    );
+    assert_eq!(loaded("v9 = load.i64 u64 v0+8 any"), Ok(0xfedc_ba98_7654_3281));
     assert_eq!(loaded("v9 = load.i64 u8 v0+8 any"), Ok(0x81));
-    assert_eq!(
-        loaded("v9 = sload.i64 u8 v0+8 any"),
-        Ok(0xffff_ffff_ffff_ff81)
-    );
-    assert_eq!(
-        loaded("v8 = sload.i32 u8 v0+8 any v9 = uext32 v8"),
-        Ok(0xffff_ff81)
-    );
+    assert_eq!(loaded("v9 = sload.i64 u8 v0+8 any"), Ok(0xffff_ffff_ffff_ff81));
+    assert_eq!(loaded("v8 = sload.i32 u8 v0+8 any v9 = uext32 v8"), Ok(0xffff_ff81));
     assert_eq!(loaded("v9 = load.i64 u16 v0+15 any"), Ok(0xfe));
-    assert_eq!(
-        loaded("v9 = load.i64 u64 v0+57 any"),
-        Err("main+0: access of 0x1039".into())
-    );
+    assert_eq!(loaded("v9 = load.i64 u64 v0+57 any"), Err("main+0: access of 0x1039".into()));
     let split = "store.i64 u16 v0+9, v0 any v9 = load.i64 u32 v0+8 any";
     assert_eq!(loaded(split), Ok(0x7610_0081));
 }
@@ -146,18 +128,9 @@ fn atomics_return_the_old_value() {
     };
     assert_eq!(atomic("v7 = atomic_fetch.i64 add v0, v1 any"), Ok(0x20003));
     assert_eq!(atomic("v7 = atomic_fetch.i64 xchg v0, v1 any"), Ok(0x10003));
-    assert_eq!(
-        atomic("v7 = iconst.i64 0 atomic.i64 or v0, v1 any"),
-        Ok(0x10003)
-    );
-    assert_eq!(
-        atomic("v7 = atomic_cas.i64 u64 v0, v2, v1 any"),
-        Ok(0x10003)
-    );
-    assert_eq!(
-        atomic("v7 = atomic_cas.i64 u64 v0, v1, v1 any"),
-        Ok(0x20000)
-    );
+    assert_eq!(atomic("v7 = iconst.i64 0 atomic.i64 or v0, v1 any"), Ok(0x10003));
+    assert_eq!(atomic("v7 = atomic_cas.i64 u64 v0, v2, v1 any"), Ok(0x10003));
+    assert_eq!(atomic("v7 = atomic_cas.i64 u64 v0, v1, v1 any"), Ok(0x20000));
     let narrow = "v4 = iconst.i32 -1 v5 = atomic_fetch.i32 add v0, v4 any v7 = uext32 v5";
     assert_eq!(atomic(narrow), Ok(0x1ffff));
 }
@@ -165,16 +138,10 @@ fn atomics_return_the_old_value() {
 #[test]
 fn addresses_contexts_and_helpers_are_the_hosts() {
     assert_eq!(body("v9 = map_addr map3 return v9", &[]), Ok(MAP + 3));
-    assert_eq!(
-        body("v9 = map_value map3+16 return v9", &[]),
-        Ok(MAP + 0x1013)
-    );
+    assert_eq!(body("v9 = map_value map3+16 return v9", &[]), Ok(MAP + 0x1013));
     assert_eq!(body("v9 = stack_addr ss1+1 return v9", &[]), Ok(STACK + 17));
     assert_eq!(body("v9 = ctx_load.i64 2.3 v0 return v9", &[5]), Ok(208));
-    assert_eq!(
-        body("v9 = call_ext fn0(v0, v1, v1) return v9", &[5, 7]),
-        Ok(19)
-    );
+    assert_eq!(body("v9 = call_ext fn0(v0, v1, v1) return v9", &[5, 7]), Ok(19));
     let slot = "v2 = stack_addr ss1+9 store.i64 u64 v2, v0 ss1 return v0";
     let beyond = format!("main+0: access of {:#x}", STACK + 25);
     assert_eq!(body(slot, &[1]), Err(beyond));
@@ -227,16 +194,11 @@ fn runs_end() {
 
 /// What a module counts with its one helper: how often each number was given.
 fn ticks(text: &str, target: Option<u32>) -> HashMap<u64, usize> {
-    let mut world = World {
-        target: target.map(FuncRef::from_u32),
-        ..World::default()
-    };
-    let text = text
-        .replace("{", "reaches_tail_call { fn0 = helper 1 \"tick\" arity 1")
-        .replace(
-            "TAIL_CALL",
-            "v10 = map_addr map0 v11 = iconst.i64 0x100000007 tail_call v0, v10, v11,",
-        );
+    let mut world = World { target: target.map(FuncRef::from_u32), ..World::default() };
+    let text = text.replace("{", "reaches_tail_call { fn0 = helper 1 \"tick\" arity 1").replace(
+        "TAIL_CALL",
+        "v10 = map_addr map0 v11 = iconst.i64 0x100000007 tail_call v0, v10, v11,",
+    );
     assert_eq!(run_text(&text, &[3], &mut world), Ok(3));
     let mut counts = HashMap::new();
     for (_, args) in world.calls {
@@ -259,9 +221,7 @@ fn thirty_three_tail_calls_succeed_in_a_run() {
         function f2 \"leaf\" { block0(v0: i64): v1 = iconst.i64 3 v2 = call_ext fn0(v1)
         return v0 }";
     let main = |calls: u32| {
-        let calls: String = (0..calls)
-            .map(|n| format!("v{} = call f1(v0) ", 20 + n))
-            .collect();
+        let calls: String = (0..calls).map(|n| format!("v{} = call f1(v0) ", 20 + n)).collect();
         format!(
             "function f0 \"main\" {{ block0(v0: i64): v1 = iconst.i64 1
              v2 = call_ext fn0(v1) {calls} return v20 }} {sub}"

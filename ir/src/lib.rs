@@ -21,8 +21,10 @@ mod fuzz_tests;
 pub mod interp;
 #[cfg(test)]
 mod interp_tests;
+pub mod loops;
 pub mod module;
 pub mod opcode;
+pub mod passes;
 pub mod text;
 pub mod verifier;
 #[cfg(test)]

@@ -91,9 +91,8 @@ pub fn verify_function(function: &Function) -> Result<(), VerifierErrors> {
 /// Checks all functions, and what they say of each other.
 pub fn verify_module(module: &Module) -> Result<(), VerifierErrors> {
     let functions = module.functions.values();
-    let mut errors: Vec<_> = functions
-        .flat_map(|function| errors_of(function, Some(module)))
-        .collect();
+    let mut errors: Vec<_> =
+        functions.flat_map(|function| errors_of(function, Some(module))).collect();
     for (key, function) in module.functions.iter() {
         if function.id != key {
             errors.push(VerifierError {
@@ -107,11 +106,7 @@ pub fn verify_module(module: &Module) -> Result<(), VerifierErrors> {
 }
 
 fn into_result(errors: Vec<VerifierError>) -> Result<(), VerifierErrors> {
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(VerifierErrors(errors))
-    }
+    if errors.is_empty() { Ok(()) } else { Err(VerifierErrors(errors)) }
 }
 
 fn errors_of(function: &Function, module: Option<&Module>) -> Vec<VerifierError> {
@@ -296,10 +291,7 @@ impl<'a> Verifier<'a> {
         if data.payload.kind() == info.payload {
             self.payload(data);
         } else {
-            self.error(format!(
-                "{:?} where {:?} belongs",
-                data.payload, info.payload
-            ));
+            self.error(format!("{:?} where {:?} belongs", data.payload, info.payload));
         }
         self.operands(data);
     }
@@ -376,9 +368,7 @@ impl<'a> Verifier<'a> {
             self.error(format!("{func} takes {params} arguments"));
         }
         if callee.reaches_tail_call && !self.function.reaches_tail_call {
-            self.error(format!(
-                "{func} may reach a tail call; so does this function"
-            ));
+            self.error(format!("{func} may reach a tail call; so does this function"));
         }
     }
 
@@ -390,9 +380,7 @@ impl<'a> Verifier<'a> {
                 self.typed("right side", rhs, ty);
             }
             Terminator::Return(value) => self.typed("return value", value, Type::I64),
-            Terminator::TailCall {
-                ctx, array, index, ..
-            } => {
+            Terminator::TailCall { ctx, array, index, .. } => {
                 self.typed("context", ctx, Type::I64);
                 self.typed("array", array, Type::I64);
                 self.typed("index", index, Type::I64);
@@ -442,8 +430,7 @@ impl<'a> Verifier<'a> {
             }
             this.line += 1;
             let end = data.insts.len() + 1;
-            data.term
-                .for_each_use(|value| this.dominated(&dom, value, block, end));
+            data.term.for_each_use(|value| this.dominated(&dom, value, block, end));
         });
     }
 
@@ -459,9 +446,7 @@ impl<'a> Verifier<'a> {
         // In unreachable blocks there is no order to keep.
         let reachable = dom.dominates(block, block);
         if reachable && !before {
-            self.error(format!(
-                "{value} is defined in {home}, not always before here"
-            ));
+            self.error(format!("{value} is defined in {home}, not always before here"));
         }
     }
 

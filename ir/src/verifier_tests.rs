@@ -101,19 +101,13 @@ fn broken_lines_are_found() {
 #[test]
 fn headers_are_checked() {
     let tail_call = "a tail call in a function that says it reaches none";
-    assert_eq!(
-        with_line(1, "function f0 \"good\" {"),
-        line_of(11, tail_call)
-    );
+    assert_eq!(with_line(1, "function f0 \"good\" {"), line_of(11, tail_call));
     assert_eq!(
         with_line(4, "block0(v0: i64, v1: i32):"),
         line_of(4, "parameter v1 is i32, not i64")
     );
     let six = "block0(v0: i64, v1: i64, v10: i64, v11: i64, v12: i64, v13: i64):";
-    assert_eq!(
-        with_line(4, six),
-        line_of(4, "a function has at most 5 parameters")
-    );
+    assert_eq!(with_line(4, six), line_of(4, "a function has at most 5 parameters"));
     assert!(
         with_line(3, "fn0 = helper 1 \"map_lookup_elem\" arity 6")
             .contains(&line_of(3, "a helper takes at most 5 arguments"))
@@ -138,22 +132,10 @@ fn inst(number: u32) -> Inst {
 #[test]
 fn the_layout_is_checked() {
     let b = Block::from_u32;
-    assert_eq!(
-        after(|f| f.layout.swap(0, 2)),
-        line_of(1, "the entry block0 is not first")
-    );
-    assert_eq!(
-        after(|f| f.layout.clear()),
-        line_of(1, "the entry block0 is not first")
-    );
-    assert_eq!(
-        after(|f| f.layout.push(b(1))),
-        line_of(18, "block1 stands in the layout twice")
-    );
-    assert_eq!(
-        after(|f| f.layout.push(b(44))),
-        line_of(18, "block44 does not exist")
-    );
+    assert_eq!(after(|f| f.layout.swap(0, 2)), line_of(1, "the entry block0 is not first"));
+    assert_eq!(after(|f| f.layout.clear()), line_of(1, "the entry block0 is not first"));
+    assert_eq!(after(|f| f.layout.push(b(1))), line_of(18, "block1 stands in the layout twice"));
+    assert_eq!(after(|f| f.layout.push(b(44))), line_of(18, "block44 does not exist"));
     assert_eq!(
         after(|f| {
             f.entry = b(44);
@@ -194,10 +176,7 @@ fn definitions_are_checked() {
     assert!(after(|f| f.results[inst(0)] = None.into()).contains("this operation has a result"));
     assert!(after(|f| f.values[v(4)].ty = Type::I32).contains("line 7: result v4 is i32, not i64"));
     let block1 = Block::from_u32(1);
-    assert_eq!(
-        after(|f| f.blocks[block1].params[1] = v(300)),
-        line_of(10, "v300 does not exist")
-    );
+    assert_eq!(after(|f| f.blocks[block1].params[1] = v(300)), line_of(10, "v300 does not exist"));
     // An instruction that was taken out of its block, or a parameter.
     assert_eq!(
         after(|f| {
@@ -278,14 +257,8 @@ fn functions_of_a_module_agree() {
         verify_module(&module).map_or_else(|errors| errors.to_string(), |()| String::new())
     };
     assert_eq!(errors("", ""), "");
-    assert_eq!(
-        errors("f1(v0, v1)", "f1(v0)"),
-        "f0, line 4: f1 takes 2 arguments"
-    );
-    assert_eq!(
-        errors("addr f1", "addr f2"),
-        "f0, line 3: f2 does not exist"
-    );
+    assert_eq!(errors("f1(v0, v1)", "f1(v0)"), "f0, line 4: f1 takes 2 arguments");
+    assert_eq!(errors("addr f1", "addr f2"), "f0, line 3: f2 does not exist");
     assert_eq!(
         errors(" reaches_tail_call", ""),
         "f0, line 4: f1 may reach a tail call; so does this function"

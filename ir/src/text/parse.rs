@@ -31,11 +31,7 @@ pub struct ParseError {
 
 impl ParseError {
     pub(super) fn new(at: Position, message: impl Into<String>) -> ParseError {
-        ParseError {
-            line: at.line,
-            column: at.column,
-            message: message.into(),
-        }
+        ParseError { line: at.line, column: at.column, message: message.into() }
     }
 }
 
@@ -85,12 +81,7 @@ impl<'a> Parser<'a> {
         let (token, at) = lexer.next()?;
         let budget =
             SPARE_NUMBERS.saturating_add(text.len().saturating_mul(SPARE_NUMBERS_PER_BYTE));
-        Ok(Parser {
-            lexer,
-            token,
-            at,
-            budget,
-        })
+        Ok(Parser { lexer, token, at, budget })
     }
 
     /// The error that something else should stand here.
@@ -301,13 +292,7 @@ impl Parser<'_> {
             let arity = self.number("a number of arguments", |text| text.parse().ok())?;
             let reads = self.eat_word("reads")?;
             let writes = self.eat_word("writes")?;
-            externs.push(ExternData {
-                helper,
-                name,
-                arity,
-                reads,
-                writes,
-            });
+            externs.push(ExternData { helper, name, arity, reads, writes });
         }
         Ok(externs)
     }
@@ -379,10 +364,7 @@ impl Parser<'_> {
         match self.budget.checked_sub(missing) {
             Some(left) => self.budget = left,
             None => {
-                return Err(ParseError::new(
-                    at,
-                    "this number leaves too many others out",
-                ));
+                return Err(ParseError::new(at, "this number leaves too many others out"));
             }
         }
         if missing > 0 {
@@ -417,9 +399,7 @@ impl Draft {
             values.push(data.unwrap_or_else(|| self.dead_value(next)));
         }
         let blocks = std::mem::take(&mut self.blocks).into_iter();
-        let blocks = blocks
-            .map(|data| data.unwrap_or_else(BlockData::new))
-            .collect();
+        let blocks = blocks.map(|data| data.unwrap_or_else(BlockData::new)).collect();
         (values, blocks)
     }
 
@@ -433,9 +413,6 @@ impl Draft {
             origin: 0,
         });
         self.results[inst] = value.into();
-        ValueData {
-            ty,
-            def: ValueDef::Result(inst),
-        }
+        ValueData { ty, def: ValueDef::Result(inst) }
     }
 }

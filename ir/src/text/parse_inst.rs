@@ -12,14 +12,7 @@ use crate::{
     Type, Value, ValueDef,
 };
 
-const TERMINATORS: [&str; 6] = [
-    "jump",
-    "branch",
-    "return",
-    "tail_call",
-    "trap",
-    "unterminated",
-];
+const TERMINATORS: [&str; 6] = ["jump", "branch", "return", "tail_call", "trap", "unterminated"];
 
 /// A name with a type behind it, such as `iadd.i64`.
 fn typed(word: &str) -> Option<(&str, Type)> {
@@ -44,9 +37,7 @@ fn region(word: &str) -> Option<Region> {
         "any" => Some(Region::Any),
         "ctx" => Some(Region::Ctx),
         "packet" => Some(Region::Packet),
-        _ => entity(word, "ss")
-            .map(Region::Stack)
-            .or_else(|| entity(word, "map").map(Region::Map)),
+        _ => entity(word, "ss").map(Region::Stack).or_else(|| entity(word, "map").map(Region::Map)),
     }
 }
 
@@ -67,10 +58,7 @@ impl Parser<'_> {
     /// An instruction up to the end of its line.
     pub fn instruction(&mut self, draft: &mut Draft) -> Result<Inst, ParseError> {
         let at = self.at;
-        let is_value = self
-            .word()
-            .and_then(|word| entity::<Value>(word, "v"))
-            .is_some();
+        let is_value = self.word().and_then(|word| entity::<Value>(word, "v")).is_some();
         let result = match is_value {
             true => {
                 let value = self.value(draft)?;
@@ -138,13 +126,7 @@ impl Parser<'_> {
             true => self.unsigned("the number of a bytecode instruction")?,
             false => 0,
         };
-        Ok(InstData {
-            op,
-            ty,
-            args,
-            payload,
-            origin,
-        })
+        Ok(InstData { op, ty, args, payload, origin })
     }
 
     /// The payload's part before the operands; addresses are completed by them.
@@ -166,10 +148,9 @@ impl Parser<'_> {
                 offset: 0,
                 region: Region::Any,
             },
-            PayloadKind::Slot => Payload::Slot {
-                slot: self.entity("a stack slot", "ss")?,
-                offset: self.offset()?,
-            },
+            PayloadKind::Slot => {
+                Payload::Slot { slot: self.entity("a stack slot", "ss")?, offset: self.offset()? }
+            }
             PayloadKind::Map => Payload::Map(self.entity("a map", "map")?),
             PayloadKind::MapValue => Payload::MapValue {
                 map: self.entity("a map", "map")?,
@@ -235,14 +216,7 @@ impl Parser<'_> {
         let then = self.target(draft)?;
         self.punct(',')?;
         let other = self.target(draft)?;
-        Ok(Terminator::Branch {
-            cond,
-            ty,
-            lhs,
-            rhs,
-            then,
-            other,
-        })
+        Ok(Terminator::Branch { cond, ty, lhs, rhs, then, other })
     }
 
     fn tail_call(&mut self, draft: &mut Draft) -> Result<Terminator, ParseError> {
@@ -262,13 +236,7 @@ impl Parser<'_> {
             self.punct(']')?;
             self.punct(',')?;
         }
-        Ok(Terminator::TailCall {
-            ctx,
-            array,
-            index,
-            direct,
-            fail: self.target(draft)?,
-        })
+        Ok(Terminator::TailCall { ctx, array, index, direct, fail: self.target(draft)? })
     }
 
     /// A block with the arguments for its parameters.

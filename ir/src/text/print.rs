@@ -68,10 +68,7 @@ fn write_block(f: &mut Formatter<'_>, function: &Function, block: Block) -> fmt:
 impl Function {
     /// An instruction as its line shows it.
     pub fn display_inst(&self, inst: Inst) -> impl Display + '_ {
-        DisplayInst {
-            function: self,
-            inst,
-        }
+        DisplayInst { function: self, inst }
     }
 }
 
@@ -174,11 +171,7 @@ struct Offset(i64);
 
 impl Display for Offset {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        if self.0 == 0 {
-            Ok(())
-        } else {
-            write!(f, "{:+}", self.0)
-        }
+        if self.0 == 0 { Ok(()) } else { write!(f, "{:+}", self.0) }
     }
 }
 
@@ -197,26 +190,11 @@ impl Display for Terminator {
         match self {
             Terminator::None => f.write_str("unterminated"),
             Terminator::Jump(target) => write!(f, "jump {target}"),
-            Terminator::Branch {
-                cond,
-                ty,
-                lhs,
-                rhs,
-                then,
-                other,
-            } => write!(
-                f,
-                "branch {}.{ty} {lhs}, {rhs}, {then}, {other}",
-                cond.name()
-            ),
+            Terminator::Branch { cond, ty, lhs, rhs, then, other } => {
+                write!(f, "branch {}.{ty} {lhs}, {rhs}, {then}, {other}", cond.name())
+            }
             Terminator::Return(value) => write!(f, "return {value}"),
-            Terminator::TailCall {
-                ctx,
-                array,
-                index,
-                direct,
-                fail,
-            } => {
+            Terminator::TailCall { ctx, array, index, direct, fail } => {
                 write!(f, "tail_call {ctx}, {array}, {index}, ")?;
                 if let Some((map, key)) = direct {
                     write!(f, "direct {map}[{key}], ")?;

@@ -64,17 +64,12 @@ fn error(text: &str) -> String {
 
 /// The error of a function with that one line in its block, which is line 3.
 fn line_error(line: &str) -> String {
-    error(&format!(
-        "function f0 \"x\" {{\nblock0(v0: i64):\n{line}\n    return v0\n}}\n"
-    ))
+    error(&format!("function f0 \"x\" {{\nblock0(v0: i64):\n{line}\n    return v0\n}}\n"))
 }
 
 #[test]
 fn errors_say_where_and_what() {
-    assert_eq!(
-        error(""),
-        "1:1: expected `function`, found the end of the text"
-    );
+    assert_eq!(error(""), "1:1: expected `function`, found the end of the text");
     assert_eq!(
         error("function f0 \"x\" { }"),
         "1:20: expected a block before the end of the function, found the end of the text"
@@ -83,22 +78,13 @@ fn errors_say_where_and_what() {
         line_error("v1 = iadd v0, v0"),
         "3:6: expected an instruction or a terminator, found `iadd`"
     );
-    assert_eq!(
-        line_error("v1 = iadd.i64 v0 v0"),
-        "3:18: expected `,`, found `v0`"
-    );
+    assert_eq!(line_error("v1 = iadd.i64 v0 v0"), "3:18: expected `,`, found `v0`");
     assert_eq!(
         line_error("v1 = iconst.i32 0x100000000"),
         "3:17: expected a constant of type i32, found `0x100000000`"
     );
-    assert_eq!(
-        line_error("iadd.i64 v0, v0"),
-        "3:1: expected `vN =`: iadd has a result"
-    );
-    assert_eq!(
-        line_error("v1 = store.i64 u64 v0, v0 any"),
-        "3:6: store has no result"
-    );
+    assert_eq!(line_error("iadd.i64 v0, v0"), "3:1: expected `vN =`: iadd has a result");
+    assert_eq!(line_error("v1 = store.i64 u64 v0, v0 any"), "3:6: store has no result");
     assert_eq!(line_error("v0 = trunc v0"), "3:1: v0 is defined twice");
     assert_eq!(
         line_error("v1 = load.i64 u64 v0+2147483648 any"),
@@ -108,10 +94,7 @@ fn errors_say_where_and_what() {
         line_error("v1 = trunc v4294967294"),
         "3:12: this number leaves too many others out"
     );
-    assert_eq!(
-        line_error("trap block0: trap"),
-        "3:6: block0 stands here twice"
-    );
+    assert_eq!(line_error("trap block0: trap"), "3:6: block0 stands here twice");
     assert_eq!(line_error("\"abc"), "3:1: this string has no end");
     assert_eq!(line_error("\"\\x\""), "3:2: expected an escape sequence");
 }
