@@ -44,6 +44,10 @@ pub struct CtxAccess {
     pub kind: u8,
     /// Index into that kind's fields.
     pub field: u8,
+    /// The byte of the field where the access starts. A load that is narrower
+    /// than the field (a number, never a pointer) gets the field's value
+    /// shifted right by 8 times this and truncated; else it is 0.
+    pub part: u8,
 }
 
 /// A tail-call site.

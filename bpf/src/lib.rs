@@ -7,11 +7,21 @@
 
 pub mod cfg;
 pub mod ctx;
+pub mod decode;
+mod elf;
+pub mod dominators;
+pub mod encode;
 pub mod error;
 pub mod facts;
+pub mod frequency;
 pub mod host;
 pub mod insn;
+pub mod interp;
+mod link;
 pub mod object;
+mod table;
+pub mod text;
+pub mod validate;
 
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};

@@ -6,8 +6,11 @@
 //! stack objects the layout of its frame.
 #![forbid(unsafe_code)]
 
+mod adapter;
+pub mod allocate;
 pub mod frame;
-pub mod result;
+pub mod saves;
+pub mod text;
 
+pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;
-pub use result::Allocated;
