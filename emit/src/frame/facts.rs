@@ -124,8 +124,7 @@ impl Collector<'_> {
         }
         let moves_up = after.depth() > before.depth();
         let pops_other = instruction.code() == Code::Pop_r64 && restored.is_none();
-        self.unwinds
-            .push(restored.is_some() || (moves_up && !pops_other));
+        self.unwinds.push(restored.is_some() || (moves_up && !pops_other));
         if let Value::Stack(at) = after.reg(Gpr::RBP)
             && after.slot(at) == Value::Entry(Gpr::RBP)
         {
@@ -172,14 +171,8 @@ impl Collector<'_> {
         let frame_end = base.min(declared).min(self.lowest_access);
         let counts = |reg: &Gpr| !(self.frame_pointer && *reg == Gpr::RBP);
         let mut saved: Vec<Gpr> = Gpr::CALLEE_SAVED.into_iter().filter(counts).collect();
-        let push_sites = saved
-            .iter()
-            .map(|reg| self.saves[reg.enc() as usize].1)
-            .sum();
-        let pop_sites = saved
-            .iter()
-            .map(|reg| self.restores[reg.enc() as usize])
-            .sum();
+        let push_sites = saved.iter().map(|reg| self.saves[reg.enc() as usize].1).sum();
+        let pop_sites = saved.iter().map(|reg| self.restores[reg.enc() as usize]).sum();
         saved.retain(|reg| self.saves[reg.enc() as usize].1 > 0);
         saved.sort_by_key(|reg| self.saves[reg.enc() as usize].0);
         FrameFacts {
@@ -215,11 +208,7 @@ fn restored(instruction: &Instruction, after: &State) -> Option<Gpr> {
 /// the frame pointer if there is one by then, and every other register as it was.
 fn check_against(at: u32, state: &State, wanted: &State) -> Result<(), DecodeError> {
     if state.depth() != wanted.depth() {
-        return Err(DecodeError::Depth {
-            at,
-            found: state.depth(),
-            expected: wanted.depth(),
-        });
+        return Err(DecodeError::Depth { at, found: state.depth(), expected: wanted.depth() });
     }
     let mut in_slots = [false; 16];
     for &(slot, value) in wanted.slots() {

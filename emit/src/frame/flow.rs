@@ -102,19 +102,12 @@ impl<'a> Flow<'a> {
 
     fn decode(&self, decoder: &mut Decoder<'_>, at: u32) -> Result<Step, DecodeError> {
         decoder.set_ip(u64::from(at));
-        decoder
-            .set_position(at as usize)
-            .map_err(|_| DecodeError::Invalid { at })?;
+        decoder.set_position(at as usize).map_err(|_| DecodeError::Invalid { at })?;
         let instruction = decoder.decode();
         if instruction.is_invalid() {
             return Err(DecodeError::Invalid { at });
         }
-        Ok(Step {
-            at,
-            next: self.next(at, &instruction),
-            instruction,
-            leads: false,
-        })
+        Ok(Step { at, next: self.next(at, &instruction), instruction, leads: false })
     }
 
     fn next(&self, at: u32, instruction: &Instruction) -> Next {

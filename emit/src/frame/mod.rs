@@ -207,9 +207,6 @@ pub fn check(function: &CompiledFunction) -> Result<FrameFacts, FrameError> {
     if same {
         Ok(decoded)
     } else {
-        Err(FrameError::Differs {
-            believed: believed.clone(),
-            decoded,
-        })
+        Err(FrameError::Differs { believed: believed.clone(), decoded })
     }
 }

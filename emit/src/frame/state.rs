@@ -26,10 +26,7 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn at_entry() -> State {
-        let mut state = State {
-            regs: [Value::Other; 16],
-            slots: Vec::new(),
-        };
+        let mut state = State { regs: [Value::Other; 16], slots: Vec::new() };
         for reg in Gpr::CALLEE_SAVED {
             state.set(reg, Value::Entry(reg));
         }
@@ -66,8 +63,7 @@ impl State {
 
     /// Writes `bytes` bytes from `at`: what overlaps is lost.
     fn store(&mut self, at: i64, bytes: i64, value: Value) {
-        self.slots
-            .retain(|&(slot, _)| slot + 8 <= at || at + bytes <= slot);
+        self.slots.retain(|&(slot, _)| slot + 8 <= at || at + bytes <= slot);
         if value != Value::Other && bytes == 8 {
             let place = self.slots.partition_point(|slot| slot.0 < at);
             self.slots.insert(place, (at, value));
@@ -103,9 +99,7 @@ impl State {
 
 /// The general-purpose register that `register` is a part of.
 pub(super) fn gpr(register: Register) -> Option<Gpr> {
-    register
-        .is_gpr()
-        .then(|| Gpr::from_enc(register.full_register().number() as u8))
+    register.is_gpr().then(|| Gpr::from_enc(register.full_register().number() as u8))
 }
 
 /// Applies instructions to states.
@@ -115,9 +109,7 @@ pub(super) struct Transfer {
 
 impl Transfer {
     pub(super) fn new() -> Transfer {
-        Transfer {
-            info: InstructionInfoFactory::new(),
-        }
+        Transfer { info: InstructionInfoFactory::new() }
     }
 
     /// Turns the state before `instruction` into the one after it.
@@ -243,10 +235,7 @@ fn exact_address(state: &State, instruction: &Instruction) -> Option<i64> {
     if instruction.memory_index() != Register::None {
         return None;
     }
-    state.address(
-        instruction.memory_base(),
-        instruction.memory_displacement64(),
-    )
+    state.address(instruction.memory_base(), instruction.memory_displacement64())
 }
 
 fn add(state: &mut State, instruction: &Instruction, amount: i64) {

@@ -16,9 +16,7 @@ pub(super) struct Walk {
 /// there are few things to know, so a block is rarely visited more than twice;
 /// taking the lowest first keeps close to execution order.
 pub(super) fn walk(flow: &Flow<'_>) -> Result<Walk, DecodeError> {
-    let mut walk = Walk {
-        states: vec![None; flow.steps.len()],
-    };
+    let mut walk = Walk { states: vec![None; flow.steps.len()] };
     walk.states[0] = Some(State::at_entry());
     let mut transfer = Transfer::new();
     let mut pending = BTreeSet::from([0]);
@@ -54,19 +52,16 @@ impl Walk {
         state: &State,
         pending: &mut BTreeSet<usize>,
     ) -> Result<(), DecodeError> {
-        let changed = match &mut self.states[step] {
-            Some(known) => known
-                .join(state)
-                .map_err(|(one, other)| DecodeError::Unbalanced {
-                    at: flow.steps[step].at,
-                    one,
-                    other,
+        let changed =
+            match &mut self.states[step] {
+                Some(known) => known.join(state).map_err(|(one, other)| {
+                    DecodeError::Unbalanced { at: flow.steps[step].at, one, other }
                 })?,
-            unknown => {
-                *unknown = Some(state.clone());
-                true
-            }
-        };
+                unknown => {
+                    *unknown = Some(state.clone());
+                    true
+                }
+            };
         if changed {
             pending.insert(step);
         }

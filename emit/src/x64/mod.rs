@@ -64,11 +64,7 @@ fn check(compiled: &CompiledFunction) {
     if cfg!(debug_assertions)
         && let Err(error) = frame::check(compiled)
     {
-        panic!(
-            "the frame of {}: {error}\n{}",
-            compiled.name,
-            listing(compiled)
-        );
+        panic!("the frame of {}: {error}\n{}", compiled.name, listing(compiled));
     }
 }
 
@@ -213,11 +209,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn broken(&self, inst: usize, what: &'static str) -> EmitError {
-        EmitError::Broken {
-            inst: inst as u32,
-            origin: self.function.info[inst].origin,
-            what,
-        }
+        EmitError::Broken { inst: inst as u32, origin: self.function.info[inst].origin, what }
     }
 
     /// Bytes that matter of the first operand, a definition.

@@ -23,10 +23,7 @@ pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitE
         landing: 0,
         tail_sites: Vec::new(),
         insns: 0,
-        frame: FrameBelief {
-            frame_bytes: RECORD_BYTES,
-            ..FrameBelief::default()
-        },
+        frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
     };
     super::check(&compiled);
     Ok(compiled)

@@ -16,10 +16,7 @@ fn a_missing_pop() {
         asm.pop(Gpr::R12);
         asm.ret();
     });
-    assert!(
-        matches!(error, DecodeError::Depth { found: -8, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Depth { found: -8, .. }), "{error}");
 }
 
 #[test]
@@ -30,10 +27,7 @@ fn a_missing_restore_of_the_right_size() {
         asm.alu_imm(AluOp::Add, W, Gpr::RSP, 8);
         asm.ret();
     });
-    assert!(
-        matches!(error, DecodeError::Unrestored { reg: Gpr::RBX, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unrestored { reg: Gpr::RBX, .. }), "{error}");
 }
 
 #[test]
@@ -93,10 +87,7 @@ fn a_register_changed_without_a_save() {
         clobber(asm, Gpr::R14);
         asm.ret();
     });
-    assert!(
-        matches!(error, DecodeError::Unrestored { reg: Gpr::R14, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unrestored { reg: Gpr::R14, .. }), "{error}");
 }
 
 /// On one path only: the join forgets that the register is untouched.
@@ -109,10 +100,7 @@ fn a_register_changed_on_one_path() {
         asm.bind(join);
         asm.ret();
     });
-    assert!(
-        matches!(error, DecodeError::Unrestored { reg: Gpr::RBP, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unrestored { reg: Gpr::RBP, .. }), "{error}");
 }
 
 #[test]
@@ -124,10 +112,7 @@ fn a_saved_value_overwritten() {
         asm.pop(Gpr::RBX);
         asm.ret();
     });
-    assert!(
-        matches!(error, DecodeError::Unrestored { reg: Gpr::RBX, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unrestored { reg: Gpr::RBX, .. }), "{error}");
 }
 
 /// What a callee may overwrite is not saved.
@@ -140,10 +125,7 @@ fn a_value_saved_below_rsp_across_a_call() {
         asm.load(W, Gpr::RBX, Mem::new(Gpr::RSP, -8));
         asm.ret();
     });
-    assert!(
-        matches!(error, DecodeError::Unrestored { reg: Gpr::RBX, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unrestored { reg: Gpr::RBX, .. }), "{error}");
 }
 
 #[test]
@@ -165,15 +147,9 @@ fn a_tail_call_that_forgets_to_unwind() {
         })
     };
     let found = site(&[Gpr::R12], 24);
-    assert!(
-        matches!(found, DecodeError::Depth { found: -8, .. }),
-        "{found}"
-    );
+    assert!(matches!(found, DecodeError::Depth { found: -8, .. }), "{found}");
     let found = site(&[Gpr::R12, Gpr::RBX], 16);
-    assert!(
-        matches!(found, DecodeError::Depth { found: -8, .. }),
-        "{found}"
-    );
+    assert!(matches!(found, DecodeError::Depth { found: -8, .. }), "{found}");
     let found = site(&[Gpr::RBX, Gpr::R12], 24);
     assert!(matches!(found, DecodeError::Unrestored { .. }), "{found}");
 }
@@ -182,45 +158,22 @@ fn a_tail_call_that_forgets_to_unwind() {
 #[test]
 fn a_kernel_site_that_pops_the_frame_pointer() {
     let (mut done, landing, sites) = kernel_function(true);
-    let hints = FrameHints {
-        sites: &sites,
-        landing: 0,
-        ..FrameHints::default()
-    };
+    let hints = FrameHints { sites: &sites, landing: 0, ..FrameHints::default() };
     let error = decode_frame(&done.code, &hints).unwrap_err();
-    assert!(
-        matches!(
-            error,
-            DecodeError::Depth {
-                found: -8,
-                expected: 0,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Depth { found: -8, expected: 0, .. }), "{error}");
     // The counter's pop becomes one of rbp.
     let before_jump = sites[1].exit as usize - 5;
     assert_eq!(done.code[before_jump], 0x58);
     done.code[before_jump] = 0x5d;
     let hints = FrameHints { landing, ..hints };
     let error = decode_frame(&done.code, &hints).unwrap_err();
-    assert!(
-        matches!(error, DecodeError::Unrestored { reg: Gpr::RBP, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, DecodeError::Unrestored { reg: Gpr::RBP, .. }), "{error}");
 }
 
 #[test]
 fn code_that_is_not_code() {
-    assert_eq!(
-        decode_frame(&[], &FrameHints::default()),
-        Err(DecodeError::RunsOver { at: 0 })
-    );
-    assert_eq!(
-        decode_frame(&[0x90], &FrameHints::default()),
-        Err(DecodeError::RunsOver { at: 0 })
-    );
+    assert_eq!(decode_frame(&[], &FrameHints::default()), Err(DecodeError::RunsOver { at: 0 }));
+    assert_eq!(decode_frame(&[0x90], &FrameHints::default()), Err(DecodeError::RunsOver { at: 0 }));
     assert_eq!(
         decode_frame(&[0x90, 0x06], &FrameHints::default()),
         Err(DecodeError::Invalid { at: 1 })
@@ -242,16 +195,8 @@ fn code_that_is_not_code() {
 #[test]
 fn sites_must_be_exits() {
     let done = assemble(ours);
-    let site = TailSite {
-        offset: 0,
-        exit: 0,
-        direct: None,
-        poke: None,
-    };
-    let hints = FrameHints {
-        sites: &[site],
-        ..FrameHints::default()
-    };
+    let site = TailSite { offset: 0, exit: 0, direct: None, poke: None };
+    let hints = FrameHints { sites: &[site], ..FrameHints::default() };
     let error = decode_frame(&done.code, &hints);
     assert_eq!(error, Err(DecodeError::NoSite { at: 0 }));
 }

@@ -19,10 +19,7 @@ fn assemble(build: impl FnOnce(&mut Assembler)) -> Assembled {
 
 fn decode(build: impl FnOnce(&mut Assembler)) -> Result<FrameFacts, DecodeError> {
     let done = assemble(build);
-    let hints = FrameHints {
-        relocs: &done.relocs,
-        ..FrameHints::default()
-    };
+    let hints = FrameHints { relocs: &done.relocs, ..FrameHints::default() };
     decode_frame(&done.code, &hints)
 }
 
@@ -139,21 +136,12 @@ fn kernel_function(main: bool) -> (Assembled, u32, Vec<TailSite>) {
     let labels = kernel_body(&mut asm);
     let done = asm.finish().unwrap();
     let [offset, exit, bypass, target, out] = labels.map(|label| done.offset(label));
-    let indirect = TailSite {
-        offset,
-        exit,
-        direct: None,
-        poke: None,
-    };
+    let indirect = TailSite { offset, exit, direct: None, poke: None };
     let direct = TailSite {
         offset: bypass,
         exit: target,
         direct: Some((MapRef::new(0), 1)),
-        poke: Some(Poke {
-            bypass,
-            target,
-            out,
-        }),
+        poke: Some(Poke { bypass, target, out }),
     };
     let landing = done.offset(landing);
     (done, landing, vec![indirect, direct])

@@ -67,10 +67,7 @@ fn red_zones_count() {
     assert_eq!(facts.frame_bytes, 24);
     assert_eq!(facts.push_sites, 0);
     // What is declared counts although nothing touches its lowest bytes.
-    let hints = FrameHints {
-        red_zone: 32,
-        ..FrameHints::default()
-    };
+    let hints = FrameHints { red_zone: 32, ..FrameHints::default() };
     assert_eq!(decode_frame(&leaf.code, &hints).unwrap().frame_bytes, 32);
 }
 
@@ -79,11 +76,7 @@ fn kernel_functions() {
     for main in [true, false] {
         let (done, landing, sites) = kernel_function(main);
         assert_eq!(landing, 12);
-        let hints = FrameHints {
-            sites: &sites,
-            landing,
-            ..FrameHints::default()
-        };
+        let hints = FrameHints { sites: &sites, landing, ..FrameHints::default() };
         let facts = decode_frame(&done.code, &hints).unwrap();
         assert_eq!(facts.saved[..], [Gpr::RBX, Gpr::R13]);
         assert!(facts.frame_pointer);
@@ -99,11 +92,7 @@ fn kernel_functions() {
 #[test]
 fn kernel_sites_decode_in_both_states() {
     let (mut done, landing, sites) = kernel_function(true);
-    let hints = FrameHints {
-        sites: &sites,
-        landing,
-        ..FrameHints::default()
-    };
+    let hints = FrameHints { sites: &sites, landing, ..FrameHints::default() };
     let empty = decode_frame(&done.code, &hints).unwrap();
     let poke = sites[1].poke.unwrap();
     let nop = assemble(|asm| asm.nop(5)).code;
@@ -135,10 +124,7 @@ fn fixed_prologue() {
     asm.leave();
     asm.ret();
     let done = asm.finish().unwrap();
-    let hints = FrameHints {
-        landing: done.offset(landing),
-        ..FrameHints::default()
-    };
+    let hints = FrameHints { landing: done.offset(landing), ..FrameHints::default() };
     let facts = decode_frame(&done.code, &hints).unwrap();
     assert_eq!(facts.saved[..], saved);
     assert!(facts.frame_pointer);
@@ -163,12 +149,5 @@ fn jumps_out_must_have_unwound() {
     };
     let facts = exit(true).unwrap();
     assert_eq!((facts.tail_call_sites, facts.pop_sites), (0, 1));
-    assert!(matches!(
-        exit(false),
-        Err(DecodeError::Depth {
-            found: -8,
-            expected: 0,
-            ..
-        })
-    ));
+    assert!(matches!(exit(false), Err(DecodeError::Depth { found: -8, expected: 0, .. })));
 }
