@@ -1,5 +1,9 @@
 //! How the interpreter reaches memory, maps and helpers.
 
+mod flat;
+
+pub use flat::FlatHost;
+
 use crate::{FuncRef, MapRef, Size};
 
 /// The world of a running program. Addresses are whatever the host says they

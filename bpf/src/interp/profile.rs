@@ -1,0 +1,52 @@
+//! Counts of what an interpreted program executes.
+
+use cranelift_entity::SecondaryMap;
+
+use crate::FuncRef;
+use crate::cfg::Cfg;
+
+/// How often functions were entered and instructions executed, summed over the
+/// runs that the profile was handed to.
+#[derive(Clone, Debug, Default)]
+pub struct Profile {
+    functions: SecondaryMap<FuncRef, Counts>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    entries: u64,
+    slots: Vec<u64>,
+}
+
+impl Profile {
+    pub(super) fn enter(&mut self, function: FuncRef, slots: usize) {
+        let counts = &mut self.functions[function];
+        counts.entries += 1;
+        counts.slots.resize(slots, 0);
+    }
+
+    pub(super) fn count(&mut self, function: FuncRef, slot: usize) {
+        if let Some(count) = self.functions[function].slots.get_mut(slot) {
+            *count += 1;
+        }
+    }
+
+    /// How often a function was entered, by calls and tail calls alike.
+    pub fn entries(&self, function: FuncRef) -> u64 {
+        self.functions[function].entries
+    }
+
+    /// How often the instruction at a slot was executed.
+    pub fn executions(&self, function: FuncRef, slot: u32) -> u64 {
+        let slots = &self.functions[function].slots;
+        slots.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    /// Executions of each block per entry of the function, in the form of
+    /// [`crate::facts::FunctionFacts::frequency`]; none if it was never entered.
+    pub fn frequency(&self, function: FuncRef, cfg: &Cfg) -> Option<Vec<f64>> {
+        let entries = self.entries(function);
+        let relative = |slot| self.executions(function, slot) as f64 / entries as f64;
+        (entries > 0).then(|| cfg.blocks.iter().map(|b| relative(b.start)).collect())
+    }
+}
