@@ -98,17 +98,11 @@ pub enum MapKind {
 impl Object {
     /// The program of this name.
     pub fn program(&self, name: &str) -> Option<ProgId> {
-        self.programs
-            .iter()
-            .find(|(_, p)| p.name == name)
-            .map(|(id, _)| id)
+        self.programs.iter().find(|(_, p)| p.name == name).map(|(id, _)| id)
     }
 
     /// The map of this name.
     pub fn map(&self, name: &str) -> Option<MapRef> {
-        self.maps
-            .iter()
-            .find(|(_, m)| m.name == name)
-            .map(|(id, _)| id)
+        self.maps.iter().find(|(_, m)| m.name == name).map(|(id, _)| id)
     }
 }

@@ -185,9 +185,7 @@ fn with_btf() -> Elf {
     let kernel = btf.add("task_struct", 4, 0, 0, &[]);
     let section = btf.string("tc");
     let access = btf.string("0:1");
-    ext.extend(words(&[
-        16, section, 2, 0, 1, access, 6, 8, kernel, access, 0,
-    ]));
+    ext.extend(words(&[16, section, 2, 0, 1, access, 6, 8, kernel, access, 0]));
 
     let mut elf = Elf::new();
     elf.data(".BTF", &btf.bytes());
@@ -259,9 +257,8 @@ fn externs_refuse_their_function_alone() {
     elf.relocate(unknown, 0, sub);
     let object = parse(&elf);
     let refused = object.functions.values().map(|f| f.refused.as_ref());
-    let refused: Vec<String> = refused
-        .map(|error| error.map(|e| e.to_string()).unwrap_or_default())
-        .collect();
+    let refused: Vec<String> =
+        refused.map(|error| error.map(|e| e.to_string()).unwrap_or_default()).collect();
     let expected = [
         "sub+0: calls kfunc, which the object does not define (a kernel function)",
         "",
@@ -346,14 +343,8 @@ fn files_that_are_none() {
 #[test]
 fn bytecode_is_split_at_calls() {
     let object = Object::raw("main", &code("call +1\nexit\nr0 = 1\nexit")).unwrap();
-    let expected = [
-        "program f0 \"main\" raw",
-        "call f1",
-        "exit",
-        "function f1 \"main@2\"",
-        "r0 = 1",
-        "exit",
-    ];
+    let expected =
+        ["program f0 \"main\" raw", "call f1", "exit", "function f1 \"main@2\"", "r0 = 1", "exit"];
     assert_eq!(functions(&object)[1..], expected);
     let (ops, starts) = object.flatten(object.programs.values().next().unwrap().function);
     let again = crate::encode::encode("main", &ops).unwrap();

@@ -52,14 +52,7 @@ impl Elf {
 
     fn section(&mut self, name: &str, kind: u32, flags: u64, bytes: Vec<u8>, zeros: u64) -> usize {
         let name = self.name(name);
-        self.sections.push(Section {
-            name,
-            kind,
-            flags,
-            bytes,
-            zeros,
-            relocations: Vec::new(),
-        });
+        self.sections.push(Section { name, kind, flags, bytes, zeros, relocations: Vec::new() });
         let index = self.sections.len() - 1;
         // Symbol n is section n's.
         self.push_symbol(0, SECTION, true, index, 0, 0);
@@ -194,11 +187,7 @@ impl BtfWriter {
     }
 
     pub fn add(&mut self, name: &str, kind: u32, count: u32, word: u32, rest: &[u32]) -> u32 {
-        let name = if name.is_empty() {
-            0
-        } else {
-            self.string(name)
-        };
+        let name = if name.is_empty() { 0 } else { self.string(name) };
         for word in [name, kind << 24 | count, word].iter().chain(rest) {
             self.types.extend(word.to_le_bytes());
         }
