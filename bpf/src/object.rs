@@ -124,3 +124,12 @@ impl Function {
         })
     }
 }
+
+impl Object {
+    /// Reads and loads an object file.
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Object, Error> {
+        let name = path.as_ref().display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| Error::new(error.to_string()))?;
+        Object::parse(&name, &bytes)
+    }
+}
