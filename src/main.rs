@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `tailor` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tailor::cli::main()
+}

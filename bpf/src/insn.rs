@@ -27,6 +27,8 @@ impl Reg {
     pub const R5: Reg = Reg(5);
     /// Preserved across calls, as are R7 to R9.
     pub const R6: Reg = Reg(6);
+    /// The last of them.
+    pub const R9: Reg = Reg(9);
     /// The frame pointer: read-only, one past the highest byte of the frame.
     pub const FP: Reg = Reg(10);
 

@@ -1,1 +1,23 @@
-//! Placeholder.
+//! Bytes: encoding, labels and relaxation, frames, tail-call sites, relocations.
+//!
+//! Two producers share this crate's assembler and its [`CompiledFunction`]: the
+//! emitter of the optimizing pipeline, and the baseline JITs. The frame decoder
+//! reads the bytes of either and says what their frames are.
+#![forbid(unsafe_code)]
+
+pub mod asm;
+pub mod code;
+pub mod error;
+pub mod frame;
+pub mod layout;
+pub mod listing;
+pub mod x64;
+
+pub use asm::{Assembled, Assembler};
+pub use code::{
+    CompiledCode, CompiledFunction, Convention, FrameBelief, FunctionKind, Poke, Reloc, RelocKind,
+    TailSite,
+};
+pub use error::EmitError;
+pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};
+pub use x64::{emit, entry_stub};

@@ -3,11 +3,11 @@
 use cranelift_entity::PrimaryMap;
 use smallvec::SmallVec;
 
-use crate::opcode::{AtomicOp, Cond, Opcode, Region, Size, Ty, Type};
+use crate::opcode::{AtomicOp, Cond, Opcode, PayloadKind, Region, Size, Ty, Type};
 use crate::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 
 /// An instruction: an opcode, its operands and what else it carries.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct InstData {
     /// The operation.
     pub op: Opcode,
@@ -22,7 +22,7 @@ pub struct InstData {
 }
 
 /// What an instruction carries beside its operands; see `PayloadKind`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing.
     None,
@@ -73,6 +73,24 @@ pub enum Payload {
         /// Field in that kind.
         field: u8,
     },
+}
+
+impl Payload {
+    /// The kind that the opcode table knows it by.
+    pub fn kind(&self) -> PayloadKind {
+        match self {
+            Payload::None => PayloadKind::None,
+            Payload::Imm(_) => PayloadKind::Imm,
+            Payload::Mem { .. } => PayloadKind::Mem,
+            Payload::Atomic { .. } => PayloadKind::Atomic,
+            Payload::Slot { .. } => PayloadKind::Slot,
+            Payload::Map(_) => PayloadKind::Map,
+            Payload::MapValue { .. } => PayloadKind::MapValue,
+            Payload::Func(_) => PayloadKind::Func,
+            Payload::Ext(_) => PayloadKind::Ext,
+            Payload::Ctx { .. } => PayloadKind::Ctx,
+        }
+    }
 }
 
 /// A jump target with the arguments for its parameters.
@@ -149,6 +167,18 @@ impl Terminator {
         out
     }
 
+    /// The values used, without arguments of targets.
+    pub fn operands(&self) -> SmallVec<[Value; 3]> {
+        match *self {
+            Terminator::Branch { lhs, rhs, .. } => SmallVec::from_slice(&[lhs, rhs]),
+            Terminator::Return(v) => SmallVec::from_slice(&[v]),
+            Terminator::TailCall { ctx, array, index, .. } => {
+                SmallVec::from_slice(&[ctx, array, index])
+            }
+            Terminator::None | Terminator::Jump(_) | Terminator::Trap => SmallVec::new(),
+        }
+    }
+
     /// Calls `f` on every value used, arguments of targets included.
     pub fn for_each_use_mut(&mut self, mut f: impl FnMut(&mut Value)) {
         match self {
@@ -157,9 +187,7 @@ impl Terminator {
                 f(rhs);
             }
             Terminator::Return(v) => f(v),
-            Terminator::TailCall {
-                ctx, array, index, ..
-            } => {
+            Terminator::TailCall { ctx, array, index, .. } => {
                 f(ctx);
                 f(array);
                 f(index);
@@ -173,14 +201,7 @@ impl Terminator {
 
     /// Calls `f` on every value used, arguments of targets included.
     pub fn for_each_use(&self, mut f: impl FnMut(Value)) {
-        match *self {
-            Terminator::Branch { lhs, rhs, .. } => [lhs, rhs].into_iter().for_each(&mut f),
-            Terminator::Return(v) => f(v),
-            Terminator::TailCall {
-                ctx, array, index, ..
-            } => [ctx, array, index].into_iter().for_each(&mut f),
-            Terminator::None | Terminator::Jump(_) | Terminator::Trap => {}
-        }
+        self.operands().into_iter().for_each(&mut f);
         for target in self.targets() {
             target.args.iter().copied().for_each(&mut f);
         }
@@ -196,7 +217,7 @@ pub struct BlockData {
     pub insts: Vec<Inst>,
     /// How it ends.
     pub term: Terminator,
-    /// Executions per execution of the function's entry.
+    /// Executions per execution of the function's entry: finite, not negative.
     pub frequency: f64,
 }
 
@@ -301,23 +322,19 @@ impl Function {
     /// Appends a parameter to a block.
     pub fn add_param(&mut self, block: Block, ty: Type) -> Value {
         let position = self.blocks[block].params.len() as u32;
-        let value = self.values.push(ValueData {
-            ty,
-            def: ValueDef::Param(block, position),
-        });
+        let value = self.values.push(ValueData { ty, def: ValueDef::Param(block, position) });
         self.blocks[block].params.push(value);
         value
     }
 
-    /// Makes an instruction, with its result if the opcode has one, in no block yet.
-    pub fn make_inst(&mut self, data: InstData) -> Inst {
+    /// Makes an instruction, with its result if the opcode has one, in no block
+    /// yet. Where the table leaves the type no role it becomes the fixed one.
+    pub fn make_inst(&mut self, mut data: InstData) -> Inst {
+        data.ty = data.op.info().fixed_type().unwrap_or(data.ty);
         let result = data.op.info().result.map(|ty| data.resolve(ty));
         let inst = self.insts.push(data);
         if let Some(ty) = result {
-            let value = self.values.push(ValueData {
-                ty,
-                def: ValueDef::Result(inst),
-            });
+            let value = self.values.push(ValueData { ty, def: ValueDef::Result(inst) });
             self.results[inst] = value.into();
         }
         inst
@@ -344,29 +361,26 @@ impl Function {
     /// The constant that a value is, if it is one.
     pub fn constant(&self, value: Value) -> Option<u64> {
         match self.def(value) {
-            Some(InstData {
-                payload: Payload::Imm(imm),
-                op: Opcode::Iconst,
-                ..
-            }) => Some(*imm),
+            Some(InstData { payload: Payload::Imm(imm), op: Opcode::Iconst, .. }) => Some(*imm),
             _ => None,
         }
     }
 }
 
 impl InstData {
+    /// An instruction from the start of the bytecode (origin 0).
+    pub fn new(op: Opcode, ty: Type, args: &[Value], payload: Payload) -> InstData {
+        InstData { op, ty, args: SmallVec::from_slice(args), payload, origin: 0 }
+    }
+
     /// An operand or result type of the opcode table, for this instruction.
     pub fn resolve(&self, ty: Ty) -> Type {
-        match ty {
-            Ty::Same => self.ty,
-            Ty::W32 => Type::I32,
-            Ty::W64 => Type::I64,
-        }
+        ty.resolve(self.ty)
     }
 }
 
 impl BlockData {
-    fn new() -> BlockData {
+    pub(crate) fn new() -> BlockData {
         BlockData {
             params: SmallVec::new(),
             insts: Vec::new(),
@@ -379,9 +393,6 @@ impl BlockData {
 impl BlockCall {
     /// A target without arguments.
     pub fn to(block: Block) -> BlockCall {
-        BlockCall {
-            block,
-            args: SmallVec::new(),
-        }
+        BlockCall { block, args: SmallVec::new() }
     }
 }

@@ -8,13 +8,33 @@
 //! in one table, [`opcode`].
 #![forbid(unsafe_code)]
 
+pub mod builder;
+pub mod cfg;
+#[cfg(test)]
+mod cfg_tests;
+pub mod dom;
 pub mod entities;
+pub mod eval;
 pub mod function;
+#[cfg(test)]
+mod fuzz_tests;
+pub mod interp;
+#[cfg(test)]
+mod interp_tests;
+pub mod loops;
+pub mod module;
 pub mod opcode;
+pub mod passes;
+pub mod text;
+pub mod verifier;
+#[cfg(test)]
+mod verifier_tests;
 
+pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
     ValueDef,
 };
+pub use module::Module;
 pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};

@@ -1,11 +1,13 @@
 //! What is known about each operation, in one table.
 //!
-//! The rows of [`opcodes!`] give the name in the text form, the types of
+//! The rows of `opcodes!` give the name in the text form, the types of
 //! operands and result in terms of the instruction's type `ty`, and the class
 //! of effects. What an operation computes is in `eval`, which both constant
 //! folding and the interpreter call.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 /// The width of a value in bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -22,6 +24,20 @@ impl Type {
         match self {
             Type::I32 => 32,
             Type::I64 => 64,
+        }
+    }
+
+    /// Ones in the bits that a value of this type has.
+    pub fn mask(self) -> u64 {
+        u64::MAX >> (64 - self.bits())
+    }
+
+    /// The type of that name (`i32`, `i64`).
+    pub fn from_name(name: &str) -> Option<Type> {
+        match name {
+            "i32" => Some(Type::I32),
+            "i64" => Some(Type::I64),
+            _ => None,
         }
     }
 }
@@ -54,6 +70,32 @@ impl Size {
     /// Size in bits.
     pub fn bits(self) -> u32 {
         8 * self.bytes()
+    }
+
+    /// All of them, smallest first.
+    pub const ALL: [Size; 4] = [Size::B, Size::H, Size::W, Size::D];
+
+    /// The size of a value of that type.
+    pub fn of(ty: Type) -> Size {
+        match ty {
+            Type::I32 => Size::W,
+            Type::I64 => Size::D,
+        }
+    }
+
+    /// Name in the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            Size::B => "u8",
+            Size::H => "u16",
+            Size::W => "u32",
+            Size::D => "u64",
+        }
+    }
+
+    /// The size of that name.
+    pub fn from_name(name: &str) -> Option<Size> {
+        Size::ALL.into_iter().find(|size| size.name() == name)
     }
 }
 
@@ -122,6 +164,17 @@ impl Cond {
         }
     }
 
+    /// All of them.
+    pub const ALL: [Cond; 12] = {
+        use Cond::*;
+        [Eq, Ne, Ult, Ule, Ugt, Uge, Slt, Sle, Sgt, Sge, Set, Clear]
+    };
+
+    /// The condition of that name.
+    pub fn from_name(name: &str) -> Option<Cond> {
+        Cond::ALL.into_iter().find(|cond| cond.name() == name)
+    }
+
     /// Name in the text form.
     pub fn name(self) -> &'static str {
         use Cond::*;
@@ -158,6 +211,30 @@ pub enum AtomicOp {
     Xchg,
 }
 
+impl AtomicOp {
+    /// All of them.
+    pub const ALL: [AtomicOp; 5] = {
+        use AtomicOp::*;
+        [Add, Or, And, Xor, Xchg]
+    };
+
+    /// Name in the text form.
+    pub fn name(self) -> &'static str {
+        match self {
+            AtomicOp::Add => "add",
+            AtomicOp::Or => "or",
+            AtomicOp::And => "and",
+            AtomicOp::Xor => "xor",
+            AtomicOp::Xchg => "xchg",
+        }
+    }
+
+    /// The operation of that name.
+    pub fn from_name(name: &str) -> Option<AtomicOp> {
+        AtomicOp::ALL.into_iter().find(|op| op.name() == name)
+    }
+}
+
 /// The memory that an access may touch. Accesses to different known regions do
 /// not overlap; `Any` overlaps all of them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -172,6 +249,18 @@ pub enum Region {
     Packet,
     /// A map's values.
     Map(crate::MapRef),
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Region::Any => f.write_str("any"),
+            Region::Ctx => f.write_str("ctx"),
+            Region::Packet => f.write_str("packet"),
+            Region::Stack(slot) => write!(f, "{slot}"),
+            Region::Map(map) => write!(f, "{map}"),
+        }
+    }
 }
 
 /// What else than computing its result an operation does.
@@ -196,6 +285,17 @@ pub enum Ty {
     W32,
     /// Always 64 bits.
     W64,
+}
+
+impl Ty {
+    /// The type, in an instruction of type `own`.
+    pub fn resolve(self, own: Type) -> Type {
+        match self {
+            Ty::Same => own,
+            Ty::W32 => Type::I32,
+            Ty::W64 => Type::I64,
+        }
+    }
 }
 
 /// What an instruction carries beside its operands.
@@ -239,6 +339,24 @@ pub struct Info {
     pub commutes: bool,
 }
 
+impl Info {
+    /// Whether operands or result depend on the instruction's type. Only then
+    /// does the text form show it.
+    pub fn typed(&self) -> bool {
+        self.result == Some(Ty::Same) || self.args.is_some_and(|args| args.contains(&Ty::Same))
+    }
+
+    /// The one type that an instruction has where nothing depends on it: its
+    /// result's, so that equal instructions have equal data.
+    pub fn fixed_type(&self) -> Option<Type> {
+        match self.result {
+            _ if self.typed() => None,
+            Some(Ty::W32) => Some(Type::I32),
+            _ => Some(Type::I64),
+        }
+    }
+}
+
 macro_rules! opcodes {
     ($($(#[$doc:meta])* $op:ident = $name:literal $args:tt -> $result:tt $payload:ident $effect:ident $($commutes:ident)?;)*) => {
         /// An operation that is not a terminator.
@@ -260,6 +378,13 @@ macro_rules! opcodes {
                     commutes: opcodes!(@commutes $($commutes)?),
                 },)*];
                 &TABLE[self as usize]
+            }
+
+            /// The operation of that name.
+            pub fn from_name(name: &str) -> Option<Opcode> {
+                static NAMES: LazyLock<HashMap<&str, Opcode>> =
+                    LazyLock::new(|| Opcode::ALL.iter().map(|op| (op.info().name, *op)).collect());
+                NAMES.get(name).copied()
             }
         }
     };

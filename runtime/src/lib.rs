@@ -1,1 +1,22 @@
-//! Placeholder.
+//! Running programs: executable memory, maps, helpers, contexts.
+//!
+//! A [`Runtime`] owns one range of code memory. [`Runtime::load`] puts the
+//! code of an object there and returns a [`Module`]; [`Interpreted`] offers
+//! the same for the bytecode interpreter, with every access checked.
+
+pub mod ctx;
+pub mod env;
+mod error;
+pub mod helpers;
+mod interpreted;
+pub mod map;
+mod memory;
+pub mod module;
+mod trace;
+
+pub use ctx::{Context, Xdp};
+pub use env::{Clock, Environment};
+pub use error::Error;
+pub use interpreted::Interpreted;
+pub use map::Map;
+pub use module::{Module, Runtime};

@@ -1,0 +1,154 @@
+//! Loading ELF objects as compilers make them.
+//!
+//! The file's tables are read first, then maps and data sections, then code is
+//! cut into functions and linked, then it is told which functions are programs.
+//! What cannot be supported is noted in the function that needs it, so that one
+//! such program does not spoil an object.
+
+mod btf;
+mod co_re;
+mod code;
+mod file;
+mod maps;
+
+use std::collections::HashSet;
+
+use self::btf::Btf;
+use self::code::CodeSections;
+use self::file::{File, SymbolPlace};
+use self::maps::Maps;
+use crate::link::{Linked, Place, Unit, link};
+use crate::object::{Object, ProgId, Program, ProgramKind};
+use crate::{Error, FuncRef, MapRef};
+
+impl Object {
+    /// Loads an ELF object. `name` is for messages.
+    pub fn parse(name: &str, bytes: &[u8]) -> Result<Object, Error> {
+        let file = File::read(bytes)?;
+        let btf = match file.section(".BTF") {
+            Some(section) => Some(Btf::parse(file.sections[section].bytes)?),
+            None => None,
+        };
+        let mut maps = Maps::find(&file, btf.as_ref())?;
+        let sections = CodeSections::find(&file);
+        let mut units = sections.units(&file, &maps);
+        if let (Some(section), Some(btf)) = (file.section(".BTF.ext"), &btf) {
+            refuse_co_re(&mut units, file.sections[section].bytes, btf)?;
+        }
+        let linked = link(&units);
+        let initialised = program_slots(&file, &sections, &maps, &linked);
+        let programs = programs(&file, &sections, &linked, &initialised);
+        for slot in initialised {
+            let program = programs.iter().position(|p| p.function == slot.function);
+            if let Some(program) = program {
+                let program = ProgId::from_u32(program as u32);
+                maps.defs[slot.map].slots.push((slot.key, program));
+            }
+        }
+        Ok(Object {
+            name: name.into(),
+            maps: maps.defs,
+            functions: linked.functions,
+            programs: programs.into_iter().collect(),
+        })
+    }
+}
+
+/// Notes CO-RE relocations with their instructions.
+fn refuse_co_re(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
+    for relocation in co_re::parse(bytes, btf)? {
+        for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
+            unit.refusals.entry(relocation.offset / 8).or_insert_with(|| relocation.what.clone());
+        }
+    }
+    Ok(())
+}
+
+/// A function in a slot of a program array.
+struct ProgramSlot {
+    map: MapRef,
+    key: u32,
+    function: FuncRef,
+}
+
+fn program_slots(
+    file: &File<'_>,
+    sections: &CodeSections,
+    maps: &Maps,
+    linked: &Linked,
+) -> Vec<ProgramSlot> {
+    let mut slots = Vec::new();
+    for initialiser in maps.initialisers(file) {
+        let SymbolPlace::Section(section) = initialiser.section else {
+            continue; // The inner maps of a map of maps are undefined at times.
+        };
+        let place = sections.place(section, initialiser.offset as i64);
+        let function = place.and_then(|place| linked.starts.get(&place));
+        if let Some(function) = function {
+            slots.push(ProgramSlot {
+                map: initialiser.map,
+                key: initialiser.key,
+                function: *function,
+            });
+        }
+    }
+    slots
+}
+
+/// The functions that are programs: outside .text all but the static ones that
+/// something calls; those in slots of program arrays; and if there is none, the
+/// functions of .text that nothing calls.
+fn programs(
+    file: &File<'_>,
+    sections: &CodeSections,
+    linked: &Linked,
+    slots: &[ProgramSlot],
+) -> Vec<Program> {
+    let functions = linked.functions.values();
+    let called: HashSet<FuncRef> = functions.flat_map(|f| f.callees()).collect();
+    let initialised: HashSet<FuncRef> = slots.iter().map(|slot| slot.function).collect();
+    let symbols = file.symbols.iter().filter(|symbol| !symbol.is_local);
+    let global = symbols.filter_map(|symbol| match symbol.at {
+        SymbolPlace::Section(section) => sections.place(section, symbol.value as i64),
+        _ => None,
+    });
+    let global: HashSet<Place> = global.collect();
+    let mut places: Vec<(FuncRef, Place)> = linked.starts.iter().map(|(p, f)| (*f, *p)).collect();
+    places.sort_unstable();
+
+    let make = |function: FuncRef| {
+        let (name, section) = {
+            let function = &linked.functions[function];
+            (function.name.clone(), function.section.clone())
+        };
+        Program { name, function, kind: kind(&section), section }
+    };
+    let is_text = |function: FuncRef| linked.functions[function].section == ".text";
+    let outside = places.iter().filter(|(function, place)| {
+        let own = !called.contains(function) || global.contains(place);
+        initialised.contains(function) || own && !is_text(*function)
+    });
+    let found: Vec<Program> = outside.map(|(function, _)| make(*function)).collect();
+    if !found.is_empty() {
+        return found;
+    }
+    let uncalled = places.iter().filter(|(f, _)| !called.contains(f));
+    uncalled.map(|(function, _)| make(*function)).collect()
+}
+
+/// What a section's name says about its programs; a leading `?` only tells a
+/// loader not to load them unasked.
+fn kind(section: &str) -> ProgramKind {
+    match section.strip_prefix('?').unwrap_or(section) {
+        name if name.starts_with("xdp") => ProgramKind::Xdp,
+        _ => ProgramKind::Opaque,
+    }
+}
+
+/// A symbol's name for messages.
+fn named(name: &str) -> String {
+    if name.is_empty() { "a place without name".into() } else { format!("{name:.128}") }
+}
+
+#[cfg(test)]
+mod tests;

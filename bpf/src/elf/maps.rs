@@ -1,0 +1,290 @@
+//! Map definitions, and data sections as maps.
+//!
+//! Maps are variables: in `.maps` their type's BTF is the definition, in the
+//! legacy sections their first five words are. A data section is an array with
+//! one entry.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cranelift_entity::PrimaryMap;
+use object::elf::{STT_FILE, STT_SECTION};
+
+use super::btf::{Btf, word};
+use super::file::{File, Section, SymbolPlace};
+use crate::insn::Imm64;
+use crate::object::{MapDef, MapKind};
+use crate::{Error, MapRef};
+
+/// The maps of an object, and where they are.
+#[derive(Default)]
+pub(super) struct Maps {
+    pub defs: PrimaryMap<MapRef, MapDef>,
+    /// Map variables by section and offset.
+    variables: BTreeMap<(usize, u64), Variable>,
+    /// Maps of data sections.
+    data: HashMap<usize, MapRef>,
+}
+
+/// A variable that defines a map.
+struct Variable {
+    map: MapRef,
+    size: u64,
+    /// Offset of the array with initial values in the variable.
+    values: Option<u32>,
+}
+
+/// A relocation that puts something into a map.
+pub(super) struct Initialiser {
+    pub map: MapRef,
+    pub key: u32,
+    pub section: SymbolPlace,
+    pub offset: u64,
+}
+
+/// Bytes of .bss and the like that an object may ask for in all.
+const MAX_ZEROS: u64 = 1 << 28;
+
+/// Members of a definition that are looked at; there are some ten.
+const MAX_MEMBERS: usize = 64;
+
+/// Programs cannot write the map: .rodata.
+const READ_ONLY: u32 = 1 << 7;
+
+impl Maps {
+    /// Finds the maps of an object.
+    pub fn find(file: &File<'_>, btf: Option<&Btf<'_>>) -> Result<Maps, Error> {
+        let mut maps = Maps::default();
+        let variables = btf.map(|btf| btf.variables(".maps").collect::<HashMap<_, _>>());
+        for (section, name, offset, size) in map_variables(file) {
+            let bytes = file.sections[section].bytes;
+            let mut values = None;
+            let mut map = MapDef {
+                name: name.into(),
+                kind: MapKind::Other(0),
+                key_size: 0,
+                value_size: 0,
+                max_entries: 0,
+                flags: 0,
+                initial: Vec::new(),
+                slots: Vec::new(),
+            };
+            if file.sections[section].name != ".maps" {
+                legacy(&mut map, bytes, offset, size)?;
+            } else if let Some(btf) = btf
+                && let Some(ty) = variables.as_ref().and_then(|all| all.get(name))
+            {
+                values = definition(&mut map, btf, *ty)?;
+            } // Else nothing is known of it but that it is a map.
+            let map = maps.defs.push(map);
+            let variable = Variable { map, size, values };
+            maps.variables.insert((section, offset), variable);
+        }
+        maps.add_data(file)?;
+        Ok(maps)
+    }
+
+    /// Makes a map of each data section.
+    fn add_data(&mut self, file: &File<'_>) -> Result<(), Error> {
+        let mut zeros = 0u64;
+        for (index, section) in file.sections.iter().enumerate() {
+            let Some(flags) = data_flags(section) else {
+                continue;
+            };
+            let too_large = || Error {
+                program: Some(section.name.to_string()),
+                ..Error::new("the section is too large for a map")
+            };
+            if section.is_zero {
+                zeros = zeros.saturating_add(section.size);
+            }
+            if zeros > MAX_ZEROS {
+                return Err(too_large());
+            }
+            let size = u32::try_from(section.size).map_err(|_| too_large())?;
+            let mut initial = section.bytes.to_vec();
+            initial.resize(size as usize, 0);
+            let map = self.defs.push(MapDef {
+                name: section.name.to_string(),
+                kind: MapKind::Array,
+                key_size: 4,
+                value_size: size,
+                max_entries: 1,
+                flags,
+                initial,
+                slots: Vec::new(),
+            });
+            self.data.insert(index, map);
+        }
+        Ok(())
+    }
+
+    /// What an address in a section refers to.
+    pub fn value(&self, section: usize, offset: i64) -> Option<Imm64> {
+        let offset = u64::try_from(offset).ok()?;
+        if let Some(map) = self.data.get(&section) {
+            let inside = offset < u64::from(self.defs[*map].value_size);
+            return inside.then_some(Imm64::MapValue(*map, offset as u32));
+        }
+        let (variable, _) = self.variable(section, offset)?;
+        Some(Imm64::Map(variable.map))
+    }
+
+    /// The variable at an offset, and the rest of the offset.
+    fn variable(&self, section: usize, offset: u64) -> Option<(&Variable, u64)> {
+        let mut before = self.variables.range((section, 0)..=(section, offset));
+        let ((_, start), variable) = before.next_back()?;
+        let inside = offset - start;
+        (inside == 0 || inside < variable.size).then_some((variable, inside))
+    }
+
+    /// What relocations of definitions put into maps.
+    pub fn initialisers(&self, file: &File<'_>) -> Vec<Initialiser> {
+        let mut found = Vec::new();
+        for (index, section) in file.sections.iter().enumerate() {
+            if section.name != ".maps" {
+                continue;
+            }
+            for relocation in &section.relocations {
+                let variable = self.variable(index, relocation.offset);
+                let Some((&Variable { map, values, .. }, inside)) = variable else {
+                    continue;
+                };
+                let Some(symbol) = file.symbols.get(relocation.symbol) else {
+                    continue;
+                };
+                let Some(inside) = values.and_then(|at| inside.checked_sub(at.into())) else {
+                    continue;
+                };
+                if self.defs[map].kind != MapKind::ProgArray {
+                    continue; // Inner maps.
+                }
+                let here = section.bytes.get(relocation.offset as usize..);
+                let here = here.and_then(|bytes| word(bytes, 0)).unwrap_or(0);
+                let addend = relocation.addend.wrapping_add(here.into()) as u64;
+                found.push(Initialiser {
+                    map,
+                    key: (inside / 8) as u32,
+                    section: symbol.at,
+                    offset: symbol.value.wrapping_add(addend),
+                });
+            }
+        }
+        found
+    }
+}
+
+/// Section, name, offset and size of the variables that define maps, in order.
+fn map_variables<'f>(file: &'f File<'_>) -> Vec<(usize, &'f str, u64, u64)> {
+    let mut found = BTreeMap::new();
+    for symbol in &file.symbols {
+        let SymbolPlace::Section(index) = symbol.at else {
+            continue;
+        };
+        let section = &file.sections[index];
+        let is_variable = symbol.kind != STT_SECTION && symbol.kind != STT_FILE;
+        if is_variable && is_map_section(&section.name) && symbol.value < section.size {
+            let at = (index, symbol.value);
+            found.entry(at).or_insert((&*symbol.name, symbol.size));
+        }
+    }
+    let mut all: Vec<_> = found
+        .into_iter()
+        .map(|((section, offset), (name, size))| (section, name, offset, size))
+        .collect();
+    // A variable without size reaches up to the next.
+    for index in 0..all.len() {
+        let (section, _, offset, size) = all[index];
+        let end = match all.get(index + 1) {
+            Some(next) if next.0 == section => next.2,
+            _ => file.sections[section].size,
+        };
+        if size == 0 || size > end - offset {
+            all[index].3 = end - offset;
+        }
+    }
+    all
+}
+
+fn is_map_section(name: &str) -> bool {
+    name == ".maps" || name == "maps" || name.starts_with("maps/") || name.ends_with("/maps")
+}
+
+/// The flags of a data section's map; none if it is no data section.
+fn data_flags(section: &Section<'_>) -> Option<u32> {
+    let is = |base: &str| {
+        let rest = section.name.strip_prefix(base);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let flags = match () {
+        () if section.size == 0 => return None,
+        () if is(".rodata") => READ_ONLY,
+        () if is(".data") || is(".bss") => 0,
+        () => return None,
+    };
+    Some(flags)
+}
+
+fn map_kind(number: u32) -> MapKind {
+    match number {
+        1 => MapKind::Hash,
+        2 => MapKind::Array,
+        3 => MapKind::ProgArray,
+        other => MapKind::Other(other),
+    }
+}
+
+/// Reads a definition of the legacy form, whose length varies.
+fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), Error> {
+    let end = offset.saturating_add(size) as usize;
+    let bytes = bytes.get(offset as usize..end).unwrap_or(&[]);
+    let words = [0, 4, 8, 12].map(|at| word(bytes, at));
+    let [Some(kind), Some(key_size), Some(value_size), Some(max_entries)] = words else {
+        let what = format!("map {}: the definition is cut off", map.name);
+        return Err(Error::new(what));
+    };
+    map.kind = map_kind(kind);
+    map.key_size = key_size;
+    map.value_size = value_size;
+    map.max_entries = max_entries;
+    map.flags = word(bytes, 16).unwrap_or(0);
+    Ok(())
+}
+
+/// Reads a definition from a variable's type. Returns where the initial values
+/// are in the variable.
+fn definition(map: &mut MapDef, btf: &Btf<'_>, ty: u32) -> Result<Option<u32>, Error> {
+    let mut values = None;
+    let name = map.name.clone();
+    let bad = |member: &str| {
+        Error::new(format!(
+            "map {name}: the type of the definition's `{member:.128}` does not say what it should"
+        ))
+    };
+    // Numbers are the lengths of arrays that are pointed to.
+    let number = |member: &super::btf::Member<'_>| {
+        let array = btf.pointee(member.ty);
+        array.and_then(|ty| btf.array_length(ty))
+    };
+    let size = |member: &super::btf::Member<'_>| {
+        let pointee = btf.pointee(member.ty);
+        pointee.and_then(|ty| btf.size(ty))
+    };
+    for member in btf.members(ty).take(MAX_MEMBERS) {
+        let of = |value: Option<u32>| value.ok_or_else(|| bad(member.name));
+        match member.name {
+            "type" => map.kind = map_kind(of(number(&member))?),
+            "max_entries" => map.max_entries = of(number(&member))?,
+            "map_flags" => map.flags = of(number(&member))?,
+            "key_size" => map.key_size = of(number(&member))?,
+            "value_size" => map.value_size = of(number(&member))?,
+            "key" => map.key_size = of(size(&member))?,
+            "value" => map.value_size = of(size(&member))?,
+            "values" => values = Some(member.offset),
+            _ => {} // Pinning, NUMA nodes and what loaders of others define.
+        }
+    }
+    if values.is_some() && map.value_size == 0 {
+        map.value_size = 4;
+    }
+    Ok(values)
+}

@@ -1,0 +1,146 @@
+//! Branch relaxation.
+//!
+//! Problem: a branch to a label takes two bytes if the label is within 127 or
+//! 128 bytes of its end, else five or six, and the sizes of the branches in
+//! between decide which. Wanted is the least solution, in time linear in the
+//! size of the code whatever the program.
+//!
+//! Idea: all branches start short. One that cannot reach is made long and put
+//! on a list; taking it off the list adds its growth to the distance of every
+//! short branch that spans it, some of which then no longer reach. A short
+//! branch reaches over at most 127 bytes and thus over at most 63 other
+//! branches, so only so many neighbours on either side have to be looked at,
+//! and a branch grows at most once.
+//!
+//! Invariants: `distance` of a short branch is exact for the sizes that the
+//! list has accounted for; a branch only grows; when the list is empty every
+//! short branch reaches. Growing is forced at every step, so the result is
+//! the least fixpoint.
+
+use cranelift_entity::PrimaryMap;
+
+use super::{AsmError, Assembled, Assembler, Branch, Cc, Label, MAX_CODE, Place};
+use crate::Reloc;
+
+/// Bytes of a short branch, conditional or not.
+const SHORT: u32 = 2;
+/// How many branches before or after one can be short and span it.
+const NEIGHBOURS: usize = 64;
+
+fn long(cc: Option<Cc>) -> u32 {
+    if cc.is_some() { 6 } else { 5 }
+}
+
+/// Lays out, resolves, and joins the pieces.
+pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
+    // Raw offsets are u32: nothing below may be trusted beyond this.
+    if asm.code.len() + 6 * asm.branches.len() > MAX_CODE as usize {
+        return Err(AsmError::TooLarge);
+    }
+    let targets = targets(&asm)?;
+    let is_long = choose(&asm.branches, &targets);
+    let before = sizes_before(&asm.branches, &is_long);
+    let offset = |place: Place| place.raw + before[place.branches as usize];
+
+    let labels: PrimaryMap<Label, Option<u32>> =
+        asm.labels.values().map(|place| place.map(offset)).collect();
+    let mut code = join(&asm, &targets, &is_long, offset);
+    for fixup in &asm.fixups {
+        let field = offset(fixup.field);
+        let target = labels[fixup.target].ok_or(AsmError::Unbound(fixup.target))?;
+        let distance = target.wrapping_sub(field + 4);
+        code[field as usize..][..4].copy_from_slice(&distance.to_le_bytes());
+    }
+    let relocs = asm.relocs.iter().map(|reloc| Reloc {
+        offset: offset(reloc.field),
+        kind: reloc.kind,
+        target: reloc.target,
+    });
+    Ok(Assembled { relocs: relocs.collect(), code, labels })
+}
+
+/// Where each branch goes.
+fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
+    let place = |b: &Branch| asm.labels[b.target].ok_or(AsmError::Unbound(b.target));
+    asm.branches.iter().map(place).collect()
+}
+
+/// Which branches must be long.
+fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
+    let mut distance: Vec<i64> =
+        (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
+    let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
+    let mut grown: Vec<usize> = (0..branches.len()).filter(|&i| is_long[i]).collect();
+    while let Some(at) = grown.pop() {
+        let growth = i64::from(long(branches[at].cc) - SHORT);
+        let first = at.saturating_sub(NEIGHBOURS);
+        let last = (at + NEIGHBOURS).min(branches.len() - 1);
+        for i in first..=last {
+            let target = targets[i].branches as usize;
+            if is_long[i] {
+                continue;
+            }
+            if i < at && at < target {
+                distance[i] += growth;
+            } else if target <= at && at < i {
+                distance[i] -= growth;
+            }
+            if !reaches(distance[i]) {
+                is_long[i] = true;
+                grown.push(i);
+            }
+        }
+    }
+    is_long
+}
+
+fn reaches(distance: i64) -> bool {
+    i8::try_from(distance).is_ok()
+}
+
+/// From the end of branch `i` to its target, all branches being short.
+fn all_short_distance(branches: &[Branch], targets: &[Place], i: usize) -> i64 {
+    let start = |raw: u32, before: usize| i64::from(raw) + i64::from(SHORT) * before as i64;
+    let target = targets[i];
+    start(target.raw, target.branches as usize) - start(branches[i].raw, i + 1)
+}
+
+/// Bytes of the first n branches, for every n.
+fn sizes_before(branches: &[Branch], is_long: &[bool]) -> Vec<u32> {
+    let mut sum = 0;
+    let mut before = Vec::with_capacity(branches.len() + 1);
+    before.push(0);
+    for (branch, &is_long) in branches.iter().zip(is_long) {
+        sum += if is_long { long(branch.cc) } else { SHORT };
+        before.push(sum);
+    }
+    before
+}
+
+/// The bytes, with branches in their places.
+fn join(
+    asm: &Assembler,
+    targets: &[Place],
+    is_long: &[bool],
+    offset: impl Fn(Place) -> u32,
+) -> Vec<u8> {
+    let mut code = Vec::with_capacity(asm.code.len() + 6 * asm.branches.len());
+    let mut copied = 0;
+    for (i, branch) in asm.branches.iter().enumerate() {
+        code.extend_from_slice(&asm.code[copied..branch.raw as usize]);
+        copied = branch.raw as usize;
+        let end = offset(Place { raw: branch.raw, branches: i as u32 + 1 });
+        let distance = offset(targets[i]).wrapping_sub(end);
+        match (is_long[i], branch.cc) {
+            (false, None) => code.extend_from_slice(&[0xeb, distance as u8]),
+            (false, Some(cc)) => code.extend_from_slice(&[0x70 | cc as u8, distance as u8]),
+            (true, None) => code.push(0xe9),
+            (true, Some(cc)) => code.extend_from_slice(&[0x0f, 0x80 | cc as u8]),
+        }
+        if is_long[i] {
+            code.extend_from_slice(&distance.to_le_bytes());
+        }
+    }
+    code.extend_from_slice(&asm.code[copied..]);
+    code
+}

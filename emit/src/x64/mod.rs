@@ -1,0 +1,263 @@
+//! Emission of a machine function with its registers.
+//!
+//! One walk over the blocks in layout order. Each instruction reads its
+//! locations in the order that [`MInst`] documents for its operands, with the
+//! allocator's moves before and after it. rsp stays where the prologue put it
+//! until an exit, so frame objects and spill slots are at fixed distances.
+//!
+//! A block that consists of one jump and no moves (a split critical edge that
+//! needed none) gets no code; branches to it go where it goes.
+
+mod control;
+mod divide;
+mod memory;
+mod operands;
+mod plain;
+mod stub;
+mod threading;
+
+use regalloc2::{Allocation, Block, Edit, ProgPoint};
+use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
+use tailor_regalloc::Allocated;
+
+use crate::asm::{Assembled, Assembler, Label, Width};
+use crate::frame;
+use crate::listing::listing;
+use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
+use operands::Operands;
+pub use stub::entry_stub;
+
+/// Emits `function` with the registers and the frame in `allocated`. `insns` is
+/// the number of bytecode slots that it was compiled from.
+pub fn emit(
+    function: &MachFunction,
+    allocated: &Allocated,
+    kind: FunctionKind,
+    insns: u32,
+) -> Result<CompiledFunction, EmitError> {
+    let mut emitter = Emitter::new(function, allocated);
+    emitter.body()?;
+    let (assembled, sites) = emitter.finish()?;
+    let frame = &allocated.frame;
+    let compiled = CompiledFunction {
+        name: function.name.clone(),
+        kind,
+        tail_sites: sites.iter().map(|site| site.place(&assembled)).collect(),
+        code: assembled.code,
+        relocs: assembled.relocs,
+        landing: 0,
+        insns,
+        frame: FrameBelief {
+            saved: frame.saved.clone(),
+            frame_pointer: false,
+            frame_bytes: frame.frame_bytes(),
+            padding_bytes: frame.padding,
+            red_zone: frame.red_zone,
+        },
+    };
+    check(&compiled);
+    Ok(compiled)
+}
+
+/// In debug builds, that the bytes have the frame that the compiler believes in.
+fn check(compiled: &CompiledFunction) {
+    if cfg!(debug_assertions)
+        && let Err(error) = frame::check(compiled)
+    {
+        panic!("the frame of {}: {error}\n{}", compiled.name, listing(compiled));
+    }
+}
+
+/// A tail-call site before offsets are known.
+struct Site {
+    first: Label,
+    exit: Label,
+    direct: Option<(MapRef, u32)>,
+}
+
+impl Site {
+    fn place(&self, assembled: &Assembled) -> TailSite {
+        TailSite {
+            offset: assembled.offset(self.first),
+            exit: assembled.offset(self.exit),
+            direct: self.direct,
+            poke: None,
+        }
+    }
+}
+
+struct Emitter<'a> {
+    function: &'a MachFunction,
+    allocated: &'a Allocated,
+    asm: Assembler,
+    /// Of each block; blocks without code have the label of where they go.
+    labels: Vec<Label>,
+    /// Blocks that get code, in layout order.
+    layout: Vec<Block>,
+    /// The first of the allocator's moves that is not emitted yet.
+    next_edit: usize,
+    sites: Vec<Site>,
+}
+
+impl<'a> Emitter<'a> {
+    fn new(function: &'a MachFunction, allocated: &'a Allocated) -> Emitter<'a> {
+        let mut asm = Assembler::new();
+        let goals = threading::goals(function, allocated);
+        let own: Vec<Label> = goals.iter().map(|_| asm.label()).collect();
+        let has_code = |b: &Block| goals[b.index()] == *b;
+        Emitter {
+            function,
+            allocated,
+            asm,
+            labels: goals.iter().map(|goal| own[goal.index()]).collect(),
+            layout: (0..goals.len()).map(Block::new).filter(has_code).collect(),
+            next_edit: 0,
+            sites: Vec::new(),
+        }
+    }
+
+    fn finish(self) -> Result<(Assembled, Vec<Site>), EmitError> {
+        Ok((self.asm.finish()?, self.sites))
+    }
+
+    fn body(&mut self) -> Result<(), EmitError> {
+        self.prologue();
+        for at in 0..self.layout.len() {
+            let block = self.layout[at];
+            let next = self.layout.get(at + 1).copied();
+            self.asm.bind(self.labels[block.index()]);
+            let range = &self.function.blocks[block.index()];
+            for inst in range.start..range.end {
+                let inst = regalloc2::Inst::new(inst as usize);
+                self.edits(ProgPoint::before(inst))?;
+                self.inst(inst.index(), block, next)?;
+                self.edits(ProgPoint::after(inst))?;
+            }
+        }
+        match self.allocated.edits.get(self.next_edit) {
+            None => Ok(()),
+            Some((point, _)) => Err(self.broken(point.inst().index(), "a move is out of order")),
+        }
+    }
+
+    /// The allocator's moves at `point`.
+    fn edits(&mut self, point: ProgPoint) -> Result<(), EmitError> {
+        let edits = &self.allocated.edits;
+        // Those of a block without code would come first; it has none by definition.
+        while let Some((at, Edit::Move { from, to })) = edits.get(self.next_edit)
+            && *at == point
+        {
+            self.move_value(point.inst().index(), *from, *to)?;
+            self.next_edit += 1;
+        }
+        Ok(())
+    }
+
+    /// All eight bytes: whose value it is, and how much of that counts, an edit does not say.
+    fn move_value(
+        &mut self,
+        inst: usize,
+        from: Allocation,
+        to: Allocation,
+    ) -> Result<(), EmitError> {
+        let frame = &self.allocated.frame;
+        match (from.as_reg(), to.as_reg()) {
+            (Some(from), Some(to)) if from == to => {}
+            (Some(from), Some(to)) => {
+                let (to, from) = (Gpr::from_preg(to), Gpr::from_preg(from));
+                self.asm.mov(Width::W64, to, from);
+            }
+            (Some(from), None) if let Some(slot) = operands::spill_slot(frame, to) => {
+                self.asm.store(8, slot, Gpr::from_preg(from));
+            }
+            (None, Some(to)) if let Some(slot) = operands::spill_slot(frame, from) => {
+                self.asm.load(Width::W64, Gpr::from_preg(to), slot);
+            }
+            _ => return Err(self.broken(inst, "a move that is not to or from a register")),
+        }
+        Ok(())
+    }
+
+    /// Saves and makes room.
+    fn prologue(&mut self) {
+        let frame = &self.allocated.frame;
+        for &reg in &frame.saved {
+            self.asm.push(reg);
+        }
+        control::lower_stack(&mut self.asm, frame.adjust);
+    }
+
+    /// Drops the frame and restores, before any exit.
+    fn epilogue(&mut self) {
+        let frame = &self.allocated.frame;
+        control::raise_stack(&mut self.asm, frame.adjust);
+        for &reg in frame.saved.iter().rev() {
+            self.asm.pop(reg);
+        }
+    }
+
+    fn operands(&self, inst: usize) -> Operands<'a> {
+        let info = &self.function.info[inst];
+        let first = info.first as usize;
+        let end = first + info.count as usize;
+        Operands::new(
+            inst,
+            info.origin,
+            &self.allocated.frame,
+            &self.allocated.locations[first..end],
+        )
+    }
+
+    fn broken(&self, inst: usize, what: &'static str) -> EmitError {
+        EmitError::Broken { inst: inst as u32, origin: self.function.info[inst].origin, what }
+    }
+
+    /// Bytes that matter of the first operand, a definition.
+    fn result_bytes(&self, inst: usize) -> u8 {
+        let operands = self.function.inst_operands(inst);
+        let vreg = operands.first().map(|operand| operand.vreg().vreg());
+        let bytes = vreg.and_then(|vreg| self.function.vreg_bytes.get(vreg));
+        bytes.copied().unwrap_or(8)
+    }
+
+    /// The table of what emits what.
+    fn inst(&mut self, at: usize, block: Block, next: Option<Block>) -> Result<(), EmitError> {
+        let ops = self.operands(at);
+        match self.function.insts[at] {
+            MInst::Args => Ok(()),
+            MInst::Mov(w) => self.mov(at, w, ops),
+            MInst::Imm(value) => self.imm(value, ops),
+            MInst::Addr(symbol) => self.addr(symbol, ops),
+            MInst::Lea(w, ref mem) => self.lea(w, mem, ops),
+            MInst::Alu(op, w, ref rhs) => self.alu(op, w, rhs, ops),
+            MInst::Imul(w, ref rhs) => self.imul(at, w, rhs, ops),
+            MInst::ImulImm(w, imm) => self.imul_imm(w, imm, ops),
+            MInst::Neg(w) => self.neg(w, ops),
+            MInst::ShiftImm(op, w, count) => self.shift_imm(op, w, count, ops),
+            MInst::ShiftCl(op, w) => self.shift_cl(op, w, ops),
+            MInst::ShiftX(op, w) => self.shift_x(op, w, ops),
+            MInst::Bswap(w) => self.bswap(w, ops),
+            MInst::Bswap16 => self.bswap16(ops),
+            MInst::Ext(extend) => self.ext(extend, ops),
+            MInst::Cmp(w, ref rhs) => self.cmp(w, rhs, ops),
+            MInst::CmpMemImm(bytes, imm, ref mem) => self.cmp_mem_imm(bytes, imm, mem, ops),
+            MInst::Test(w, ref rhs) => self.test(w, rhs, ops),
+            MInst::Load(extend, ref mem) => self.load(extend, mem, ops),
+            MInst::Store(bytes, ref mem) => self.store(bytes, mem, ops),
+            MInst::StoreImm(bytes, imm, ref mem) => self.store_imm(bytes, imm, mem, ops),
+            MInst::Atomic(op, w, ref mem) => self.atomic(at, op, w, mem, ops),
+            MInst::AtomicFetch(op, w, ref mem) => self.atomic_fetch(at, op, w, mem, ops),
+            MInst::AtomicLoop(op, w, ref mem) => self.atomic_loop(at, op, w, mem, ops),
+            MInst::CmpXchg(w, ref mem) => self.cmpxchg(at, w, mem, ops),
+            MInst::Div { signed, w, nonzero } => self.div(at, signed, w, nonzero, ops),
+            MInst::Rem { signed, w, nonzero } => self.rem(at, signed, w, nonzero, ops),
+            MInst::Jcc(cc) => self.jcc(cc, block, next),
+            MInst::Jmp => self.jmp(block, next),
+            MInst::CallHelper(helper) => self.call_helper(helper),
+            MInst::CallLocal(callee) => self.call_local(callee),
+            MInst::TailCall(direct) => self.tail_call(direct),
+            MInst::Ret => self.ret(),
+            MInst::Trap => self.trap(),
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! Entry stubs.
+
+use tailor_lower::{FuncRef, Gpr, Symbol};
+
+use super::control;
+use crate::asm::{AsmError, Assembler, Width};
+use crate::layout::RECORD_BYTES;
+use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
+
+/// Makes a program that takes an invocation record callable as
+/// `extern "C" fn(r1, r2) -> r0`.
+///
+/// The record is the stub's frame, with a counter of zero. It is entered like
+/// any C function, so those 8 bytes make rsp what a function of ours expects
+/// after the call: 8 mod 16.
+pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitError> {
+    let assembled = assemble(target)?;
+    let compiled = CompiledFunction {
+        name: name.to_string(),
+        kind: FunctionKind::Stub,
+        code: assembled.code,
+        relocs: assembled.relocs,
+        landing: 0,
+        tail_sites: Vec::new(),
+        insns: 0,
+        frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
+    };
+    super::check(&compiled);
+    Ok(compiled)
+}
+
+fn assemble(target: FuncRef) -> Result<crate::Assembled, AsmError> {
+    let mut asm = Assembler::new();
+    // The record has one field.
+    asm.push_imm(0);
+    asm.mov(Width::W64, Gpr::RECORD, Gpr::RSP);
+    asm.call_symbol(Symbol::Function(target));
+    control::raise_stack(&mut asm, RECORD_BYTES);
+    asm.ret();
+    asm.finish()
+}

@@ -1,0 +1,93 @@
+//! A function as machine instructions over virtual registers.
+
+use cranelift_entity::PrimaryMap;
+use regalloc2::{Operand, PRegSet, VReg};
+use smallvec::SmallVec;
+use tailor_ir::function::StackSlotData;
+use tailor_ir::{FuncRef, StackSlot};
+
+use crate::MInst;
+
+/// A function between selection and emission. Instructions, operands and
+/// blocks are in flat lists; the allocator leaves all of them alone.
+#[derive(Clone, Debug)]
+pub struct MachFunction {
+    /// Number in the module.
+    pub id: FuncRef,
+    /// Name for listings and errors.
+    pub name: String,
+    /// Instructions in layout order.
+    pub insts: Vec<MInst>,
+    /// What the allocator sees of each instruction; same length as `insts`.
+    pub info: Vec<InstInfo>,
+    /// Operands of all instructions, in the order that `MInst` documents.
+    pub operands: Vec<Operand>,
+    /// Blocks in layout order; block 0 is the entry, has no parameters and no predecessor.
+    pub blocks: Vec<MachBlock>,
+    /// Width in bytes (4 or 8) that is meaningful in each virtual register, by number.
+    pub vreg_bytes: Vec<u8>,
+    /// Frame objects that are still in memory.
+    pub stack_slots: PrimaryMap<StackSlot, StackSlotData>,
+    /// Takes the invocation record in `Gpr::RECORD` and may leave by a tail call.
+    pub reaches_tail_call: bool,
+}
+
+/// What the allocator sees of an instruction.
+#[derive(Clone, Debug)]
+pub struct InstInfo {
+    /// First operand in `MachFunction::operands`.
+    pub first: u32,
+    /// Number of operands.
+    pub count: u16,
+    /// How control leaves it.
+    pub role: Role,
+    /// Registers that it destroys beside its definitions.
+    pub clobbers: PRegSet,
+    /// The bytecode instruction that it comes from.
+    pub origin: u32,
+}
+
+/// What an instruction is to the allocator and to the frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Anything else.
+    Plain,
+    /// Calls code that obeys the C convention and may need an aligned stack.
+    CallC,
+    /// Calls a function of the module.
+    CallLocal,
+    /// May leave the function for another program; falls through otherwise.
+    TailCall,
+    /// Ends a block by going to its successors.
+    Branch,
+    /// Ends a block by leaving the function.
+    Return,
+}
+
+/// A basic block.
+#[derive(Clone, Debug, Default)]
+pub struct MachBlock {
+    /// Instructions `start..end` of the function.
+    pub start: u32,
+    /// One past the last instruction.
+    pub end: u32,
+    /// Successors; for a conditional jump the taken one first.
+    pub succs: SmallVec<[regalloc2::Block; 2]>,
+    /// Predecessors.
+    pub preds: SmallVec<[regalloc2::Block; 2]>,
+    /// Parameters.
+    pub params: Vec<VReg>,
+    /// Arguments for the parameters of the successor; only a block with one
+    /// successor has any (critical edges are split).
+    pub args: Vec<VReg>,
+    /// Executions per execution of the entry.
+    pub frequency: f64,
+}
+
+impl MachFunction {
+    /// The operands of instruction `inst`.
+    pub fn inst_operands(&self, inst: usize) -> &[Operand] {
+        let info = &self.info[inst];
+        &self.operands[info.first as usize..info.first as usize + info.count as usize]
+    }
+}

@@ -1,0 +1,26 @@
+//! Which callee-saved registers a function changes.
+
+use regalloc2::{Allocation, Edit, ProgPoint};
+use smallvec::SmallVec;
+use tailor_lower::Gpr;
+
+/// The callee-saved registers among locations and moves, in the order of
+/// preference. Moves count on their own: the allocator may park a value in a
+/// register that no instruction names.
+pub fn callee_saved(locations: &[Allocation], edits: &[(ProgPoint, Edit)]) -> SmallVec<[Gpr; 6]> {
+    let mut used = 0u16;
+    let mut note = |location: &Allocation| {
+        if let Some(preg) = location.as_reg() {
+            used |= 1 << preg.hw_enc();
+        }
+    };
+    locations.iter().for_each(&mut note);
+    for (_, Edit::Move { from, to }) in edits {
+        note(from);
+        note(to);
+    }
+    Gpr::CALLEE_SAVED
+        .into_iter()
+        .filter(|reg| used & (1 << reg.enc()) != 0)
+        .collect()
+}

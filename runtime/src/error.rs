@@ -1,0 +1,28 @@
+//! What can go wrong when code is loaded or run.
+
+use thiserror::Error;
+
+/// An error of loading, of maps, or of a run.
+#[derive(Debug, Error, Clone, PartialEq, Eq)]
+pub enum Error {
+    /// Code memory could not be had.
+    #[error("code memory: {0}")]
+    Memory(String),
+    /// A map cannot be made or used as asked.
+    #[error("map {map}: {what}")]
+    Map {
+        /// Its name.
+        map: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// The program needs a helper that does not exist here.
+    #[error("helper {0} is not implemented")]
+    Helper(u32),
+    /// There is no such program in the module.
+    #[error("no program {0:?}")]
+    NoProgram(String),
+    /// The interpreter stopped.
+    #[error("{0}")]
+    Interpreter(tailor_bpf::Error),
+}

@@ -1,0 +1,25 @@
+//! Program arrays: slots that code reads.
+
+/// Where code finds a program array's fields, in bytes from the block's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlotLayout {
+    /// A 32-bit number of entries.
+    pub max_entries: u32,
+    /// The first of the 64-bit slots; a multiple of 8.
+    pub slots: u32,
+}
+
+pub(super) struct ProgArray {
+    layout: SlotLayout,
+}
+
+impl ProgArray {
+    pub(super) fn new(layout: SlotLayout) -> ProgArray {
+        ProgArray { layout }
+    }
+
+    /// The block's word that holds a slot.
+    pub(super) fn word(&self, index: u32) -> usize {
+        (self.layout.slots / 8 + index) as usize
+    }
+}

@@ -1,0 +1,387 @@
+//! Loading compiled code: placing functions, resolving relocations, filling
+//! program arrays, and entering programs.
+//!
+//! What a program needs and this runtime lacks (a helper, a map type) does not
+//! keep its object from loading: it is named when that program is to run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tailor_bpf::{FuncRef, MapRef, Object};
+use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
+
+use crate::Error;
+use crate::ctx::Context;
+use crate::env::{self, Environment};
+use crate::helpers::Table;
+use crate::map::{Map, SlotLayout};
+use crate::memory::CodeSpace;
+
+/// Functions start at multiples of this.
+const FUNCTION_ALIGN: usize = 16;
+/// Highest helper number that has a cell.
+const MAX_HELPER: u32 = 255;
+/// Bytes of a helper's thunk.
+const THUNK_BYTES: usize = 16;
+/// Word of a kernel-convention program's descriptor that holds its address
+/// (`bpf_func` in the kernel's `struct bpf_prog`).
+const DESCRIPTOR_ENTRY: usize = 6;
+
+/// Where code of each convention finds a program array's fields. The kernel's
+/// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
+pub fn slot_layout(convention: Convention) -> SlotLayout {
+    match convention {
+        Convention::Kernel => SlotLayout {
+            max_entries: 0x24,
+            slots: 0x110,
+        },
+        Convention::Saving => SlotLayout {
+            max_entries: 0,
+            slots: 16,
+        },
+    }
+}
+
+/// The maps of an object, by number; an error where one cannot be made.
+pub type MapSet = Vec<Result<Arc<Map>, Error>>;
+
+/// Makes the maps of an object.
+pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
+    object
+        .maps
+        .values()
+        .map(|def| Map::new(def, layout))
+        .collect()
+}
+
+/// A range of code memory and the table of helpers in it.
+pub struct Runtime {
+    code: CodeSpace,
+    helpers: Table,
+    /// Offset of helper 0's cell.
+    cells: usize,
+    /// Offset of helper 0's realigning thunk.
+    thunks: usize,
+}
+
+impl Runtime {
+    /// Reserves the range. Programs can call the standard helpers.
+    pub fn new() -> Result<Arc<Runtime>, Error> {
+        Runtime::with_helpers(Table::default())
+    }
+
+    /// Reserves the range. Programs can call these helpers.
+    pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
+        let code = CodeSpace::new()?;
+        let count = MAX_HELPER as usize + 1;
+        let cells = code.allocate(8 * count)?;
+        let thunks = code.allocate(THUNK_BYTES * count)?;
+        for id in 0..=MAX_HELPER {
+            let Some(helper) = helpers.get(id) else {
+                continue;
+            };
+            let cell = cells + 8 * id as usize;
+            code.write(cell, &(helper as usize as u64).to_le_bytes());
+            let thunk = thunks + THUNK_BYTES * id as usize;
+            code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
+        }
+        Ok(Arc::new(Runtime {
+            code,
+            helpers,
+            cells,
+            thunks,
+        }))
+    }
+
+    /// Loads the code of an object together with its maps, which must have
+    /// been made with this convention's layout, and fills its program arrays
+    /// as the object says.
+    pub fn load(
+        self: &Arc<Runtime>,
+        object: &Object,
+        code: &CompiledCode,
+        maps: MapSet,
+    ) -> Result<Module, Error> {
+        let mut module = Module {
+            runtime: self.clone(),
+            convention: code.convention,
+            functions: HashMap::new(),
+            maps,
+            pokes: HashMap::new(),
+            environment: Environment::default(),
+        };
+        let pieces = || {
+            let bodies = code
+                .functions
+                .iter()
+                .filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
+            let stubs = code
+                .stubs
+                .iter()
+                .filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
+            bodies.chain(stubs)
+        };
+        let size = pieces()
+            .map(|(_, c, _)| c.code.len().next_multiple_of(FUNCTION_ALIGN))
+            .sum();
+        let mut at = self.code.allocate(size)?;
+        for (func, compiled, is_stub) in pieces() {
+            module.place(func, compiled, is_stub, at);
+            at += compiled.code.len().next_multiple_of(FUNCTION_ALIGN);
+        }
+        for (func, compiled, is_stub) in pieces() {
+            module.link(func, compiled, is_stub);
+        }
+        for (map, def) in &object.maps {
+            for &(index, program) in &def.slots {
+                let func = object.programs[program].function;
+                if module.functions.contains_key(&func) {
+                    module.set_slot(map, index, Some(func))?;
+                }
+            }
+        }
+        Ok(module)
+    }
+}
+
+/// Calls a helper with an aligned stack, for code that keeps its stack aligned
+/// to 8 only: `push rbp; mov rbp,rsp; and rsp,-16; call [cell]; leave; ret`.
+/// `to_cell` is the distance from the thunk to the helper's cell.
+fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
+    let mut code = [
+        0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3,
+    ];
+    let displacement = (to_cell - 14) as i32;
+    code[10..14].copy_from_slice(&displacement.to_le_bytes());
+    code
+}
+
+/// Where a function is and what it needs.
+struct Placed {
+    /// Offset of the body.
+    body: usize,
+    /// Where tail calls enter.
+    landing: usize,
+    /// Where C code enters.
+    entry: usize,
+    /// Functions that it calls.
+    callees: Vec<FuncRef>,
+    /// Why it cannot run here.
+    lacks: Option<Error>,
+    /// What a kernel-convention slot points to.
+    descriptor: Box<[u64; DESCRIPTOR_ENTRY + 1]>,
+}
+
+/// An object's loaded code.
+pub struct Module {
+    runtime: Arc<Runtime>,
+    convention: Convention,
+    functions: HashMap<FuncRef, Placed>,
+    maps: MapSet,
+    /// Patched sites by map and key: function offset and offsets in it.
+    pokes: HashMap<(MapRef, u32), Vec<(usize, Poke)>>,
+    /// What helpers see.
+    pub environment: Environment,
+}
+
+impl Module {
+    fn place(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool, at: usize) {
+        if is_stub {
+            self.functions
+                .get_mut(&func)
+                .expect("bodies come first")
+                .entry = at;
+            return;
+        }
+        let mut descriptor = Box::new([0; DESCRIPTOR_ENTRY + 1]);
+        descriptor[DESCRIPTOR_ENTRY] = self.runtime.code.address(at);
+        let landing = at + compiled.landing as usize;
+        let (callees, lacks) = (Vec::new(), None);
+        let placed = Placed {
+            body: at,
+            landing,
+            entry: at,
+            callees,
+            lacks,
+            descriptor,
+        };
+        self.functions.insert(func, placed);
+        for site in &compiled.tail_sites {
+            if let (Some(slot), Some(poke)) = (site.direct, site.poke) {
+                self.pokes.entry(slot).or_default().push((at, poke));
+            }
+        }
+    }
+
+    fn link(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool) {
+        let placed = &self.functions[&func];
+        let at = if is_stub { placed.entry } else { placed.body };
+        let mut bytes = compiled.code.clone();
+        let (mut callees, mut lacks) = (Vec::new(), None);
+        for reloc in &compiled.relocs {
+            if let Symbol::Function(callee) = reloc.target {
+                callees.push(callee);
+            }
+            // What cannot be had keeps an address of 0 and is never run.
+            let target = self.resolve(reloc.target).unwrap_or_else(|error| {
+                lacks.get_or_insert(error);
+                0
+            });
+            let field = reloc.offset as usize;
+            match reloc.kind {
+                RelocKind::Abs64 => bytes[field..field + 8].copy_from_slice(&target.to_le_bytes()),
+                RelocKind::Rel32 => {
+                    let next = self.runtime.code.address(at + field + 4);
+                    let distance = target.wrapping_sub(next) as i32;
+                    bytes[field..field + 4].copy_from_slice(&distance.to_le_bytes());
+                }
+            }
+        }
+        self.runtime.code.write(at, &bytes);
+        let placed = self.functions.get_mut(&func).expect("placed before");
+        placed.callees.extend(callees);
+        placed.lacks = placed.lacks.take().or(lacks);
+    }
+
+    fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
+        let code = &self.runtime.code;
+        let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
+        let known = |id: u32| match self.runtime.helpers.get(id) {
+            Some(_) if id <= MAX_HELPER => Ok(id as usize),
+            _ => Err(Error::Helper(id)),
+        };
+        Ok(match symbol {
+            Symbol::Map(m) => map(m)?.address(),
+            Symbol::MapValue(m, offset) => map(m)?.pool().0 + u64::from(offset),
+            Symbol::MapSlot(m, index) => {
+                let map = map(m)?;
+                map.slot_address(index).ok_or_else(|| Error::Map {
+                    map: map.name().into(),
+                    what: format!("no slot {index} to tail-call through"),
+                })?
+            }
+            Symbol::Function(func) => {
+                let placed = self.functions.get(&func);
+                let body = placed
+                    .ok_or_else(|| Error::NoProgram(format!("{func}")))?
+                    .body;
+                code.address(body)
+            }
+            Symbol::Helper(id) => code.address(self.runtime.thunks + THUNK_BYTES * known(id)?),
+            Symbol::HelperCell(id) => code.address(self.runtime.cells + 8 * known(id)?),
+        })
+    }
+
+    /// The maps, by number.
+    pub fn maps(&self) -> &MapSet {
+        &self.maps
+    }
+
+    /// Fills or clears a slot of a program array. Exclusive access to the
+    /// module says that none of its code runs meanwhile.
+    pub fn set_slot(
+        &mut self,
+        map: MapRef,
+        index: u32,
+        func: Option<FuncRef>,
+    ) -> Result<(), Error> {
+        let array = self.maps[map.as_u32() as usize].clone()?;
+        let code = &self.runtime.code;
+        let (slot, landing) = match func {
+            None => (0, None),
+            Some(func) => {
+                self.runnable(func)?;
+                let placed = &self.functions[&func];
+                let slot = match self.convention {
+                    Convention::Kernel => placed.descriptor.as_ptr() as u64,
+                    Convention::Saving => code.address(placed.landing),
+                };
+                (slot, Some(placed.landing))
+            }
+        };
+        array.set_slot(index, slot)?;
+        for (at, poke) in self.pokes.get(&(map, index)).into_iter().flatten() {
+            let site = |offset: u32| at + offset as usize;
+            match landing {
+                Some(landing) => {
+                    code.write(site(poke.target), &jump(site(poke.target), landing));
+                    code.write(site(poke.bypass), &NOP5);
+                }
+                None => {
+                    code.write(site(poke.bypass), &jump(site(poke.bypass), site(poke.out)));
+                    code.write(site(poke.target), &NOP5);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why a function, or one that it calls, cannot run here.
+    fn runnable(&self, func: FuncRef) -> Result<(), Error> {
+        let mut seen = vec![func];
+        let mut next = 0;
+        while let Some(&func) = seen.get(next) {
+            let missing = || Error::NoProgram(format!("{func}"));
+            let placed = self.functions.get(&func).ok_or_else(missing)?;
+            if let Some(error) = &placed.lacks {
+                return Err(error.clone());
+            }
+            for &callee in &placed.callees {
+                if !seen.contains(&callee) {
+                    seen.push(callee);
+                }
+            }
+            next += 1;
+        }
+        Ok(())
+    }
+
+    /// A program, ready to run.
+    pub fn program(&self, func: FuncRef) -> Result<Program<'_>, Error> {
+        self.runnable(func)?;
+        let address = self.runtime.code.address(self.functions[&func].entry);
+        // SAFETY: code compiled with this signature was placed at the address,
+        // where it stays as long as the module's runtime, which is borrowed.
+        let entry = unsafe { std::mem::transmute::<u64, Entry>(address) };
+        Ok(Program { entry, environment: &self.environment })
+    }
+}
+
+/// A program as a C function: R1 and R2 to R0.
+pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
+
+/// A loaded program.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    entry: Entry,
+    environment: &'a Environment,
+}
+
+impl Program<'_> {
+    /// Where C code enters it. A call from outside [`Program::run`] sees the
+    /// default environment.
+    pub fn entry(&self) -> Entry {
+        self.entry
+    }
+
+    /// Runs it once.
+    ///
+    /// # Safety
+    /// The program must be one that an eBPF verifier would accept for this
+    /// kind of context: nothing in its code keeps it from touching any memory.
+    pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
+        let [r1, r2] = context.args();
+        // SAFETY: the caller vouches for what the program does.
+        env::enter(self.environment, || unsafe { (self.entry)(r1, r2) })
+    }
+}
+
+/// A nop of five bytes.
+const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
+
+/// `jmp rel32` from one offset to another.
+fn jump(from: usize, to: usize) -> [u8; 5] {
+    let distance = to as i64 - (from as i64 + 5);
+    let [a, b, c, d] = (distance as i32).to_le_bytes();
+    [0xe9, a, b, c, d]
+}

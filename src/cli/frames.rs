@@ -1,0 +1,92 @@
+//! `tailor frames`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+
+use super::{Failed, input, table};
+use crate::report::Report;
+use crate::{Engine, Object, Trace, Unit};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// eBPF objects; the built-in examples if there are none.
+    objects: Vec<PathBuf>,
+    /// Engines to compare.
+    #[arg(long, value_delimiter = ',', default_value = "naive-6.12,tailor")]
+    engine: Vec<Engine>,
+    /// Print JSON.
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print comma-separated values, one line per function and engine.
+    #[arg(long)]
+    csv: bool,
+}
+
+pub fn main(arguments: Arguments) -> Result<(), Failed> {
+    if arguments.engine.contains(&Engine::Interp) {
+        return Err("the interpreter has no frames".into());
+    }
+    let mut report = Report::default();
+    let mut trace = Trace::from_environment();
+    let mut add = |name: &str, object: Result<Object, Failed>| match object {
+        Ok(object) => report.add(&Unit::new(object), &arguments.engine, &mut trace),
+        Err(Failed(errors)) => {
+            for error in errors {
+                let error = error.strip_prefix(&format!("{name}: ")).unwrap_or(&error);
+                report.error(name, None, None, &crate::Error::new(error));
+            }
+        }
+    };
+    if arguments.objects.is_empty() {
+        for (name, bytes) in input::EXAMPLES {
+            add(name, Object::parse(name, bytes).map_err(Failed::from));
+        }
+    } else {
+        let bar = progress(arguments.objects.len());
+        for path in &arguments.objects {
+            add(&path.display().to_string(), input::object(path));
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+    }
+    print(&report, &arguments)?;
+    let line = |row: &crate::report::ErrorRow| match &row.engine {
+        Some(engine) => format!("{}: {} ({engine})", row.object, row.error),
+        None => format!("{}: {}", row.object, row.error),
+    };
+    match report.errors.is_empty() {
+        true => Ok(()),
+        false => Err(Failed(report.errors.iter().map(line).collect())),
+    }
+}
+
+/// A bar that shows up on a terminal once work has taken a second.
+fn progress(objects: usize) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::hidden();
+    bar.set_length(objects as u64);
+    let shown = bar.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(1));
+        if !shown.is_finished() {
+            shown.set_draw_target(indicatif::ProgressDrawTarget::stderr());
+        }
+    });
+    bar
+}
+
+fn print(report: &Report, arguments: &Arguments) -> Result<(), Failed> {
+    let text = if arguments.json {
+        serde_json::to_string(report)?
+    } else if arguments.csv {
+        table::csv(report)
+    } else {
+        table::text(report, &arguments.engine)
+    };
+    super::output(&text)
+}

@@ -1,0 +1,34 @@
+//! Reading objects.
+
+use std::path::Path;
+
+use super::Failed;
+use crate::Object;
+
+/// The examples that are compiled into the binary: name and bytes.
+pub const EXAMPLES: &[(&str, &[u8])] = &[
+    (
+        "firewall",
+        include_bytes!("../../examples/objects/firewall.o"),
+    ),
+    ("lb", include_bytes!("../../examples/objects/lb.o")),
+    (
+        "dissector",
+        include_bytes!("../../examples/objects/dissector.o"),
+    ),
+    (
+        "subparser",
+        include_bytes!("../../examples/objects/subparser.o"),
+    ),
+    (
+        "earlydrop",
+        include_bytes!("../../examples/objects/earlydrop.o"),
+    ),
+];
+
+/// Reads and links an object file.
+pub fn object(path: &Path) -> Result<Object, Failed> {
+    let name = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
+    Object::parse(&name, &bytes).map_err(|error| format!("{name}: {error}").into())
+}

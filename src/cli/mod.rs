@@ -1,0 +1,67 @@
+//! The command line: a thin dispatcher.
+
+mod compile;
+mod frames;
+mod input;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An optimizing eBPF compiler that saves as few registers as it can.
+#[derive(Parser)]
+#[command(name = "tailor", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Saves and frames per function and in total, engines side by side.
+    Frames(frames::Arguments),
+    /// Run a program.
+    Run(run::Arguments),
+    /// Compile programs and print the code, or what a stage makes of them.
+    Compile(compile::Arguments),
+}
+
+/// Errors of the input, one line each.
+pub struct Failed(pub Vec<String>);
+
+impl<T: std::fmt::Display> From<T> for Failed {
+    fn from(error: T) -> Failed {
+        Failed(vec![error.to_string()])
+    }
+}
+
+/// Runs the command that the process was started with. Exit status: 0 done,
+/// 1 the input is at fault, 2 usage.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Frames(arguments) => frames::main(arguments),
+        Command::Run(arguments) => run::main(arguments),
+        Command::Compile(arguments) => compile::main(arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(errors)) => {
+            for error in errors {
+                eprintln!("{error}");
+            }
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// Writes to standard output; a reader that went away is no error.
+fn output(text: &str) -> Result<(), Failed> {
+    use std::io::Write;
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,231 @@
+//! `tailor run`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::json;
+use tailor_bpf::ProgramKind;
+use tailor_runtime::{Context, Xdp};
+
+use super::{Failed, input};
+use crate::{Engine, Instance, Trace, Unit};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// An eBPF object.
+    object: PathBuf,
+    /// The program, if the object has several.
+    #[arg(long)]
+    program: Option<String>,
+    /// The engine that runs it.
+    #[arg(long, default_value = "tailor")]
+    engine: Engine,
+    /// The packet or context, from a file.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// The packet or context, in hex.
+    #[arg(long, conflicts_with = "data")]
+    data_hex: Option<String>,
+    /// Runs to time; the state of maps carries over from run to run.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    repeat: u64,
+    /// An entry, NAME:KEY:VALUE: bytes in hex, or =N for a little-endian integer.
+    #[arg(long)]
+    map: Vec<String>,
+    /// A slot of a program array, NAME:INDEX=PROGRAM.
+    #[arg(long)]
+    prog_array: Vec<String>,
+    /// A map to print afterwards.
+    #[arg(long)]
+    dump: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Batches in which runs are timed; the median is reported.
+const BATCHES: u64 = 11;
+
+pub fn main(arguments: Arguments) -> Result<(), Failed> {
+    let name = arguments.object.display().to_string();
+    let in_object = |error: crate::Error| Failed::from(format!("{name}: {error}"));
+    let unit = Unit::new(input::object(&arguments.object)?);
+    let mut instance = Instance::new(&unit, arguments.engine, &mut Trace::from_environment())
+        .map_err(in_object)?;
+    for entry in &arguments.map {
+        set_entry(&instance, entry)?;
+    }
+    for slot in &arguments.prog_array {
+        let parts = slot.split_once(':').and_then(|(array, rest)| {
+            let (index, program) = rest.split_once('=')?;
+            Some((array, index.parse().ok()?, program))
+        });
+        let (array, index, program) =
+            parts.ok_or_else(|| format!("--prog-array {slot}: expected NAME:INDEX=PROGRAM"))?;
+        instance
+            .set_slot(array, index, Some(program))
+            .map_err(in_object)?;
+    }
+    let program =
+        choose(&unit, arguments.program.as_deref()).map_err(|what| format!("{name}: {what}"))?;
+    let mut data = match (&arguments.data, &arguments.data_hex) {
+        (Some(path), _) => {
+            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+        (None, Some(hex)) => parse_hex(hex).map_err(|what| format!("--data-hex: {what}"))?,
+        (None, None) => Vec::new(),
+    };
+    let kind = unit
+        .object
+        .program(&program)
+        .map(|id| unit.object.programs[id].kind);
+    let (retval, ns) = if kind == Some(ProgramKind::Xdp) {
+        time(
+            &instance,
+            &program,
+            &mut Xdp::new(&mut data),
+            arguments.repeat,
+        )
+    } else {
+        time(
+            &instance,
+            &program,
+            &mut data.as_mut_slice(),
+            arguments.repeat,
+        )
+    }
+    .map_err(in_object)?;
+    report(&arguments, &instance, &program, retval, ns, &data)
+}
+
+/// The program asked for, or the only one.
+fn choose(unit: &Unit, name: Option<&str>) -> Result<String, String> {
+    let mut programs = unit.object.programs.values().map(|program| &program.name);
+    match (name, unit.object.programs.len()) {
+        (Some(name), _) => Ok(name.into()),
+        (None, 1) => Ok(programs.next().cloned().unwrap_or_default()),
+        (None, 0) => Err("no program in it".into()),
+        (None, _) => {
+            let names: Vec<&str> = programs.map(String::as_str).collect();
+            Err(format!(
+                "several programs, choose one with --program: {}",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+/// Runs `repeat` times in all; the first result, and nanoseconds per run.
+fn time(
+    instance: &Instance,
+    program: &str,
+    context: &mut dyn Context,
+    repeat: u64,
+) -> Result<(u64, f64), crate::Error> {
+    let batches = BATCHES.min(repeat);
+    let program = instance.program(program)?;
+    let mut first = None;
+    let mut times = Vec::new();
+    for batch in 0..batches {
+        let runs = repeat / batches + u64::from(batch < repeat % batches);
+        let start = Instant::now();
+        for _ in 0..runs {
+            // SAFETY: whoever asks for a program to be run vouches for it.
+            let result = unsafe { program.run(context)? };
+            first.get_or_insert(result);
+        }
+        times.push(start.elapsed().as_nanos() as f64 / runs as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok((first.unwrap_or(0), times[times.len() / 2]))
+}
+
+fn report(
+    arguments: &Arguments,
+    instance: &Instance,
+    program: &str,
+    retval: u64,
+    ns: f64,
+    data: &[u8],
+) -> Result<(), Failed> {
+    let mut out = String::new();
+    if arguments.json {
+        let data_out = (!data.is_empty()).then(|| hex(data));
+        let value = json!({
+            "engine": arguments.engine.name(), "program": program, "retval": retval,
+            "ns_per_run": ns, "runs": arguments.repeat, "data_out": data_out,
+        });
+        out.push_str(&format!("{value}\n"));
+    } else {
+        out.push_str(&format!(
+            "{program} ({}) returned {retval}\n",
+            arguments.engine
+        ));
+        out.push_str(&format!("{ns:.1} ns per run, {} runs\n", arguments.repeat));
+        if !data.is_empty() {
+            out.push_str(&format!("data: {}\n", hex(data)));
+        }
+    }
+    for name in &arguments.dump {
+        let map = instance.map(name)?;
+        for (key, value) in map.entries() {
+            out.push_str(&format!("{name}:{}:{}\n", hex(&key), hex(&value)));
+        }
+    }
+    super::output(&out)
+}
+
+fn set_entry(instance: &Instance, entry: &str) -> Result<(), Failed> {
+    let parts: Vec<&str> = entry.split(':').collect();
+    let [name, key, value] = parts[..] else {
+        return Err(format!("--map {entry}: expected NAME:KEY:VALUE").into());
+    };
+    let map = instance.map(name)?;
+    let bytes = |text: &str, size: usize| match text.strip_prefix('=') {
+        Some(number) => integer(number, size),
+        None => parse_hex(text).and_then(|bytes| match bytes.len() == size {
+            true => Ok(bytes),
+            false => Err(format!("{} bytes where the map has {size}", bytes.len())),
+        }),
+    };
+    let key = bytes(key, map.key_size()).map_err(|what| format!("--map {entry}: key: {what}"))?;
+    let value =
+        bytes(value, map.value_size()).map_err(|what| format!("--map {entry}: value: {what}"))?;
+    match map.update(&key, &value, 0) {
+        0 => Ok(()),
+        errno => Err(format!("--map {entry}: error {errno}").into()),
+    }
+}
+
+/// A little-endian integer of `size` bytes.
+fn integer(text: &str, size: usize) -> Result<Vec<u8>, String> {
+    let value: u64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
+    let mut bytes = value.to_le_bytes().to_vec();
+    if bytes.iter().skip(size).any(|&byte| byte != 0) {
+        return Err(format!("{value} does not fit in {size} bytes"));
+    }
+    bytes.resize(size, 0);
+    Ok(bytes)
+}
+
+fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
+    let digits: Vec<u32> = text
+        .chars()
+        .filter(|c| !c.is_whitespace())
+        .map(|c| {
+            c.to_digit(16)
+                .ok_or_else(|| format!("{c:?} is no hex digit"))
+        })
+        .collect::<Result<_, _>>()?;
+    match digits.len().is_multiple_of(2) {
+        true => Ok(digits
+            .chunks(2)
+            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
+            .collect()),
+        false => Err("odd number of hex digits".into()),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,171 @@
+//! Frames as text and as comma-separated values.
+
+use std::fmt::Write;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, Table};
+
+use crate::Engine;
+use crate::report::{FunctionRow, Report, Totals};
+
+/// Engine columns of the table.
+const COLUMNS: [&str; 5] = ["saved", "pushes", "pops", "frame", "code"];
+
+/// A table per object, with engines side by side, then totals and ratios.
+pub fn text(report: &Report, engines: &[Engine]) -> String {
+    let mut out = String::new();
+    for object in report.objects() {
+        let rows: Vec<&FunctionRow> = report
+            .functions
+            .iter()
+            .filter(|row| row.object == object)
+            .collect();
+        let _ = writeln!(out, "{object}\n{}\n", functions(&rows, engines));
+    }
+    let _ = writeln!(out, "total\n{}", totals(report, engines));
+    out
+}
+
+fn table(header: Vec<String>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// One line for each function: the engines' figures side by side.
+fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
+    let mut header = vec!["  function".to_string(), "insns".into()];
+    for engine in engines {
+        header.extend(COLUMNS.iter().enumerate().map(|(i, column)| match i {
+            0 => format!("{engine}: {column}"),
+            _ => column.to_string(),
+        }));
+    }
+    let mut table = table(header);
+    let mut names: Vec<(&str, &str)> = Vec::new();
+    for row in rows {
+        if !names.contains(&(&row.function, row.kind)) {
+            names.push((&row.function, row.kind));
+        }
+    }
+    for (name, kind) in names {
+        let of = |engine: &Engine| {
+            let same = |row: &&&FunctionRow| {
+                row.function == name && row.kind == kind && row.engine == engine.name()
+            };
+            rows.iter().find(same)
+        };
+        let insns = engines.iter().find_map(of).map_or(0, |row| row.insns);
+        let mut cells = vec![format!("  {name}"), insns.to_string()];
+        for engine in engines {
+            cells.extend(match of(engine) {
+                Some(row) => figures(row),
+                None => COLUMNS.map(|_| "-".to_string()),
+            });
+        }
+        table.add_row(cells);
+    }
+    table
+}
+
+fn figures(row: &FunctionRow) -> [String; 5] {
+    [
+        row.saved.len() as u32,
+        row.push_sites,
+        row.pop_sites,
+        row.frame_bytes,
+        row.code_bytes,
+    ]
+    .map(|figure| figure.to_string())
+}
+
+/// One line for each engine, and its ratio to the first.
+fn totals(report: &Report, engines: &[Engine]) -> Table {
+    let header = [
+        "  engine",
+        "functions",
+        "saved",
+        "pushes",
+        "pops",
+        "frame",
+        "code",
+        "chain",
+    ];
+    let mut table = table(header.map(String::from).to_vec());
+    let figures = |totals: &Totals| {
+        [
+            u64::from(totals.functions),
+            totals.saved,
+            totals.push_sites,
+            totals.pop_sites,
+            totals.frame_bytes,
+            totals.code_bytes,
+            totals.chain_bytes,
+        ]
+    };
+    let all: Vec<(&Engine, [u64; 7])> = engines
+        .iter()
+        .filter_map(|engine| Some((engine, figures(report.totals.get(engine.name())?))))
+        .collect();
+    for (engine, figures) in &all {
+        let mut cells = vec![format!("  {engine}")];
+        cells.extend(figures.iter().map(u64::to_string));
+        table.add_row(cells);
+    }
+    let Some((base, of_base)) = all.first() else {
+        return table;
+    };
+    for (engine, figures) in all.iter().skip(1) {
+        let ratio = |(a, b): (&u64, &u64)| match b {
+            0 => "-".to_string(),
+            _ => format!("{:.2}", *a as f64 / *b as f64),
+        };
+        let mut cells = vec![format!("  {engine} / {base}")];
+        cells.extend(figures.iter().zip(of_base).map(ratio));
+        table.add_row(cells);
+    }
+    table
+}
+
+/// One line per function and engine.
+pub fn csv(report: &Report) -> String {
+    let mut out = String::from(
+        "object,program,function,engine,kind,insns,code_bytes,saved,frame_pointer,push_sites,\
+         pop_sites,tail_call_sites,frame_bytes,body_push_bytes,padding_bytes,lower_bound_bytes,\
+         weighted_cost,weighted_saves,weighted_tail_call_restores,inlined\n",
+    );
+    for row in &report.functions {
+        let _ = writeln!(
+            out,
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},,,,,{}",
+            field(&row.object),
+            field(row.program.as_deref().unwrap_or("")),
+            field(&row.function),
+            row.engine,
+            row.kind,
+            row.insns,
+            row.code_bytes,
+            row.saved.join(" "),
+            row.frame_pointer,
+            row.push_sites,
+            row.pop_sites,
+            row.tail_call_sites,
+            row.frame_bytes,
+            row.body_push_bytes,
+            row.padding_bytes,
+            row.inlined,
+        );
+    }
+    out
+}
+
+/// A field, quoted where it must be (RFC 4180).
+fn field(text: &str) -> String {
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text.into(),
+    }
+}

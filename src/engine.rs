@@ -1,0 +1,79 @@
+//! The engines by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use tailor_bpf::ctx;
+use tailor_lower::CtxField;
+
+/// A way to run or compile a program.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Engine {
+    /// The bytecode interpreter.
+    Interp,
+    /// The one-pass baseline with the kernel's prologue of 6.12 and later.
+    Naive612,
+    /// The optimizing pipeline.
+    Tailor,
+}
+
+/// How an engine works.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Family {
+    /// Executes bytecode.
+    Interpreter,
+    /// Compiles instruction by instruction.
+    Naive,
+    /// Compiles through the IR.
+    Optimizing,
+}
+
+impl Engine {
+    /// All engines.
+    pub const ALL: [Engine; 3] = [Engine::Interp, Engine::Naive612, Engine::Tailor];
+
+    /// Name on the command line and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Interp => "interp",
+            Engine::Naive612 => "naive-6.12",
+            Engine::Tailor => "tailor",
+        }
+    }
+
+    /// How it works.
+    pub fn family(self) -> Family {
+        match self {
+            Engine::Interp => Family::Interpreter,
+            Engine::Naive612 => Family::Naive,
+            Engine::Tailor => Family::Optimizing,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Engine {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Engine, String> {
+        let known = || Engine::ALL.map(Engine::name).join(", ");
+        Engine::ALL
+            .into_iter()
+            .find(|engine| engine.name() == name)
+            .ok_or_else(|| format!("no engine {name:?}; there are {}", known()))
+    }
+}
+
+/// Where a context field lies natively.
+pub fn ctx_field(kind: u8, field: u8) -> CtxField {
+    let field = &ctx::KINDS[kind as usize].fields[field as usize];
+    CtxField {
+        offset: i32::from(field.native_offset),
+        size: field.native_size,
+    }
+}

@@ -1,0 +1,299 @@
+//! Frames of objects, function by function and engine by engine: the figures
+//! behind `tailor frames`, in the shape of its JSON.
+//!
+//! Every frame figure comes from the decoder over the emitted bytes, which has
+//! been compared with what the compiler believes. What is not computed yet is
+//! null.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use tailor_bpf::{Error, FuncRef, ProgId};
+use tailor_emit::{CompiledFunction, FunctionKind, frame};
+
+use crate::compile::{Compiled, Unit, compile};
+use crate::engine::Engine;
+use crate::trace::Trace;
+
+/// Frames of a set of objects.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// One for each function and engine.
+    pub functions: Vec<FunctionRow>,
+    /// One for each program and engine.
+    pub programs: Vec<ProgramRow>,
+    /// By engine.
+    pub totals: BTreeMap<String, Totals>,
+    /// Programs and objects that could not be compiled.
+    pub errors: Vec<ErrorRow>,
+}
+
+/// A function's code and frame. Bytes and counts.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)] // the fields are defined in the design's "Words"
+pub struct FunctionRow {
+    pub object: String,
+    pub program: Option<String>,
+    pub function: String,
+    pub engine: String,
+    pub kind: &'static str,
+    pub insns: u32,
+    pub code_bytes: u32,
+    pub saved: Vec<&'static str>,
+    pub frame_pointer: bool,
+    pub push_sites: u32,
+    pub pop_sites: u32,
+    pub tail_call_sites: u32,
+    pub frame_bytes: u32,
+    pub body_push_bytes: u32,
+    pub padding_bytes: u32,
+    pub lower_bound_bytes: Option<u32>,
+    pub weighted_cost: Option<f64>,
+    pub weighted_saves: Option<f64>,
+    pub weighted_tail_call_restores: Option<f64>,
+    pub inlined: bool,
+}
+
+/// A program as a whole.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct ProgramRow {
+    pub object: String,
+    pub program: String,
+    pub engine: String,
+    /// The worst sum of frames and return addresses over the call graph.
+    pub chain_bytes: u32,
+    pub weighted_cost: Option<f64>,
+    /// Time to compile the functions that it consists of.
+    pub compile_ns: u64,
+}
+
+/// Sums over the functions of an engine.
+#[derive(Debug, Clone, Default, Serialize)]
+#[allow(missing_docs)]
+pub struct Totals {
+    pub functions: u32,
+    pub programs: u32,
+    pub insns: u64,
+    pub code_bytes: u64,
+    pub saved: u64,
+    pub push_sites: u64,
+    pub pop_sites: u64,
+    pub tail_call_sites: u64,
+    pub frame_bytes: u64,
+    pub body_push_bytes: u64,
+    pub padding_bytes: u64,
+    pub lower_bound_bytes: Option<u64>,
+    pub weighted_cost: Option<f64>,
+    pub weighted_saves: Option<f64>,
+    pub weighted_tail_call_restores: Option<f64>,
+    pub chain_bytes: u64,
+    pub compile_ns: u64,
+}
+
+/// What could not be compiled, and why.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs)]
+pub struct ErrorRow {
+    pub object: String,
+    pub program: Option<String>,
+    pub engine: Option<String>,
+    pub error: String,
+}
+
+impl Report {
+    /// Adds an object, compiled with each engine.
+    pub fn add(&mut self, unit: &Unit, engines: &[Engine], trace: &mut Trace) {
+        for &engine in engines {
+            let compiled = compile(unit, engine, None, trace);
+            let mut object = ObjectReport {
+                report: self,
+                unit,
+                engine,
+                compiled: &compiled,
+            };
+            object.functions();
+            object.programs();
+            for (&id, error) in &compiled.errors {
+                let program = unit.object.programs[id].name.clone();
+                self.error(&unit.object.name, Some(program), Some(engine), error);
+            }
+        }
+    }
+
+    /// Notes an error.
+    pub fn error(
+        &mut self,
+        object: &str,
+        program: Option<String>,
+        engine: Option<Engine>,
+        error: &Error,
+    ) {
+        self.errors.push(ErrorRow {
+            object: object.into(),
+            program,
+            engine: engine.map(|engine| engine.name().into()),
+            error: error.to_string(),
+        });
+    }
+
+    /// The objects that functions were reported of, in order.
+    pub fn objects(&self) -> Vec<&str> {
+        let mut objects: Vec<&str> = self
+            .functions
+            .iter()
+            .map(|row| row.object.as_str())
+            .collect();
+        objects.dedup();
+        objects
+    }
+}
+
+/// One object in one engine.
+struct ObjectReport<'a> {
+    report: &'a mut Report,
+    unit: &'a Unit,
+    engine: Engine,
+    compiled: &'a Compiled,
+}
+
+impl ObjectReport<'_> {
+    fn functions(&mut self) {
+        let code = &self.compiled.code;
+        for (func, body) in code.functions.iter() {
+            for compiled in [code.stubs[func].as_ref(), body.as_ref()]
+                .into_iter()
+                .flatten()
+            {
+                let row = self.row(func, compiled);
+                let totals = self
+                    .report
+                    .totals
+                    .entry(self.engine.name().into())
+                    .or_default();
+                totals.add(&row);
+                self.report.functions.push(row);
+            }
+        }
+    }
+
+    fn row(&self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
+        let facts = frame::check(compiled).unwrap_or_else(|error| {
+            // The compiler compares the two on every compilation.
+            panic!("the frame of {} cannot be decoded: {error}", compiled.name)
+        });
+        FunctionRow {
+            object: self.unit.object.name.clone(),
+            program: self.only_program(func),
+            function: compiled.name.clone(),
+            engine: self.engine.name().into(),
+            kind: match compiled.kind {
+                FunctionKind::Program => "program",
+                FunctionKind::Subprogram => "subprogram",
+                FunctionKind::Stub => "stub",
+            },
+            insns: compiled.insns,
+            code_bytes: compiled.code.len() as u32,
+            saved: facts.saved.iter().map(|reg| reg.name()).collect(),
+            frame_pointer: facts.frame_pointer,
+            push_sites: facts.push_sites,
+            pop_sites: facts.pop_sites,
+            tail_call_sites: facts.tail_call_sites,
+            frame_bytes: facts.frame_bytes,
+            body_push_bytes: facts.body_push_bytes,
+            padding_bytes: compiled.frame.padding_bytes,
+            lower_bound_bytes: None,
+            weighted_cost: None,
+            weighted_saves: None,
+            weighted_tail_call_restores: None,
+            inlined: false,
+        }
+    }
+
+    /// The name of the program that a function belongs to, unless several share it.
+    fn only_program(&self, func: FuncRef) -> Option<String> {
+        let object = &self.unit.object;
+        let uses = |id: &ProgId| {
+            self.unit
+                .reachable(*id)
+                .is_ok_and(|all| all.contains(&func))
+        };
+        let mut users = object.programs.keys().filter(uses);
+        match (users.next(), users.next()) {
+            (Some(only), None) => Some(object.programs[only].name.clone()),
+            _ => None,
+        }
+    }
+
+    fn programs(&mut self) {
+        for (id, program) in &self.unit.object.programs {
+            if self.compiled.errors.contains_key(&id) {
+                continue;
+            }
+            let functions = self.unit.reachable(id).unwrap_or_default();
+            let time = |func| {
+                self.compiled
+                    .times
+                    .get(func)
+                    .map_or(0, |time| time.as_nanos() as u64)
+            };
+            let row = ProgramRow {
+                object: self.unit.object.name.clone(),
+                program: program.name.clone(),
+                engine: self.engine.name().into(),
+                chain_bytes: self.chain_bytes(program.function),
+                weighted_cost: None,
+                compile_ns: functions.iter().map(time).sum(),
+            };
+            let totals = self
+                .report
+                .totals
+                .entry(self.engine.name().into())
+                .or_default();
+            totals.programs += 1;
+            totals.chain_bytes += u64::from(row.chain_bytes);
+            totals.compile_ns += row.compile_ns;
+            self.report.programs.push(row);
+        }
+    }
+
+    /// The worst chain of frames below an entry. Validation bounds the depth of
+    /// calls and refuses recursion.
+    fn chain_bytes(&self, entry: FuncRef) -> u32 {
+        let mut known = BTreeMap::new();
+        let stub = self.compiled.code.stubs[entry].as_ref();
+        self.chain_below(entry, &mut known) + stub.map_or(0, |stub| stub.frame.frame_bytes + 8)
+    }
+
+    fn chain_below(&self, func: FuncRef, known: &mut BTreeMap<FuncRef, u32>) -> u32 {
+        if let Some(&bytes) = known.get(&func) {
+            return bytes;
+        }
+        let callees = self.unit.object.functions[func].callees();
+        let deepest = callees
+            .into_iter()
+            .map(|callee| self.chain_below(callee, known))
+            .max();
+        let own = self.compiled.code.functions[func]
+            .as_ref()
+            .map_or(0, |c| c.frame.frame_bytes);
+        let bytes = own + 8 + deepest.unwrap_or(0);
+        known.insert(func, bytes);
+        bytes
+    }
+}
+
+impl Totals {
+    fn add(&mut self, row: &FunctionRow) {
+        self.functions += 1;
+        self.insns += u64::from(row.insns);
+        self.code_bytes += u64::from(row.code_bytes);
+        self.saved += row.saved.len() as u64;
+        self.push_sites += u64::from(row.push_sites);
+        self.pop_sites += u64::from(row.pop_sites);
+        self.tail_call_sites += u64::from(row.tail_call_sites);
+        self.frame_bytes += u64::from(row.frame_bytes);
+        self.body_push_bytes += u64::from(row.body_push_bytes);
+        self.padding_bytes += u64::from(row.padding_bytes);
+    }
+}

@@ -1,0 +1,138 @@
+//! What a compilation shows and checks on its way.
+//!
+//! `TAILOR_DUMP` in the environment prints what every stage and pass made of
+//! each function; `TAILOR_BISECT=n` stops optimising after n rewrites, so that
+//! a wrong one can be found by bisection.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use clap::ValueEnum;
+use tailor_ir::{Function, passes};
+use tailor_lower::Features;
+
+/// A stage of the optimizing pipeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Stage {
+    /// The IR as lifted.
+    Lift,
+    /// The IR after all passes.
+    Opt,
+    /// Machine instructions over virtual registers.
+    Lower,
+    /// The same with registers.
+    Regalloc,
+    /// Bytes, disassembled.
+    Emit,
+}
+
+impl Stage {
+    /// Name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Lift => "lift",
+            Stage::Opt => "opt",
+            Stage::Lower => "lower",
+            Stage::Regalloc => "regalloc",
+            Stage::Emit => "emit",
+        }
+    }
+}
+
+/// Takes the stage or pass, the function's name, and a listing.
+type Sink = Box<dyn FnMut(&str, &str, &str)>;
+
+/// Options of a compilation, and where listings go.
+pub struct Trace {
+    sink: Option<Sink>,
+    /// The only stage that is shown.
+    only: Option<Stage>,
+    /// Check each stage's result: verifier after every pass, allocation proved,
+    /// frames decoded.
+    pub check: bool,
+    /// Rewrites left before optimisation stops.
+    bisect: Option<u64>,
+    /// Instructions of the processor that may be used.
+    pub features: Features,
+}
+
+/// The listings that a trace collects.
+#[derive(Clone, Default)]
+pub struct Listings(Rc<RefCell<String>>);
+
+impl Listings {
+    /// What was collected so far.
+    pub fn take(&self) -> String {
+        self.0.take()
+    }
+}
+
+impl Default for Trace {
+    /// Shows nothing; checks in debug builds.
+    fn default() -> Trace {
+        let check = cfg!(debug_assertions);
+        Trace { sink: None, only: None, check, bisect: None, features: Features::default() }
+    }
+}
+
+impl Trace {
+    /// As the environment says.
+    pub fn from_environment() -> Trace {
+        let mut trace = Trace::default();
+        if std::env::var_os("TAILOR_DUMP").is_some() {
+            trace.sink = Some(Box::new(|stage, function, listing| {
+                eprintln!("; {function} after {stage}\n{listing}");
+            }));
+        }
+        let bisect = std::env::var("TAILOR_BISECT").ok();
+        trace.bisect = bisect.and_then(|count| count.parse().ok());
+        trace
+    }
+
+    /// As the environment says, and checks everything.
+    pub fn checked() -> Trace {
+        Trace { check: true, ..Trace::from_environment() }
+    }
+
+    /// Checks everything and collects the listings of one stage.
+    pub fn collecting(stage: Stage) -> (Trace, Listings) {
+        let listings = Listings::default();
+        let into = listings.clone();
+        let sink: Sink = Box::new(move |_, _, listing| {
+            let mut text = into.0.borrow_mut();
+            *text += listing;
+            text.push('\n');
+        });
+        let trace = Trace { sink: Some(sink), only: Some(stage), check: true, ..Trace::default() };
+        (trace, listings)
+    }
+
+    /// Shows what a stage made of a function, if anybody looks.
+    pub fn show(&mut self, stage: Stage, function: &str, listing: impl FnOnce() -> String) {
+        if self.only.is_some_and(|only| only != stage) {
+            return;
+        }
+        if let Some(sink) = &mut self.sink {
+            sink(stage.name(), function, &listing());
+        }
+    }
+
+    /// Runs the passes of the IR.
+    pub fn optimise(&mut self, function: &mut Function) {
+        let every_pass = self.only.is_none();
+        let mut sink = self.sink.as_mut().filter(|_| every_pass);
+        let mut dump = |pass: &str, function: &Function| {
+            if let Some(sink) = &mut sink {
+                sink(pass, &function.name, &function.to_string());
+            }
+        };
+        let mut context = passes::Context {
+            bisect: self.bisect,
+            dump: every_pass.then_some(&mut dump),
+            verify: self.check,
+            ..passes::Context::default()
+        };
+        passes::run(function, &mut context);
+        self.bisect = context.bisect;
+    }
+}

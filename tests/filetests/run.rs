@@ -1,0 +1,106 @@
+//! Run cases: a program's result, packet and map contents in every engine.
+
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use tailor::runtime::Xdp;
+use tailor::{Engine, Instance, Object, Trace, Unit};
+
+use super::case::Case;
+
+/// A `.case` file that names an object.
+pub fn example(path: &Path) -> Result<(), Failed> {
+    let text = std::fs::read_to_string(path)?;
+    let case = Case::parse(text.lines())?;
+    let file = crate::root().join(case.object.as_ref().ok_or("no object")?);
+    let object = Object::parse(&file.to_string_lossy(), &std::fs::read(&file)?)?;
+    every_engine(&case, object)
+}
+
+/// A `.bpf` file: an object in text form with the directives in `;` comments.
+pub fn inline(path: &Path) -> Result<(), Failed> {
+    let text = std::fs::read_to_string(path)?;
+    let directives = text.lines().filter_map(|line| line.strip_prefix("; "));
+    let case = Case::parse(directives.filter(|line| line.split_once(": ").is_some()))?;
+    let object = tailor::bpf::text::parse_object(&text)?;
+    every_engine(&case, object)
+}
+
+fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
+    let unit = Unit::new(object);
+    for engine in Engine::ALL {
+        run(case, &unit, engine).map_err(|what| format!("{engine}: {what}"))?;
+    }
+    Ok(())
+}
+
+fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
+    let text = |error: tailor::Error| error.to_string();
+    let mut trace = Trace::checked();
+    let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
+    *instance.environment() = case.environment();
+    for (map, key, value) in &case.maps {
+        let status = instance.map(map).map_err(text)?.update(key, value, 0);
+        if status != 0 {
+            return Err(format!("setting up map {map}: error {status}"));
+        }
+    }
+    for (array, index, program) in &case.slots {
+        instance
+            .set_slot(array, *index, program.as_deref())
+            .map_err(text)?;
+    }
+    let first = unit
+        .object
+        .programs
+        .values()
+        .next()
+        .map(|program| program.name.as_str());
+    let program = case.program.as_deref().or(first).ok_or("no program")?;
+    let input = case
+        .packet
+        .as_ref()
+        .or(case.memory.as_ref())
+        .cloned()
+        .unwrap_or_default();
+    let mut data = input.clone();
+    // SAFETY: cases are written to be acceptable to a verifier, and the
+    // interpreter, which checks every access, runs each of them first.
+    let result = unsafe {
+        match case.packet {
+            Some(_) => program.run(&mut Xdp::new(&mut data)),
+            None => program.run(&mut data.as_mut_slice()),
+        }
+    };
+    if let Some(expected) = &case.error {
+        return match result {
+            Err(error) if error.to_string().contains(expected) => Ok(()),
+            other => Err(format!(
+                "expected an error with {expected:?}, got {other:?}"
+            )),
+        };
+    }
+    let expected = case.retval.ok_or("no retval")?;
+    let result = result.map_err(text)?;
+    // The verdict of a packet program is 32 bits wide.
+    let same = if case.packet.is_some() {
+        result as u32 == expected as u32
+    } else {
+        result == expected
+    };
+    if !same {
+        return Err(format!("returned {result:#x}, expected {expected:#x}"));
+    }
+    if &data != case.packet_out.as_ref().unwrap_or(&input) {
+        return Err(format!("data afterwards: {data:02x?}"));
+    }
+    for (map, key, expected) in &case.maps_out {
+        let found = instance.map(map).map_err(text)?.get(key);
+        if &found != expected {
+            return Err(format!(
+                "map {map}[{key:02x?}] is {found:02x?}, expected {expected:02x?}"
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! Golden tests: a stage's text for the input that stands above it.
+
+use std::path::Path;
+
+use libtest_mimic::Failed;
+use similar::TextDiff;
+use tailor::trace::Stage;
+use tailor::{Engine, Trace, Unit, bpf, ir};
+
+/// From the input's text to the text that the stage prints.
+pub type Print = fn(&str) -> Result<String, String>;
+
+/// The line between input and expectation.
+const SEPARATORS: [&str; 2] = ["--- expected", "; expect"];
+
+/// The stage that a folder of tests/cases names.
+pub fn by_name(folder: &str) -> Option<Print> {
+    Some(match folder {
+        "text" => text,
+        "lift" => |input| stage(input, Stage::Lift),
+        "lower" => lower,
+        "regalloc" => |input| stage(input, Stage::Regalloc),
+        "emit" => |input| stage(input, Stage::Emit),
+        "ir" => ir_text,
+        "passes" => passes,
+        _ => return None,
+    })
+}
+
+/// Compares what `print` makes of the input with the expected part of the file.
+pub fn compare(path: &Path, print: Print) -> Result<(), Failed> {
+    let text = std::fs::read_to_string(path)?;
+    let separator = text.lines().find(|line| SEPARATORS.contains(&line.trim()));
+    let separator = separator.ok_or("no line `--- expected` or `; expect`")?;
+    let (input, expected) = text
+        .split_once(&format!("\n{separator}\n"))
+        .unwrap_or((&text, ""));
+    let printed = print(input)?;
+    if printed.trim_end() == expected.trim_end() {
+        return Ok(());
+    }
+    if std::env::var_os("TAILOR_BLESS").is_some() {
+        std::fs::write(
+            path,
+            format!("{input}\n{separator}\n{}\n", printed.trim_end()),
+        )?;
+        return Ok(());
+    }
+    let diff = TextDiff::from_lines(expected, &printed)
+        .unified_diff()
+        .header("expected", "printed")
+        .to_string();
+    Err(diff.into())
+}
+
+fn text(input: &str) -> Result<String, String> {
+    let object = bpf::text::parse_object(input).map_err(|error| error.to_string())?;
+    let printed = bpf::text::print_object(&object);
+    let again = bpf::text::parse_object(&printed).map_err(|error| error.to_string())?;
+    match bpf::text::print_object(&again) == printed {
+        true => Ok(printed),
+        false => Err(format!("printing and parsing again changes it:\n{printed}")),
+    }
+}
+
+/// The listings of a stage of the pipeline for all functions of an object.
+fn stage(input: &str, stage: Stage) -> Result<String, String> {
+    let object = bpf::text::parse_object(input).map_err(|error| error.to_string())?;
+    let unit = Unit::new(object);
+    let (mut trace, listings) = Trace::collecting(stage);
+    let compiled = tailor::compile(&unit, Engine::Tailor, None, &mut trace);
+    match compiled.errors.values().next() {
+        Some(error) => Err(error.to_string()),
+        None => Ok(listings.take()),
+    }
+}
+
+fn ir_text(input: &str) -> Result<String, String> {
+    let module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
+    ir::verifier::verify_module(&module).map_err(|errors| errors.to_string())?;
+    Ok(module.to_string())
+}
+
+/// First line `; pass: NAME[,NAME]`, then a function.
+fn passes(input: &str) -> Result<String, String> {
+    let first = input.lines().next().unwrap_or("");
+    let names = first
+        .strip_prefix("; pass:")
+        .ok_or("the first line must be `; pass: NAME`")?;
+    let mut module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
+    for function in module.functions.values_mut() {
+        for name in names.split(',') {
+            ir::passes::run_one(name.trim(), function)?;
+            ir::verifier::verify_function(function).map_err(|errors| errors.to_string())?;
+        }
+    }
+    Ok(module.to_string())
+}
+
+fn lower(input: &str) -> Result<String, String> {
+    let module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
+    let mut out = String::new();
+    for function in module.functions.values() {
+        let mach = tailor::compile::lower_alone(function).map_err(|error| error.to_string())?;
+        out.push_str(&mach.to_string());
+    }
+    Ok(out)
+}
