@@ -82,12 +82,7 @@ impl Order {
         for &block in cfg.rpo() {
             depth[block] = loops.depth(loops.innermost(block));
         }
-        Order {
-            nodes: renumber(nodes, &order),
-            edges_in,
-            cfg,
-            depth,
-        }
+        Order { nodes: renumber(nodes, &order), edges_in, cfg, depth }
     }
 
     /// Loops around a block.
@@ -120,11 +115,7 @@ fn make_nodes(
     }
     for &block in cfg.rpo() {
         let frequency = function.blocks[block].frequency;
-        nodes.push(make(
-            Source::Block(block),
-            frequency,
-            loops.innermost(block),
-        ));
+        nodes.push(make(Source::Block(block), frequency, loops.innermost(block)));
     }
     for &block in cfg.rpo() {
         let targets = function.blocks[block].term.targets();
@@ -163,10 +154,7 @@ fn edge_frequency(
     } else {
         data.frequency / 2.0
     };
-    share.clamp(
-        0.0,
-        function.blocks[targets[index].block].frequency.max(0.0),
-    )
+    share.clamp(0.0, function.blocks[targets[index].block].frequency.max(0.0))
 }
 
 fn reverse_post_order(nodes: &[Node]) -> Vec<u32> {

@@ -34,11 +34,7 @@ struct Loop {
 
 impl Loops {
     pub fn new(cfg: &Cfg, dom: DomTree) -> Loops {
-        let mut loops = Loops {
-            loops: Vec::new(),
-            innermost: SecondaryMap::new(),
-            dom,
-        };
+        let mut loops = Loops { loops: Vec::new(), innermost: SecondaryMap::new(), dom };
         for &header in cfg.rpo().iter().rev() {
             loops.collect(cfg, header);
         }
@@ -74,11 +70,7 @@ impl Loops {
     pub fn of_edge(&self, from: Block, to: Block) -> Option<u32> {
         let number = self.innermost[to]?;
         let entered = self.loops[number as usize].header == to && !self.dom.dominates(to, from);
-        if entered {
-            self.parent(number)
-        } else {
-            Some(number)
-        }
+        if entered { self.parent(number) } else { Some(number) }
     }
 
     /// Finds the loop with this header, if there is one.
@@ -89,12 +81,7 @@ impl Loops {
         if work.is_empty() {
             return;
         }
-        self.loops.push(Loop {
-            header,
-            parent: None,
-            depth: 0,
-            up: number,
-        });
+        self.loops.push(Loop { header, parent: None, depth: 0, up: number });
         self.innermost[header] = Some(number);
         while let Some(block) = work.pop() {
             let entry = match self.outermost(block) {
