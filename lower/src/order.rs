@@ -1,11 +1,10 @@
 //! Block order.
 //!
-//! Problem: the allocator takes no critical edges, no parameters and no
-//! predecessors at the entry, and it guesses loop depth from the order; the
-//! emitter wants the likely successor to come next.
+//! Problem: the allocator takes no critical edges and guesses loop depth from
+//! the order; the emitter wants the likely successor to come next.
 //!
-//! Idea: the graph to be laid out has a node for each reachable block, one for
-//! each critical edge, and a fresh start where control comes back to the entry.
+//! Idea: the graph to be laid out has a node for each reachable block and one for
+//! each critical edge (nothing jumps to the entry, says the verifier).
 //! Reverse post-order of a search that takes the less frequent successor first
 //! puts the more frequent one right behind its predecessor. Loops are then made
 //! contiguous by moving their nodes up behind the header, the order within a
@@ -29,8 +28,6 @@ mod loops;
 /// What a machine block is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Takes the arguments and jumps to the entry, which has predecessors.
-    Start,
     /// A block of the function.
     Block(Block),
     /// The edge to a block's target, by position in its terminator.
@@ -97,10 +94,8 @@ fn make_nodes(
     loops: &Loops,
     edges_in: &SecondaryMap<Block, u32>,
 ) -> Vec<Node> {
-    let entry_has_preds = edges_in[function.entry] > 1;
-    // Blocks keep their place in the CFG's order; behind a start if there is one.
-    let first = u32::from(entry_has_preds);
-    let number = |block| first + cfg.rpo_index(block).expect("reachable") as u32;
+    // Blocks keep their place in the CFG's order.
+    let number = |block| cfg.rpo_index(block).expect("reachable") as u32;
     let mut nodes = Vec::with_capacity(cfg.rpo().len() + 1);
     let make = |source, frequency, in_loop| Node {
         source,
@@ -109,10 +104,6 @@ fn make_nodes(
         depth: loops.depth(in_loop),
         in_loop,
     };
-    if entry_has_preds {
-        nodes.push(make(Source::Start, 1.0, None));
-        nodes[0].succs.push(number(function.entry));
-    }
     for &block in cfg.rpo() {
         let frequency = function.blocks[block].frequency;
         nodes.push(make(Source::Block(block), frequency, loops.innermost(block)));

@@ -110,5 +110,5 @@ impl Host for World {
 
 /// Even fields have eight bytes, odd ones four.
 pub fn ctx_place(field: u8) -> (u64, Size) {
-    (8 * u64::from(field), if field % 2 == 0 { Size::D } else { Size::W })
+    (8 * u64::from(field), if field.is_multiple_of(2) { Size::D } else { Size::W })
 }
