@@ -112,10 +112,11 @@ impl Runner {
     /// The time that `runs` runs take, each on the packet that the last one left.
     fn batch(&mut self, program: &str, runs: u32) -> Result<Duration, String> {
         let mut context = Xdp::new(&mut self.packet);
+        let program = self.instance.program(program).map_err(|error| error.to_string())?;
         let start = Instant::now();
         for _ in 0..runs {
             // SAFETY: the examples' programs are accepted by the kernel's verifier.
-            unsafe { self.instance.run(program, &mut context) }.map_err(|error| error.to_string())?;
+            unsafe { program.run(&mut context) }.map_err(|error| error.to_string())?;
         }
         Ok(start.elapsed())
     }

@@ -86,7 +86,7 @@ fn run(path: &Path, engine: Engine) -> Result<(), Failed> {
         .name;
     // SAFETY: the suite's cases are valid programs; the interpreter, which
     // checks every access, runs each of them too.
-    let result = unsafe { instance.run(program, &mut memory.as_mut_slice()) }?;
+    let result = unsafe { instance.program(program)?.run(&mut memory.as_mut_slice()) }?;
     match result == case.result {
         true => Ok(()),
         false => Err(format!("{result:#x}, expected {:#x}", case.result).into()),

@@ -26,9 +26,10 @@ fn run(unit: &Unit, engine: Engine) -> Result<(u64, [u8; MEMORY]), String> {
     let instance = Instance::new(unit, engine, &mut trace).map_err(|error| error.to_string())?;
     let mut memory = memory();
     let program = &unit.object.programs.values().next().ok_or("no program")?.name;
+    let program = instance.program(program).map_err(|error| error.to_string())?;
     // SAFETY: generated programs stay in their memory and stack; the
     // interpreter, which checks every access, runs each of them first.
-    let result = unsafe { instance.run(program, &mut memory.as_mut_slice()) };
+    let result = unsafe { program.run(&mut memory.as_mut_slice()) };
     Ok((result.map_err(|error| error.to_string())?, memory))
 }
 

@@ -66,12 +66,7 @@ impl Builder {
     pub fn new(id: FuncRef, name: impl Into<String>) -> Builder {
         let func = Function::new(id, name);
         let entry = func.entry;
-        let mut builder = Builder {
-            func,
-            current: entry,
-            origin: 0,
-            ssa: ssa::Ssa::default(),
-        };
+        let mut builder = Builder { func, current: entry, origin: 0, ssa: ssa::Ssa::default() };
         builder.seal_block(entry);
         builder
     }
@@ -232,16 +227,8 @@ impl Builder {
         value: Value,
         access: Access,
     ) -> Option<Value> {
-        let opcode = if fetch {
-            Opcode::AtomicFetch
-        } else {
-            Opcode::Atomic
-        };
-        let payload = Payload::Atomic {
-            op,
-            offset: access.offset,
-            region: access.region,
-        };
+        let opcode = if fetch { Opcode::AtomicFetch } else { Opcode::Atomic };
+        let payload = Payload::Atomic { op, offset: access.offset, region: access.region };
         let ty = self.func.ty(value);
         debug_assert_eq!(access.size.bits(), ty.bits());
         self.inst(opcode, ty, &[address, value], payload)
@@ -327,10 +314,6 @@ impl Builder {
 
 impl Access {
     fn payload(self) -> Payload {
-        Payload::Mem {
-            offset: self.offset,
-            size: self.size,
-            region: self.region,
-        }
+        Payload::Mem { offset: self.offset, size: self.size, region: self.region }
     }
 }

@@ -172,9 +172,9 @@ impl Terminator {
         match *self {
             Terminator::Branch { lhs, rhs, .. } => SmallVec::from_slice(&[lhs, rhs]),
             Terminator::Return(v) => SmallVec::from_slice(&[v]),
-            Terminator::TailCall {
-                ctx, array, index, ..
-            } => SmallVec::from_slice(&[ctx, array, index]),
+            Terminator::TailCall { ctx, array, index, .. } => {
+                SmallVec::from_slice(&[ctx, array, index])
+            }
             Terminator::None | Terminator::Jump(_) | Terminator::Trap => SmallVec::new(),
         }
     }
@@ -187,9 +187,7 @@ impl Terminator {
                 f(rhs);
             }
             Terminator::Return(v) => f(v),
-            Terminator::TailCall {
-                ctx, array, index, ..
-            } => {
+            Terminator::TailCall { ctx, array, index, .. } => {
                 f(ctx);
                 f(array);
                 f(index);
@@ -324,10 +322,7 @@ impl Function {
     /// Appends a parameter to a block.
     pub fn add_param(&mut self, block: Block, ty: Type) -> Value {
         let position = self.blocks[block].params.len() as u32;
-        let value = self.values.push(ValueData {
-            ty,
-            def: ValueDef::Param(block, position),
-        });
+        let value = self.values.push(ValueData { ty, def: ValueDef::Param(block, position) });
         self.blocks[block].params.push(value);
         value
     }
@@ -339,10 +334,7 @@ impl Function {
         let result = data.op.info().result.map(|ty| data.resolve(ty));
         let inst = self.insts.push(data);
         if let Some(ty) = result {
-            let value = self.values.push(ValueData {
-                ty,
-                def: ValueDef::Result(inst),
-            });
+            let value = self.values.push(ValueData { ty, def: ValueDef::Result(inst) });
             self.results[inst] = value.into();
         }
         inst
@@ -369,11 +361,7 @@ impl Function {
     /// The constant that a value is, if it is one.
     pub fn constant(&self, value: Value) -> Option<u64> {
         match self.def(value) {
-            Some(InstData {
-                payload: Payload::Imm(imm),
-                op: Opcode::Iconst,
-                ..
-            }) => Some(*imm),
+            Some(InstData { payload: Payload::Imm(imm), op: Opcode::Iconst, .. }) => Some(*imm),
             _ => None,
         }
     }
@@ -382,13 +370,7 @@ impl Function {
 impl InstData {
     /// An instruction from the start of the bytecode (origin 0).
     pub fn new(op: Opcode, ty: Type, args: &[Value], payload: Payload) -> InstData {
-        InstData {
-            op,
-            ty,
-            args: SmallVec::from_slice(args),
-            payload,
-            origin: 0,
-        }
+        InstData { op, ty, args: SmallVec::from_slice(args), payload, origin: 0 }
     }
 
     /// An operand or result type of the opcode table, for this instruction.
@@ -411,9 +393,6 @@ impl BlockData {
 impl BlockCall {
     /// A target without arguments.
     pub fn to(block: Block) -> BlockCall {
-        BlockCall {
-            block,
-            args: SmallVec::new(),
-        }
+        BlockCall { block, args: SmallVec::new() }
     }
 }

@@ -30,10 +30,7 @@ pub struct Loops {
 impl Loops {
     /// The loops of a function with that graph and those dominators.
     pub fn new(cfg: &Cfg, dom: &DomTree) -> Loops {
-        let mut loops = Loops {
-            parent: SecondaryMap::new(),
-            is_header: SecondaryMap::new(),
-        };
+        let mut loops = Loops { parent: SecondaryMap::new(), is_header: SecondaryMap::new() };
         let mut merged = Merged::default();
         let mut todo = Vec::new();
         for &header in cfg.rpo().iter().rev() {
@@ -70,11 +67,7 @@ impl Loops {
     /// The header of the innermost loop that the block belongs to, which may
     /// be the block itself.
     pub fn header(&self, block: Block) -> Option<Block> {
-        if self.is_header[block] {
-            Some(block)
-        } else {
-            self.parent(block)
-        }
+        if self.is_header[block] { Some(block) } else { self.parent(block) }
     }
 
     /// The reachable blocks in an order in which each comes after all its

@@ -15,10 +15,7 @@ fn optimise(input: &str) -> Result<String, String> {
     let names = first.strip_prefix("; pass: ").ok_or("no line `; pass:`")?;
     let mut function = parse_function(input).map_err(|error| error.to_string())?;
     verify_function(&function).map_err(|errors| errors.to_string())?;
-    let mut context = Context {
-        verify: true,
-        ..Context::default()
-    };
+    let mut context = Context { verify: true, ..Context::default() };
     for name in names.split(',').map(str::trim) {
         let result = match name {
             "all" => run(&mut function, &mut context),
@@ -32,10 +29,8 @@ fn optimise(input: &str) -> Result<String, String> {
 #[test]
 fn cases() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/passes");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     let bless = std::env::var_os("TAILOR_BLESS").is_some();
     let mut failures = String::new();

@@ -51,7 +51,25 @@ impl fmt::Display for MachFunction {
     }
 }
 
+/// One instruction as the listing shows it.
+struct InstText<'a>(&'a MachFunction, usize, &'a MachBlock);
+
+impl fmt::Display for InstText<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt_inst(f, self.1, self.2)
+    }
+}
+
 impl MachFunction {
+    /// Instruction `inst` of `block` as the listing shows it.
+    pub fn display_inst<'a>(
+        &'a self,
+        inst: usize,
+        block: &'a MachBlock,
+    ) -> impl fmt::Display + 'a {
+        InstText(self, inst, block)
+    }
+
     fn fmt_block(
         &self,
         f: &mut fmt::Formatter<'_>,

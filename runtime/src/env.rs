@@ -2,7 +2,7 @@
 //! argument nor map, so that a run can be repeated exactly.
 
 use std::cell::Cell;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -121,10 +121,14 @@ pub fn enter<R>(environment: &Environment, body: impl FnOnce() -> R) -> R {
     body()
 }
 
-/// The environment of the run on this thread.
+/// The environment of the run on this thread; a default one for code that was
+/// called as a plain function.
 pub(crate) fn current<R>(body: impl FnOnce(&Environment) -> R) -> R {
+    static DEFAULT: LazyLock<Environment> = LazyLock::new(Environment::default);
     let current = CURRENT.get();
-    assert!(!current.is_null(), "a helper was called outside a run");
     // SAFETY: enter keeps the environment borrowed until it resets the pointer.
-    body(unsafe { &*current })
+    match unsafe { current.as_ref() } {
+        Some(environment) => body(environment),
+        None => body(&DEFAULT),
+    }
 }

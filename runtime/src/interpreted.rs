@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tailor_bpf::facts::Facts;
+use tailor_bpf::helpers::{Arg, Extent};
 use tailor_bpf::host::Host;
 use tailor_bpf::{FuncRef, MapRef, Object, Size};
 
@@ -142,6 +143,30 @@ impl Checked<'_> {
         let mut maps = self.program.maps.iter().flatten();
         maps.find(|map| map.address() == address)
             .ok_or_else(|| format!("{address:#x} is no map"))
+    }
+}
+
+impl Checked<'_> {
+    /// Checks that maps are maps and that memory is the program's, as far as
+    /// the helper's row says what it takes.
+    fn check_arguments(&self, number: u32, args: [u64; 5]) -> Result<(), String> {
+        let row = tailor_bpf::helpers::helper(number);
+        let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
+        for (kind, &address) in row.args.iter().zip(&args) {
+            let Arg::Memory { extent, .. } = *kind else { continue };
+            let len = match extent {
+                Extent::Key => map.map_or(0, |map| map.key_size()),
+                Extent::Value => map.map_or(0, |map| map.value_size()),
+                Extent::Bytes(bytes) => bytes as usize,
+                // Sizes are 32 bits wide in C.
+                Extent::Argument(position) => args[position as usize - 1] as u32 as usize,
+                Extent::Unknown => 1,
+            };
+            if len > 0 {
+                self.check(address, len)?;
+            }
+        }
+        Ok(())
     }
 }
 

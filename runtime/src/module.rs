@@ -336,28 +336,43 @@ impl Module {
         Ok(())
     }
 
-    /// The address at which C code enters a program:
-    /// `extern "C" fn(r1: u64, r2: u64) -> u64`.
-    pub fn entry(&self, func: FuncRef) -> Result<u64, Error> {
+    /// A program, ready to run.
+    pub fn program(&self, func: FuncRef) -> Result<Program<'_>, Error> {
         self.runnable(func)?;
-        Ok(self.runtime.code.address(self.functions[&func].entry))
+        let address = self.runtime.code.address(self.functions[&func].entry);
+        // SAFETY: code compiled with this signature was placed at the address,
+        // where it stays as long as the module's runtime, which is borrowed.
+        let entry = unsafe { std::mem::transmute::<u64, Entry>(address) };
+        Ok(Program { entry, environment: &self.environment })
+    }
+}
+
+/// A program as a C function: R1 and R2 to R0.
+pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
+
+/// A loaded program.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    entry: Entry,
+    environment: &'a Environment,
+}
+
+impl Program<'_> {
+    /// Where C code enters it. A call from outside [`Program::run`] sees the
+    /// default environment.
+    pub fn entry(&self) -> Entry {
+        self.entry
     }
 
-    /// Runs a program once.
+    /// Runs it once.
     ///
     /// # Safety
     /// The program must be one that an eBPF verifier would accept for this
     /// kind of context: nothing in its code keeps it from touching any memory.
-    pub unsafe fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
-        let entry = self.entry(func)?;
+    pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
         let [r1, r2] = context.args();
-        // SAFETY: the address is of code compiled with this signature; what it
-        // does is vouched for by the caller.
-        let result = env::enter(&self.environment, || unsafe {
-            let entry = std::mem::transmute::<u64, extern "C" fn(u64, u64) -> u64>(entry);
-            entry(r1, r2)
-        });
-        Ok(result)
+        // SAFETY: the caller vouches for what the program does.
+        env::enter(self.environment, || unsafe { (self.entry)(r1, r2) })
     }
 }
 

@@ -123,6 +123,7 @@ fn time(
     repeat: u64,
 ) -> Result<(u64, f64), crate::Error> {
     let batches = BATCHES.min(repeat);
+    let program = instance.program(program)?;
     let mut first = None;
     let mut times = Vec::new();
     for batch in 0..batches {
@@ -130,7 +131,7 @@ fn time(
         let start = Instant::now();
         for _ in 0..runs {
             // SAFETY: whoever asks for a program to be run vouches for it.
-            let result = unsafe { instance.run(program, context)? };
+            let result = unsafe { program.run(context)? };
             first.get_or_insert(result);
         }
         times.push(start.elapsed().as_nanos() as f64 / runs as f64);

@@ -68,8 +68,8 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
     // interpreter, which checks every access, runs each of them first.
     let result = unsafe {
         match case.packet {
-            Some(_) => instance.run(program, &mut Xdp::new(&mut data)),
-            None => instance.run(program, &mut data.as_mut_slice()),
+            Some(_) => program.run(&mut Xdp::new(&mut data)),
+            None => program.run(&mut data.as_mut_slice()),
         }
     };
     if let Some(expected) = &case.error {

@@ -77,10 +77,8 @@ fn stage(input: &str, stage: Stage) -> Result<String, String> {
 
 fn ir_text(input: &str) -> Result<String, String> {
     let module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
-    for function in module.functions.values() {
-        ir::verifier::verify(function).map_err(|errors| format!("{errors:?}"))?;
-    }
-    Ok(ir::text::print_module(&module))
+    ir::verifier::verify_module(&module).map_err(|errors| errors.to_string())?;
+    Ok(module.to_string())
 }
 
 /// First line `; pass: NAME[,NAME]`, then a function.
@@ -93,10 +91,10 @@ fn passes(input: &str) -> Result<String, String> {
     for function in module.functions.values_mut() {
         for name in names.split(',') {
             ir::passes::run_one(name.trim(), function)?;
-            ir::verifier::verify(function).map_err(|errors| format!("{errors:?}"))?;
+            ir::verifier::verify_function(function).map_err(|errors| errors.to_string())?;
         }
     }
-    Ok(ir::text::print_module(&module))
+    Ok(module.to_string())
 }
 
 fn lower(input: &str) -> Result<String, String> {

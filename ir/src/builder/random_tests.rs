@@ -87,10 +87,7 @@ fn build(random: &mut Random) -> Program {
             !seal
         });
     }
-    Program {
-        func: b.finish(),
-        actions: actions_of,
-    }
+    Program { func: b.finish(), actions: actions_of }
 }
 
 fn perform(b: &mut Builder, variables: &[Variable], action: Action) {
@@ -142,10 +139,7 @@ fn walk(program: &Program, random: &mut Random) {
         let targets = func.blocks[block].term.targets();
         let target = targets[random.below(targets.len())];
         let args: Vec<u64> = target.args.iter().map(|arg| values[arg]).collect();
-        values.extend(std::iter::zip(
-            func.blocks[target.block].params.iter().copied(),
-            args,
-        ));
+        values.extend(std::iter::zip(func.blocks[target.block].params.iter().copied(), args));
         block = target.block;
     }
 }

@@ -158,12 +158,8 @@ impl Builder {
             // The position is known when all parameters are.
             def: ValueDef::Param(block, u32::MAX),
         });
-        let phi = self.ssa.phis.push(PhiData {
-            block,
-            variable,
-            value,
-            operands: EntityList::new(),
-        });
+        let phi =
+            self.ssa.phis.push(PhiData { block, variable, value, operands: EntityList::new() });
         self.ssa.phi_of[value] = phi.into();
         phi
     }
@@ -171,9 +167,7 @@ impl Builder {
     /// Looks the operands of pending parameters up, which may make more of them.
     fn fill_pending(&mut self) {
         while let Some(phi) = self.ssa.pending.pop() {
-            let PhiData {
-                block, variable, ..
-            } = self.ssa.phis[phi];
+            let PhiData { block, variable, .. } = self.ssa.phis[phi];
             let mut operands = EntityList::new();
             for edge in 0..self.ssa.blocks[block].preds.len() {
                 let (pred, _) = self.ssa.blocks[block].preds[edge];

@@ -104,9 +104,7 @@ struct Sources {
 
 impl Sources {
     fn find(function: &Function) -> Sources {
-        let mut sources = Sources {
-            of: SecondaryMap::with_default(Source::Unknown),
-        };
+        let mut sources = Sources { of: SecondaryMap::with_default(Source::Unknown) };
         let mut todo = Vec::new();
         // Arguments that are parameters, with the parameters they are passed for.
         let mut passed = Vec::new();
@@ -123,9 +121,7 @@ impl Sources {
             }
             let params = &function.blocks[block].params;
             if block == function.entry {
-                params
-                    .iter()
-                    .for_each(|&p| sources.of[p] = Source::Value(p));
+                params.iter().for_each(|&p| sources.of[p] = Source::Value(p));
             } else {
                 todo.extend(params.iter().rev());
             }

@@ -33,11 +33,7 @@ pub(super) fn run(function: &mut Function, context: &mut Context) {
         let data = &function.blocks[block];
         dead += data.insts.iter().filter(|&&inst| !live.insts[inst]).count();
         if block != entry {
-            dead += data
-                .params
-                .iter()
-                .filter(|&&param| !live.values[param])
-                .count();
+            dead += data.params.iter().filter(|&&param| !live.values[param]).count();
         }
     }
     if !context.allow_all(dead as u64) {
@@ -48,9 +44,7 @@ pub(super) fn run(function: &mut Function, context: &mut Context) {
         insts.retain(|&inst| live.insts[inst]);
     }
     let kept: Vec<Value> = function.blocks[entry].params.to_vec();
-    remove_params(function, |param| {
-        !live.values[param] && !kept.contains(&param)
-    });
+    remove_params(function, |param| !live.values[param] && !kept.contains(&param));
     remove_slots(function);
 }
 
@@ -109,10 +103,7 @@ impl<'f> Marker<'f> {
             uses,
             stores,
             starts,
-            live: Live {
-                insts: SecondaryMap::new(),
-                values: SecondaryMap::new(),
-            },
+            live: Live { insts: SecondaryMap::new(), values: SecondaryMap::new() },
             todo: Vec::new(),
             loads: Vec::new(),
             read: SecondaryMap::new(),
@@ -130,9 +121,7 @@ impl<'f> Marker<'f> {
 
     fn mark_terminator(&mut self, term: &Terminator) {
         // Arguments of targets are live where the parameters are.
-        term.operands()
-            .into_iter()
-            .for_each(|value| self.mark(value));
+        term.operands().into_iter().for_each(|value| self.mark(value));
     }
 
     fn mark(&mut self, value: Value) {
@@ -218,14 +207,8 @@ fn for_each_slot(function: &mut Function, mut f: impl FnMut(&mut StackSlot)) {
         for &inst in &function.blocks[block].insts {
             match &mut function.insts[inst].payload {
                 Payload::Slot { slot, .. }
-                | Payload::Mem {
-                    region: Region::Stack(slot),
-                    ..
-                }
-                | Payload::Atomic {
-                    region: Region::Stack(slot),
-                    ..
-                } => f(slot),
+                | Payload::Mem { region: Region::Stack(slot), .. }
+                | Payload::Atomic { region: Region::Stack(slot), .. } => f(slot),
                 _ => {}
             }
         }

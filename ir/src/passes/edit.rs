@@ -66,8 +66,7 @@ impl Renames {
             for &inst in &data.insts {
                 self.apply_to(&mut function.insts[inst]);
             }
-            data.term
-                .for_each_use_mut(|value| *value = self.resolve(*value));
+            data.term.for_each_use_mut(|value| *value = self.resolve(*value));
         }
     }
 }
@@ -169,9 +168,7 @@ impl<'f> Editor<'f> {
 
     /// The operand of a value made by that unary operation.
     pub fn unary(&self, op: Opcode, value: Value) -> Option<Value> {
-        self.def(value)
-            .filter(|data| data.op == op)
-            .map(|data| data.args[0])
+        self.def(value).filter(|data| data.op == op).map(|data| data.args[0])
     }
 
     /// The operands of a value made by that binary operation.

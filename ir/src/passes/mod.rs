@@ -47,24 +47,11 @@ const fn pass(
     requires: &'static [&'static str],
     run: fn(&mut Function, &mut Context),
 ) -> Pass {
-    Pass {
-        name,
-        requires,
-        run,
-    }
+    Pass { name, requires, run }
 }
 
 /// The passes in the order in which they run; some run more than once.
-pub const PASSES: &[Pass] = &[
-    UNREACHABLE,
-    COPIES,
-    DCE,
-    PROMOTE,
-    COPIES,
-    FOLD,
-    DCE,
-    UNREACHABLE,
-];
+pub const PASSES: &[Pass] = &[UNREACHABLE, COPIES, DCE, PROMOTE, COPIES, FOLD, DCE, UNREACHABLE];
 
 /// A pass left a function that the verifier refuses: a bug of the pass.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +69,7 @@ pub struct BrokenPass {
 
 /// Runs all passes.
 pub fn run(function: &mut Function, context: &mut Context) -> Result<(), BrokenPass> {
-    context
-        .statistics
-        .resize(PASSES.len(), Statistics::default());
+    context.statistics.resize(PASSES.len(), Statistics::default());
     for (row, pass) in PASSES.iter().enumerate() {
         if context.disabled.iter().any(|name| name == pass.name) {
             continue;

@@ -43,10 +43,7 @@ impl Access {
 impl SlotUses {
     /// Looks at all instructions; definitions must come before uses.
     pub fn new(function: &Function) -> SlotUses {
-        let mut uses = SlotUses {
-            addresses: SecondaryMap::new(),
-            escapes: SecondaryMap::new(),
-        };
+        let mut uses = SlotUses { addresses: SecondaryMap::new(), escapes: SecondaryMap::new() };
         if function.stack_slots.is_empty() {
             return uses;
         }
@@ -120,10 +117,6 @@ impl SlotUses {
         let lo = address.offset.checked_add(offset.into())?;
         let limit = i64::from(function.stack_slots[address.slot].size);
         let inside = lo >= 0 && lo <= limit - i64::from(size.bytes());
-        inside.then_some(Access {
-            slot: address.slot,
-            lo: lo as u32,
-            size,
-        })
+        inside.then_some(Access { slot: address.slot, lo: lo as u32, size })
     }
 }

@@ -49,10 +49,7 @@ struct Empty {
 
 impl Empty {
     fn new(function: &Function) -> Empty {
-        let mut empty = Empty {
-            skippable: SecondaryMap::new(),
-            preds: SecondaryMap::new(),
-        };
+        let mut empty = Empty { skippable: SecondaryMap::new(), preds: SecondaryMap::new() };
         for &block in &function.layout {
             let data = &function.blocks[block];
             for target in data.term.targets() {
@@ -70,11 +67,7 @@ impl Empty {
                 }
             };
             for &inst in &data.insts {
-                function.insts[inst]
-                    .args
-                    .iter()
-                    .copied()
-                    .for_each(&mut used);
+                function.insts[inst].args.iter().copied().for_each(&mut used);
             }
             data.term.for_each_use(&mut used);
         }
@@ -107,10 +100,7 @@ impl Empty {
             let position = data.params.iter().position(|&param| param == value);
             position.map_or(value, |position| call.args[position])
         };
-        Some(BlockCall {
-            block: next.block,
-            args: next.args.iter().map(passed).collect(),
-        })
+        Some(BlockCall { block: next.block, args: next.args.iter().map(passed).collect() })
     }
 }
 
@@ -119,11 +109,8 @@ fn skip_empty_blocks(function: &mut Function, context: &mut Context) {
     for index in (0..function.layout.len()).rev() {
         let block = function.layout[index];
         let term = &function.blocks[block].term;
-        let ends: SmallVec<[BlockCall; 2]> = term
-            .targets()
-            .iter()
-            .map(|target| empty.end(function, target))
-            .collect();
+        let ends: SmallVec<[BlockCall; 2]> =
+            term.targets().iter().map(|target| empty.end(function, target)).collect();
         if let [then, other] = &ends[..]
             && then == other
         {

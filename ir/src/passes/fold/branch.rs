@@ -24,26 +24,13 @@ enum Found {
 
 /// Simplifies a branch.
 pub(super) fn simplify(editor: &mut Editor, term: &Terminator) -> Option<Terminator> {
-    let Terminator::Branch {
-        cond,
-        ty,
-        lhs,
-        rhs,
-        then,
-        other,
-    } = term
-    else {
+    let Terminator::Branch { cond, ty, lhs, rhs, then, other } = term else {
         return None;
     };
     if then == other {
         return Some(Terminator::Jump(then.clone()));
     }
-    let test = Test {
-        cond: *cond,
-        ty: *ty,
-        lhs: *lhs,
-        rhs: *rhs,
-    };
+    let test = Test { cond: *cond, ty: *ty, lhs: *lhs, rhs: *rhs };
     match find(editor, test)? {
         Found::Constant(holds) => {
             let target = if holds { then } else { other };
@@ -63,12 +50,9 @@ pub(super) fn simplify(editor: &mut Editor, term: &Terminator) -> Option<Termina
 fn find(editor: &mut Editor, test: Test) -> Option<Found> {
     match (editor.constant(test.lhs), editor.constant(test.rhs)) {
         (Some(a), Some(b)) => Some(Found::Constant(eval_cond(test.cond, test.ty, a, b))),
-        (Some(_), None) => Some(Found::Test(Test {
-            cond: test.cond.swap(),
-            lhs: test.rhs,
-            rhs: test.lhs,
-            ..test
-        })),
+        (Some(_), None) => {
+            Some(Found::Test(Test { cond: test.cond.swap(), lhs: test.rhs, rhs: test.lhs, ..test }))
+        }
         (None, Some(c)) => extreme(editor, test, c)
             .or_else(|| nearer_zero(editor, test, c))
             .or_else(|| invert(editor, test, c))
@@ -91,12 +75,7 @@ fn same(editor: &mut Editor, test: Test) -> Found {
 /// `lhs cond c`, the constant made new.
 fn with(editor: &mut Editor, test: Test, cond: Cond, lhs: Value, c: u64) -> Found {
     let rhs = editor.iconst(test.ty, c);
-    Found::Test(Test {
-        cond,
-        lhs,
-        rhs,
-        ..test
-    })
+    Found::Test(Test { cond, lhs, rhs, ..test })
 }
 
 /// Comparisons with the least and the greatest value.
@@ -196,10 +175,5 @@ fn bits(editor: &mut Editor, test: Test, c: u64) -> Option<Found> {
         Opcode::And => (args[0], args[1]),
         _ => return None,
     };
-    Some(Found::Test(Test {
-        cond,
-        lhs,
-        rhs,
-        ..test
-    }))
+    Some(Found::Test(Test { cond, lhs, rhs, ..test }))
 }

@@ -24,9 +24,7 @@ use crate::{Function, InstData, Payload, Terminator};
 
 /// Runs the pass.
 pub(super) fn run(function: &mut Function, context: &mut Context) {
-    let mut rules = Fold {
-        constants: context.constants,
-    };
+    let mut rules = Fold { constants: context.constants };
     if walk(function, context, &mut rules) {
         layout(function);
     }
@@ -57,10 +55,7 @@ fn constant(editor: &Editor, data: &InstData) -> Rewrite {
     let args = data.args.iter().map(|&arg| editor.constant(arg));
     let args: Option<smallvec::SmallVec<[u64; 3]>> = args.collect();
     let info = data.op.info();
-    match (
-        args.and_then(|args| eval(data.op, data.ty, &args)),
-        info.result,
-    ) {
+    match (args.and_then(|args| eval(data.op, data.ty, &args)), info.result) {
         (Some(result), Some(ty)) => Rewrite::constant(data.resolve(ty), result),
         _ => Rewrite::Keep,
     }

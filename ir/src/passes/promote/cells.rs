@@ -72,12 +72,7 @@ impl Cells {
             }
         }
         let (starts, mut loads) = group(function.stack_slots.len(), &loads);
-        let mut cells = Cells {
-            uses,
-            ranges: Vec::new(),
-            starts: vec![0],
-            cells: Vec::new(),
-        };
+        let mut cells = Cells { uses, ranges: Vec::new(), starts: vec![0], cells: Vec::new() };
         for bounds in starts.windows(2) {
             cells.add_slot(&mut loads[bounds[0] as usize..bounds[1] as usize], context);
         }

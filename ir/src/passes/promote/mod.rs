@@ -130,10 +130,7 @@ impl Promotion<'_> {
         let (_, value) = *self.zero[usize::from(ty == Type::I64)].get_or_insert_with(|| {
             let zero = InstData::new(Opcode::Iconst, ty, &[], Payload::Imm(0));
             let inst = function.make_inst(zero);
-            (
-                inst,
-                function.result(inst).expect("a constant has a result"),
-            )
+            (inst, function.result(inst).expect("a constant has a result"))
         });
         value
     }
@@ -174,11 +171,7 @@ impl Promotion<'_> {
             Size::W => editor.low(value),
             Size::B | Size::H if signed => {
                 let wide = resize(editor, value, data.ty);
-                let op = if access.size == Size::B {
-                    Opcode::Sext8
-                } else {
-                    Opcode::Sext16
-                };
+                let op = if access.size == Size::B { Opcode::Sext8 } else { Opcode::Sext16 };
                 return editor.op(op, data.ty, &[wide]);
             }
             Size::B | Size::H => {

@@ -141,12 +141,7 @@ impl Frontier {
         for &block in dom.preorder() {
             depth[block] = dom.idom(block).map_or(0, |idom| depth[idom] + 1);
         }
-        Frontier {
-            depth,
-            walked: SecondaryMap::new(),
-            found: SecondaryMap::new(),
-            number: 0,
-        }
+        Frontier { depth, walked: SecondaryMap::new(), found: SecondaryMap::new(), number: 0 }
     }
 
     fn of(&mut self, function: &Function, dom: &DomTree, blocks: &[Block]) -> Vec<Block> {
