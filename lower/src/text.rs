@@ -62,11 +62,7 @@ impl fmt::Display for InstText<'_> {
 
 impl MachFunction {
     /// Instruction `inst` of `block` as the listing shows it.
-    pub fn display_inst<'a>(
-        &'a self,
-        inst: usize,
-        block: &'a MachBlock,
-    ) -> impl fmt::Display + 'a {
+    pub fn display_inst<'a>(&'a self, inst: usize, block: &'a MachBlock) -> impl fmt::Display + 'a {
         InstText(self, inst, block)
     }
 
