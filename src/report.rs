@@ -178,7 +178,7 @@ impl ObjectReport<'_> {
     }
 
     fn row(&self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
-        let facts = frame::decode(compiled).unwrap_or_else(|error| {
+        let facts = frame::check(compiled).unwrap_or_else(|error| {
             // The compiler compares the two on every compilation.
             panic!("the frame of {} cannot be decoded: {error}", compiled.name)
         });

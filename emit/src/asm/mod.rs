@@ -110,12 +110,20 @@ pub struct Assembler {
     branches: Vec<Branch>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
+    /// By how many bytes a short forward branch stays below its full reach.
+    forward_reserve: u8,
 }
 
 impl Assembler {
     /// An empty one.
     pub fn new() -> Assembler {
         Assembler::default()
+    }
+
+    /// Forward branches over more than this many bytes (at most 127) are long:
+    /// for images that must have the sizes that another assembler chose.
+    pub fn set_forward_reach(&mut self, bytes: u8) {
+        self.forward_reserve = 127u8.saturating_sub(bytes);
     }
 
     /// A label to be bound later.

@@ -38,7 +38,7 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         return Err(AsmError::TooLarge);
     }
     let targets = targets(&asm)?;
-    let is_long = choose(&asm.branches, &targets);
+    let is_long = choose(&asm.branches, &targets, i64::from(127 - asm.forward_reserve));
     let before = sizes_before(&asm.branches, &is_long);
     let offset = |place: Place| place.raw + before[place.branches as usize];
 
@@ -66,9 +66,11 @@ fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
 }
 
 /// Which branches must be long.
-fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
-    let mut distance: Vec<i64> =
-        (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
+fn choose(branches: &[Branch], targets: &[Place], forward_reach: i64) -> Vec<bool> {
+    let reaches = |distance| (-128..=forward_reach).contains(&distance);
+    let mut distance: Vec<i64> = (0..branches.len())
+        .map(|i| all_short_distance(branches, targets, i))
+        .collect();
     let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
     let mut grown: Vec<usize> = (0..branches.len()).filter(|&i| is_long[i]).collect();
     while let Some(at) = grown.pop() {
@@ -92,10 +94,6 @@ fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
         }
     }
     is_long
-}
-
-fn reaches(distance: i64) -> bool {
-    i8::try_from(distance).is_ok()
 }
 
 /// From the end of branch `i` to its target, all branches being short.

@@ -33,10 +33,8 @@ impl Selector<'_> {
             return self.copy(width, dst, src);
         }
         if op == ShiftOp::Shl && count == 1 && self.stays_live(src) {
-            let sum = Sum {
-                terms: SmallVec::from_buf([Term::Value(src), Term::Value(src)]),
-                disp: 0,
-            };
+            let sum =
+                Sum { terms: SmallVec::from_buf([Term::Value(src), Term::Value(src)]), disp: 0 };
             return self.lea(&sum, width, dst);
         }
         self.unary(MInst::ShiftImm(op, width, count), width, dst, src);
@@ -46,11 +44,7 @@ impl Selector<'_> {
         if self.options.features.bmi2 {
             let src = self.reg(src, width);
             let count = self.reg(count, Width::W32);
-            let operands = [
-                Operand::reg_def(dst),
-                Operand::any_use(src),
-                Operand::reg_use(count),
-            ];
+            let operands = [Operand::reg_def(dst), Operand::any_use(src), Operand::reg_use(count)];
             return self.out.push(MInst::ShiftX(op, width), &operands);
         }
         let src = self.own_reg(src, width);
