@@ -169,6 +169,7 @@ impl Selector<'_> {
     /// The rules for opcodes of this group.
     pub(super) fn select_arith(&mut self, data: &InstData, dst: VReg) {
         match data.op {
+            Opcode::Iadd | Opcode::Or | Opcode::Xor if self.select_rotation(data, dst) => {}
             Opcode::Iadd => self.select_add(data, dst),
             Opcode::Isub => self.select_sub(data, dst),
             Opcode::And => self.select_and(data, dst),
