@@ -60,11 +60,7 @@ impl Instance {
             let load = |code| Runtime::with_helpers(helpers)?.load(&unit.object, code, maps);
             Kind::Native(load(&code).map_err(runtime_error)?)
         };
-        Ok(Instance {
-            unit: unit.clone(),
-            kind,
-            refused,
-        })
+        Ok(Instance { unit: unit.clone(), kind, refused })
     }
 
     fn maps(&self) -> &MapSet {
@@ -77,16 +73,11 @@ impl Instance {
     /// A map by name.
     pub fn map(&self, name: &str) -> Result<Arc<Map>, Error> {
         let map = self.map_ref(name)?;
-        self.maps()[map.as_u32() as usize]
-            .clone()
-            .map_err(runtime_error)
+        self.maps()[map.as_u32() as usize].clone().map_err(runtime_error)
     }
 
     fn map_ref(&self, name: &str) -> Result<MapRef, Error> {
-        self.unit
-            .object
-            .map(name)
-            .ok_or_else(|| Error::new(format!("no map {name:?}")))
+        self.unit.object.map(name).ok_or_else(|| Error::new(format!("no map {name:?}")))
     }
 
     /// What helpers see, to be changed before a run.
@@ -122,20 +113,50 @@ impl Instance {
         }
     }
 
-    /// Runs a program once.
+    /// A program by name, ready to run.
+    pub fn program(&self, name: &str) -> Result<Program<'_>, Error> {
+        let func = self.entry(name)?;
+        Ok(Program(match &self.kind {
+            Kind::Interpreted(interpreted) => ProgramKind::Interpreted(interpreted, func),
+            Kind::Native(module) => {
+                let program = module.program(func).map_err(runtime_error);
+                ProgramKind::Native(program.map_err(|error| error.in_program(name))?)
+            }
+        }))
+    }
+}
+
+/// A program of an instance.
+pub struct Program<'a>(ProgramKind<'a>);
+
+enum ProgramKind<'a> {
+    Interpreted(&'a Interpreted, FuncRef),
+    Native(tailor_runtime::module::Program<'a>),
+}
+
+impl Program<'_> {
+    /// Where C code enters it; none in the interpreter.
+    pub fn entry(&self) -> Option<tailor_runtime::module::Entry> {
+        match &self.0 {
+            ProgramKind::Interpreted(..) => None,
+            ProgramKind::Native(program) => Some(program.entry()),
+        }
+    }
+
+    /// Runs it once and returns R0.
     ///
     /// # Safety
     /// In a compiling engine: the program must be one that an eBPF verifier
-    /// would accept for this kind of context.
-    pub unsafe fn run(&self, program: &str, context: &mut dyn Context) -> Result<u64, Error> {
-        let func = self.entry(program)?;
-        match &self.kind {
-            Kind::Interpreted(interpreted) => interpreted.run(func, context),
+    /// would accept for this kind of context. (The interpreter checks every
+    /// access, and returns an error.)
+    pub unsafe fn run(&self, context: &mut dyn Context) -> Result<u64, Error> {
+        match &self.0 {
+            ProgramKind::Interpreted(interpreted, func) => {
+                interpreted.run(*func, context).map_err(runtime_error)
+            }
             // SAFETY: passed on to the caller.
-            Kind::Native(module) => unsafe { module.run(func, context) },
+            ProgramKind::Native(program) => Ok(unsafe { program.run(context) }),
         }
-        .map_err(runtime_error)
-        .map_err(|error| error.in_program(program))
     }
 }
 

@@ -7,12 +7,14 @@
 pub mod callgraph;
 pub mod cli;
 pub mod compile;
+pub mod compiler;
 pub mod engine;
 pub mod instance;
 pub mod report;
 pub mod trace;
 
 pub use compile::{Compiled, Unit, compile};
+pub use compiler::{Compiler, raw};
 pub use engine::Engine;
 pub use instance::Instance;
 pub use tailor_bpf::{Error, Object};

@@ -60,12 +60,7 @@ fn next_slots(ops: &[Op], pc: usize) -> SmallVec<[usize; 2]> {
         _ => [Some(next), None],
     };
     let inside = |slot: &i64| (0..ops.len() as i64).contains(slot);
-    candidates
-        .into_iter()
-        .flatten()
-        .filter(inside)
-        .map(|slot| slot as usize)
-        .collect()
+    candidates.into_iter().flatten().filter(inside).map(|slot| slot as usize).collect()
 }
 
 fn ends_block(op: &Op) -> bool {
@@ -123,10 +118,7 @@ impl Cfg {
             }
             if marks.leader[pc] || !open {
                 block_at[pc] = blocks.len() as u32;
-                blocks.push(CfgBlock {
-                    start: pc as u32,
-                    ..CfgBlock::default()
-                });
+                blocks.push(CfgBlock { start: pc as u32, ..CfgBlock::default() });
             }
             if let Some(block) = blocks.last_mut() {
                 block.end = (pc + op.slots()) as u32;
@@ -135,10 +127,7 @@ impl Cfg {
         }
         for block in &mut blocks {
             let last = last_slot(ops, block);
-            block.succs = next_slots(ops, last)
-                .into_iter()
-                .map(|slot| block_at[slot])
-                .collect();
+            block.succs = next_slots(ops, last).into_iter().map(|slot| block_at[slot]).collect();
         }
         Cfg { blocks }
     }
@@ -174,33 +163,55 @@ impl Cfg {
     /// All blocks, each before its successors except along retreating edges;
     /// the entry comes first. Every block is reachable, so every one is there.
     pub fn reverse_post_order(&self) -> Vec<u32> {
-        let mut order = Vec::with_capacity(self.blocks.len());
-        let mut seen = vec![false; self.blocks.len()];
-        let mut stack: Vec<(u32, usize)> = Vec::new();
-        if !self.blocks.is_empty() {
-            seen[0] = true;
-            stack.push((0, 0));
-        }
-        while let Some((block, edge)) = stack.last_mut() {
-            // The target first and the fall-through last, so that the
-            // fall-through follows directly where the order leaves a choice.
-            let succs = &self.blocks[*block as usize].succs;
-            match succs.iter().rev().nth(*edge) {
-                Some(&succ) => {
-                    *edge += 1;
-                    if !std::mem::replace(&mut seen[succ as usize], true) {
-                        stack.push((succ, 0));
-                    }
-                }
-                None => {
-                    order.push(*block);
-                    stack.pop();
-                }
-            }
-        }
+        let mut order = self.depth_first().postorder;
         order.reverse();
         order
     }
+
+    /// A depth-first walk from the entry. It takes the target of a branch first
+    /// and the fall-through last, so that in reverse post-order the fall-through
+    /// follows directly where there is a choice.
+    pub(crate) fn depth_first(&self) -> DepthFirst {
+        let count = self.blocks.len();
+        let mut walk = DepthFirst {
+            preorder: Vec::with_capacity(count),
+            postorder: Vec::with_capacity(count),
+            parent: vec![0; count],
+        };
+        let mut seen = vec![false; count];
+        let mut stack: Vec<(u32, usize)> = Vec::new();
+        if count > 0 {
+            seen[0] = true;
+            walk.preorder.push(0);
+            stack.push((0, 0));
+        }
+        while let Some((block, edge)) = stack.last_mut() {
+            let block = *block;
+            let succs = &self.blocks[block as usize].succs;
+            let Some(&succ) = succs.iter().rev().nth(*edge) else {
+                walk.postorder.push(block);
+                stack.pop();
+                continue;
+            };
+            *edge += 1;
+            if !std::mem::replace(&mut seen[succ as usize], true) {
+                walk.preorder.push(succ);
+                walk.parent[succ as usize] = block;
+                stack.push((succ, 0));
+            }
+        }
+        walk
+    }
+}
+
+/// The orders of a depth-first walk.
+pub(crate) struct DepthFirst {
+    /// Blocks in the order in which they are first met.
+    pub preorder: Vec<u32>,
+    /// Blocks in the order in which they are left.
+    pub postorder: Vec<u32>,
+    /// By block, the block that it was met from (of the entry: itself).
+    pub parent: Vec<u32>,
 }
 
 impl CfgBlock {
@@ -239,10 +250,7 @@ mod tests {
 
     fn shape(text: &str) -> Vec<(u32, u32, Vec<u32>)> {
         let cfg = Cfg::build(&ops(text));
-        cfg.blocks
-            .iter()
-            .map(|b| (b.start, b.end, b.succs.to_vec()))
-            .collect()
+        cfg.blocks.iter().map(|b| (b.start, b.end, b.succs.to_vec())).collect()
     }
 
     #[test]

@@ -6,8 +6,8 @@
 //! such program does not spoil an object.
 
 mod btf;
+mod co_re;
 mod code;
-mod core;
 mod file;
 mod maps;
 
@@ -33,7 +33,7 @@ impl Object {
         let sections = CodeSections::find(&file);
         let mut units = sections.units(&file, &maps);
         if let (Some(section), Some(btf)) = (file.section(".BTF.ext"), &btf) {
-            refuse_core(&mut units, file.sections[section].bytes, btf)?;
+            refuse_co_re(&mut units, file.sections[section].bytes, btf)?;
         }
         let linked = link(&units);
         let initialised = program_slots(&file, &sections, &maps, &linked);
@@ -55,12 +55,10 @@ impl Object {
 }
 
 /// Notes CO-RE relocations with their instructions.
-fn refuse_core(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
-    for relocation in core::parse(bytes, btf)? {
+fn refuse_co_re(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
+    for relocation in co_re::parse(bytes, btf)? {
         for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
-            unit.refusals
-                .entry(relocation.offset / 8)
-                .or_insert_with(|| relocation.what.clone());
+            unit.refusals.entry(relocation.offset / 8).or_insert_with(|| relocation.what.clone());
         }
     }
     Ok(())
@@ -123,12 +121,7 @@ fn programs(
             let function = &linked.functions[function];
             (function.name.clone(), function.section.clone())
         };
-        Program {
-            name,
-            function,
-            kind: kind(&section),
-            section,
-        }
+        Program { name, function, kind: kind(&section), section }
     };
     let is_text = |function: FuncRef| linked.functions[function].section == ".text";
     let outside = places.iter().filter(|(function, place)| {
@@ -154,9 +147,8 @@ fn kind(section: &str) -> ProgramKind {
 
 /// A symbol's name for messages.
 fn named(name: &str) -> String {
-    if name.is_empty() {
-        "a place without name".into()
-    } else {
-        format!("{name:.128}")
-    }
+    if name.is_empty() { "a place without name".into() } else { format!("{name:.128}") }
 }
+
+#[cfg(test)]
+mod tests;

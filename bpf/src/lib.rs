@@ -8,10 +8,13 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
+pub mod dominators;
 mod elf;
 pub mod encode;
 pub mod error;
 pub mod facts;
+pub mod frequency;
+pub mod helpers;
 pub mod host;
 pub mod insn;
 pub mod interp;
@@ -19,6 +22,7 @@ mod link;
 pub mod object;
 mod table;
 pub mod text;
+pub mod validate;
 
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};

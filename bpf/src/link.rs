@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cranelift_entity::PrimaryMap;
+use cranelift_entity::{EntitySet, PrimaryMap};
 
 use crate::decode::decode;
 use crate::encode::Slot;
@@ -95,10 +95,8 @@ pub(crate) fn link(units: &[Unit<'_>]) -> Linked {
     let starts = find_starts(units);
     let order = starts.iter().enumerate();
     let numbers = order.map(|(index, place)| (*place, FuncRef::from_u32(index as u32)));
-    let mut linked = Linked {
-        functions: PrimaryMap::with_capacity(starts.len()),
-        starts: numbers.collect(),
-    };
+    let mut linked =
+        Linked { functions: PrimaryMap::with_capacity(starts.len()), starts: numbers.collect() };
     let mut places = starts.iter().peekable();
     while let Some(place) = places.next() {
         let unit = &units[place.unit];
@@ -123,9 +121,7 @@ fn find_starts(units: &[Unit<'_>]) -> BTreeSet<Place> {
             _ => None,
         });
         starts.extend(relocated);
-        let unrelocated = unit
-            .instructions()
-            .filter(|(pc, _)| !unit.targets.contains_key(pc));
+        let unrelocated = unit.instructions().filter(|(pc, _)| !unit.targets.contains_key(pc));
         starts.extend(unrelocated.filter_map(|(pc, slot)| Unit::relative(pc, slot).map(here)));
     }
     starts.retain(|place| {
@@ -191,10 +187,7 @@ fn link_op(
         let found = starts.get(&place).copied();
         found.ok_or_else(|| format!("leads to slot {}, where there is no code", place.slot))
     };
-    let relative = |off: i32| Place {
-        unit: index,
-        slot: i64::from(slot) + 1 + i64::from(off),
-    };
+    let relative = |off: i32| Place { unit: index, slot: i64::from(slot) + 1 + i64::from(off) };
     let load = |dst, value| Ok(Op::LoadImm { dst, value });
     match (op, target) {
         (Op::Call(Callee::Register(_)), None) => Ok(op),
@@ -237,41 +230,53 @@ impl Object {
             starts: BTreeMap::from([(0, name.into())]),
             ..Unit::default()
         };
-        let mut object = Object {
-            name: name.into(),
-            functions: link(&[unit]).functions,
-            ..Object::default()
-        };
-        for function in object.functions.values_mut() {
-            function.section.clear();
+        let mut object =
+            Object { name: name.into(), functions: link(&[unit]).functions, ..Object::default() };
+        let program = FuncRef::from_u32(0);
+        for (id, function) in &mut object.functions {
+            let section = if id == program { "" } else { ".text" };
+            function.section = section.into();
         }
         object.programs.push(Program {
             name: name.into(),
-            function: FuncRef::from_u32(0),
+            function: program,
             section: String::new(),
             kind: ProgramKind::Raw,
         });
         Ok(object)
     }
 
+    /// A function and all that it reaches by calls and addresses, in the order
+    /// of their first mention.
+    pub fn reachable(&self, entry: FuncRef) -> Vec<FuncRef> {
+        let mut seen = EntitySet::new();
+        let mut order = Vec::new();
+        let mut reach = |id: FuncRef, order: &mut Vec<FuncRef>| {
+            if self.functions.is_valid(id) && seen.insert(id) {
+                order.push(id);
+            }
+        };
+        reach(entry, &mut order);
+        let mut next = 0;
+        while let Some(id) = order.get(next) {
+            for callee in self.functions[*id].callees() {
+                reach(callee, &mut order);
+            }
+            next += 1;
+        }
+        order
+    }
+
     /// A function and all that it reaches as one list of operations, in the
     /// order of their first mention, and where each function starts in it.
     /// Calls and addresses of functions become relative, as loaders take them.
     pub fn flatten(&self, entry: FuncRef) -> (Vec<Op>, Vec<(FuncRef, u32)>) {
-        let mut order = vec![entry];
-        let mut starts = HashMap::from([(entry, 0)]);
+        let order = self.reachable(entry);
+        let mut starts = HashMap::new();
         let mut ops: Vec<Op> = Vec::new();
-        let mut next = 0;
-        while let Some(function) = order.get(next).and_then(|id| self.functions.get(*id)) {
-            starts.insert(order[next], ops.len());
-            ops.extend_from_slice(&function.ops);
-            for callee in function.callees() {
-                starts.entry(callee).or_insert_with(|| {
-                    order.push(callee);
-                    0
-                });
-            }
-            next += 1;
+        for id in &order {
+            starts.insert(*id, ops.len());
+            ops.extend_from_slice(&self.functions[*id].ops);
         }
         let distance = |to, pc| starts.get(&to).map_or(-1, |to| *to as i32 - pc as i32 - 1);
         for (pc, op) in ops.iter_mut().enumerate() {
@@ -298,10 +303,7 @@ impl Function {
     pub fn callees(&self) -> impl Iterator<Item = FuncRef> {
         self.ops.iter().filter_map(|op| match *op {
             Op::Call(Callee::Function(function)) => Some(function),
-            Op::LoadImm {
-                value: Imm64::Function(function),
-                ..
-            } => Some(function),
+            Op::LoadImm { value: Imm64::Function(function), .. } => Some(function),
             _ => None,
         })
     }

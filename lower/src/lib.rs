@@ -5,14 +5,30 @@
 //! calling convention. What the allocator must know of each instruction stands
 //! beside it (operands and clobbers), so that allocation never looks at
 //! [`MInst`] itself.
+//!
+//! The steps of [`lower`]: [`legalise`] rewrites what the target does not have,
+//! [`order`] splits critical edges and puts the blocks in their final order,
+//! [`x64::select`] chooses the instructions.
 #![forbid(unsafe_code)]
 
+pub mod legalise;
 pub mod mach;
+pub mod options;
+pub mod order;
+mod text;
 pub mod x64;
 
 pub use mach::{MachBlock, MachFunction, Role};
+pub use options::{CtxField, Error, Features, Options};
 pub use x64::inst::{MInst, Symbol};
 pub use x64::regs::Gpr;
 // The entities that later stages share, so that they need no edge to the IR.
 pub use tailor_ir::function::StackSlotData;
 pub use tailor_ir::{AtomicOp, FuncRef, MapRef, StackSlot};
+
+/// Chooses machine instructions for a verified function.
+pub fn lower(function: &tailor_ir::Function, options: &Options) -> Result<MachFunction, Error> {
+    let function = legalise::legalise(function, options);
+    let order = order::Order::new(&function);
+    x64::select::select(&function, &order, options)
+}

@@ -10,6 +10,7 @@ mod adapter;
 pub mod allocate;
 pub mod frame;
 pub mod saves;
+pub mod text;
 
 pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;

@@ -31,14 +31,8 @@ const DESCRIPTOR_ENTRY: usize = 6;
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
 pub fn slot_layout(convention: Convention) -> SlotLayout {
     match convention {
-        Convention::Kernel => SlotLayout {
-            max_entries: 0x24,
-            slots: 0x110,
-        },
-        Convention::Saving => SlotLayout {
-            max_entries: 0,
-            slots: 16,
-        },
+        Convention::Kernel => SlotLayout { max_entries: 0x24, slots: 0x110 },
+        Convention::Saving => SlotLayout { max_entries: 0, slots: 16 },
     }
 }
 
@@ -47,11 +41,7 @@ pub type MapSet = Vec<Result<Arc<Map>, Error>>;
 
 /// Makes the maps of an object.
 pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
-    object
-        .maps
-        .values()
-        .map(|def| Map::new(def, layout))
-        .collect()
+    object.maps.values().map(|def| Map::new(def, layout)).collect()
 }
 
 /// A range of code memory and the table of helpers in it.
@@ -85,12 +75,7 @@ impl Runtime {
             let thunk = thunks + THUNK_BYTES * id as usize;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
-        Ok(Arc::new(Runtime {
-            code,
-            helpers,
-            cells,
-            thunks,
-        }))
+        Ok(Arc::new(Runtime { code, helpers, cells, thunks }))
     }
 
     /// Loads the code of an object together with its maps, which must have
@@ -111,19 +96,11 @@ impl Runtime {
             environment: Environment::default(),
         };
         let pieces = || {
-            let bodies = code
-                .functions
-                .iter()
-                .filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
-            let stubs = code
-                .stubs
-                .iter()
-                .filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
+            let bodies = code.functions.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
+            let stubs = code.stubs.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
             bodies.chain(stubs)
         };
-        let size = pieces()
-            .map(|(_, c, _)| c.code.len().next_multiple_of(FUNCTION_ALIGN))
-            .sum();
+        let size = pieces().map(|(_, c, _)| c.code.len().next_multiple_of(FUNCTION_ALIGN)).sum();
         let mut at = self.code.allocate(size)?;
         for (func, compiled, is_stub) in pieces() {
             module.place(func, compiled, is_stub, at);
@@ -148,9 +125,8 @@ impl Runtime {
 /// to 8 only: `push rbp; mov rbp,rsp; and rsp,-16; call [cell]; leave; ret`.
 /// `to_cell` is the distance from the thunk to the helper's cell.
 fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
-    let mut code = [
-        0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3,
-    ];
+    let mut code =
+        [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3];
     let displacement = (to_cell - 14) as i32;
     code[10..14].copy_from_slice(&displacement.to_le_bytes());
     code
@@ -187,24 +163,14 @@ pub struct Module {
 impl Module {
     fn place(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool, at: usize) {
         if is_stub {
-            self.functions
-                .get_mut(&func)
-                .expect("bodies come first")
-                .entry = at;
+            self.functions.get_mut(&func).expect("bodies come first").entry = at;
             return;
         }
         let mut descriptor = Box::new([0; DESCRIPTOR_ENTRY + 1]);
         descriptor[DESCRIPTOR_ENTRY] = self.runtime.code.address(at);
         let landing = at + compiled.landing as usize;
         let (callees, lacks) = (Vec::new(), None);
-        let placed = Placed {
-            body: at,
-            landing,
-            entry: at,
-            callees,
-            lacks,
-            descriptor,
-        };
+        let placed = Placed { body: at, landing, entry: at, callees, lacks, descriptor };
         self.functions.insert(func, placed);
         for site in &compiled.tail_sites {
             if let (Some(slot), Some(poke)) = (site.direct, site.poke) {
@@ -262,9 +228,7 @@ impl Module {
             }
             Symbol::Function(func) => {
                 let placed = self.functions.get(&func);
-                let body = placed
-                    .ok_or_else(|| Error::NoProgram(format!("{func}")))?
-                    .body;
+                let body = placed.ok_or_else(|| Error::NoProgram(format!("{func}")))?.body;
                 code.address(body)
             }
             Symbol::Helper(id) => code.address(self.runtime.thunks + THUNK_BYTES * known(id)?),
@@ -336,28 +300,43 @@ impl Module {
         Ok(())
     }
 
-    /// The address at which C code enters a program:
-    /// `extern "C" fn(r1: u64, r2: u64) -> u64`.
-    pub fn entry(&self, func: FuncRef) -> Result<u64, Error> {
+    /// A program, ready to run.
+    pub fn program(&self, func: FuncRef) -> Result<Program<'_>, Error> {
         self.runnable(func)?;
-        Ok(self.runtime.code.address(self.functions[&func].entry))
+        let address = self.runtime.code.address(self.functions[&func].entry);
+        // SAFETY: code compiled with this signature was placed at the address,
+        // where it stays as long as the module's runtime, which is borrowed.
+        let entry = unsafe { std::mem::transmute::<u64, Entry>(address) };
+        Ok(Program { entry, environment: &self.environment })
+    }
+}
+
+/// A program as a C function: R1 and R2 to R0.
+pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
+
+/// A loaded program.
+#[derive(Clone, Copy)]
+pub struct Program<'a> {
+    entry: Entry,
+    environment: &'a Environment,
+}
+
+impl Program<'_> {
+    /// Where C code enters it. A call from outside [`Program::run`] sees the
+    /// default environment.
+    pub fn entry(&self) -> Entry {
+        self.entry
     }
 
-    /// Runs a program once.
+    /// Runs it once.
     ///
     /// # Safety
     /// The program must be one that an eBPF verifier would accept for this
     /// kind of context: nothing in its code keeps it from touching any memory.
-    pub unsafe fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
-        let entry = self.entry(func)?;
+    pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
         let [r1, r2] = context.args();
-        // SAFETY: the address is of code compiled with this signature; what it
-        // does is vouched for by the caller.
-        let result = env::enter(&self.environment, || unsafe {
-            let entry = std::mem::transmute::<u64, extern "C" fn(u64, u64) -> u64>(entry);
-            entry(r1, r2)
-        });
-        Ok(result)
+        // SAFETY: the caller vouches for what the program does.
+        env::enter(self.environment, || unsafe { (self.entry)(r1, r2) })
     }
 }
 

@@ -110,12 +110,20 @@ pub struct Assembler {
     branches: Vec<Branch>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
+    /// By how many bytes a short forward branch stays below its full reach.
+    forward_reserve: u8,
 }
 
 impl Assembler {
     /// An empty one.
     pub fn new() -> Assembler {
         Assembler::default()
+    }
+
+    /// Forward branches over more than this many bytes (at most 127) are long:
+    /// for images that must have the sizes that another assembler chose.
+    pub fn set_forward_reach(&mut self, bytes: u8) {
+        self.forward_reserve = 127u8.saturating_sub(bytes);
     }
 
     /// A label to be bound later.
@@ -146,10 +154,7 @@ impl Assembler {
 
     fn place(&self) -> Place {
         // Sizes beyond u32 are caught in `finish`, which looks at the bytes.
-        Place {
-            raw: self.code.len() as u32,
-            branches: self.branches.len() as u32,
-        }
+        Place { raw: self.code.len() as u32, branches: self.branches.len() as u32 }
     }
 
     /// Bytes that no method makes, an encoding longer than need be for one.
@@ -173,11 +178,7 @@ impl Assembler {
     /// A zero field for `target`.
     fn put_reloc(&mut self, kind: RelocKind, target: Symbol) {
         let field = self.place();
-        self.relocs.push(PendingReloc {
-            field,
-            kind,
-            target,
-        });
+        self.relocs.push(PendingReloc { field, kind, target });
         self.put(&[0; 8][..kind.bytes()]);
     }
 

@@ -38,7 +38,7 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         return Err(AsmError::TooLarge);
     }
     let targets = targets(&asm)?;
-    let is_long = choose(&asm.branches, &targets);
+    let is_long = choose(&asm.branches, &targets, i64::from(127 - asm.forward_reserve));
     let before = sizes_before(&asm.branches, &is_long);
     let offset = |place: Place| place.raw + before[place.branches as usize];
 
@@ -56,11 +56,7 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         kind: reloc.kind,
         target: reloc.target,
     });
-    Ok(Assembled {
-        relocs: relocs.collect(),
-        code,
-        labels,
-    })
+    Ok(Assembled { relocs: relocs.collect(), code, labels })
 }
 
 /// Where each branch goes.
@@ -70,10 +66,10 @@ fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
 }
 
 /// Which branches must be long.
-fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
-    let mut distance: Vec<i64> = (0..branches.len())
-        .map(|i| all_short_distance(branches, targets, i))
-        .collect();
+fn choose(branches: &[Branch], targets: &[Place], forward_reach: i64) -> Vec<bool> {
+    let reaches = |distance| (-128..=forward_reach).contains(&distance);
+    let mut distance: Vec<i64> =
+        (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
     let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
     let mut grown: Vec<usize> = (0..branches.len()).filter(|&i| is_long[i]).collect();
     while let Some(at) = grown.pop() {
@@ -97,10 +93,6 @@ fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
         }
     }
     is_long
-}
-
-fn reaches(distance: i64) -> bool {
-    i8::try_from(distance).is_ok()
 }
 
 /// From the end of branch `i` to its target, all branches being short.
@@ -134,10 +126,7 @@ fn join(
     for (i, branch) in asm.branches.iter().enumerate() {
         code.extend_from_slice(&asm.code[copied..branch.raw as usize]);
         copied = branch.raw as usize;
-        let end = offset(Place {
-            raw: branch.raw,
-            branches: i as u32 + 1,
-        });
+        let end = offset(Place { raw: branch.raw, branches: i as u32 + 1 });
         let distance = offset(targets[i]).wrapping_sub(end);
         match (is_long[i], branch.cc) {
             (false, None) => code.extend_from_slice(&[0xeb, distance as u8]),

@@ -17,6 +17,16 @@ pub enum Width {
     W64,
 }
 
+impl Width {
+    /// Bytes of that width.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Width::W32 => 4,
+            Width::W64 => 8,
+        }
+    }
+}
+
 /// Two-operand arithmetic.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)]

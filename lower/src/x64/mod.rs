@@ -2,3 +2,4 @@
 
 pub mod inst;
 pub mod regs;
+pub mod select;

@@ -1,0 +1,58 @@
+//! Extensions and byte swaps.
+
+use regalloc2::{Operand, VReg};
+use smallvec::SmallVec;
+use tailor_ir::{InstData, Opcode, Type, Value};
+
+use super::Selector;
+use crate::x64::inst::{Extend, MInst, Width};
+
+impl Extend {
+    /// The bytes that it reads.
+    pub(super) fn bytes(self) -> u32 {
+        match self {
+            Extend::Zero8 | Extend::Sign8To32 | Extend::Sign8 => 1,
+            Extend::Zero16 | Extend::Sign16To32 | Extend::Sign16 => 2,
+            Extend::Zero32 | Extend::Sign32 => 4,
+            Extend::None64 => 8,
+        }
+    }
+}
+
+impl Selector<'_> {
+    /// `dst = extend(src)`; a load of what is extended becomes one that extends.
+    pub(super) fn extend(&mut self, extend: Extend, dst: VReg, src: Value) {
+        let load = self.foldable_load(src);
+        if let Some(load) = load.filter(|load| load.size.bytes() >= extend.bytes()) {
+            return self.load(extend, dst, load.address, load.offset);
+        }
+        let src = self.reg(src, Width::W32);
+        self.out.push(MInst::Ext(extend), &[Operand::reg_def(dst), Operand::any_use(src)]);
+    }
+
+    /// `dst = extend(memory)`.
+    pub(super) fn load(&mut self, extend: Extend, dst: VReg, address: Value, offset: i32) {
+        let (mem, regs) = self.address(address, offset);
+        let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
+        operands.push(Operand::reg_def(dst));
+        operands.extend(regs);
+        self.out.push(MInst::Load(extend, mem), &operands);
+    }
+
+    /// The rules for opcodes of this group.
+    pub(super) fn select_extend(&mut self, data: &InstData, dst: VReg) {
+        let src = data.args[0];
+        let width = Width::of(data.ty);
+        match (data.op, data.ty) {
+            (Opcode::Sext8, Type::I32) => self.extend(Extend::Sign8To32, dst, src),
+            (Opcode::Sext8, Type::I64) => self.extend(Extend::Sign8, dst, src),
+            (Opcode::Sext16, Type::I32) => self.extend(Extend::Sign16To32, dst, src),
+            (Opcode::Sext16, Type::I64) => self.extend(Extend::Sign16, dst, src),
+            (Opcode::Sext32, _) => self.extend(Extend::Sign32, dst, src),
+            (Opcode::Bswap16, _) => self.unary(MInst::Bswap16, Width::W32, dst, src),
+            (Opcode::Bswap, _) => self.unary(MInst::Bswap(width), width, dst, src),
+            // Uext32 of what is not zero-extended yet.
+            _ => self.extend(Extend::Zero32, dst, src),
+        }
+    }
+}

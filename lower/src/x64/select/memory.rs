@@ -1,0 +1,152 @@
+//! Loads, stores and atomic operations.
+
+use regalloc2::{Operand, VReg};
+use smallvec::SmallVec;
+use tailor_ir::{AtomicOp, Inst, InstData, Opcode, Payload, Size, Type, Value};
+
+use super::Selector;
+use crate::x64::inst::{Extend, MInst, Width};
+use crate::x64::regs::Gpr;
+
+/// How many operations are looked through behind a stored value.
+const STEPS: usize = 8;
+
+/// The load that fills a register of a type from memory of a size.
+fn extend_of(size: Size, signed: bool, ty: Type) -> Extend {
+    match (size, signed, ty) {
+        (Size::B, false, _) => Extend::Zero8,
+        (Size::H, false, _) => Extend::Zero16,
+        (Size::B, true, Type::I32) => Extend::Sign8To32,
+        (Size::H, true, Type::I32) => Extend::Sign16To32,
+        (Size::B, true, Type::I64) => Extend::Sign8,
+        (Size::H, true, Type::I64) => Extend::Sign16,
+        (Size::W, true, Type::I64) => Extend::Sign32,
+        (Size::D, _, Type::I64) => Extend::None64,
+        (Size::W | Size::D, _, _) => Extend::Zero32,
+    }
+}
+
+impl Selector<'_> {
+    /// A load into a register.
+    pub(super) fn select_load(&mut self, inst: Inst, dst: VReg) {
+        if let Some(load) = self.load_of(inst) {
+            let extend = extend_of(load.size, load.signed, load.ty);
+            self.load(extend, dst, load.address, load.offset);
+        }
+    }
+
+    /// A store of a register or a constant.
+    pub(super) fn select_store(&mut self, data: &InstData) {
+        let Payload::Mem { offset, size, .. } = data.payload else {
+            return;
+        };
+        let (address, value) = (data.args[0], data.args[1]);
+        let bytes = size.min(Size::of(data.ty)).bytes() as u8;
+        if let Some(imm) = self.stored_immediate(value, bytes) {
+            let (mem, regs) = self.address(address, offset);
+            return self.out.push(MInst::StoreImm(bytes, imm, mem), &regs);
+        }
+        let width = if bytes == 8 { Width::W64 } else { Width::W32 };
+        let value = self.low_bytes(value, bytes);
+        let value = self.reg(value, width);
+        let (mem, regs) = self.address(address, offset);
+        let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
+        operands.push(Operand::reg_use(value));
+        operands.extend(regs);
+        self.out.push(MInst::Store(bytes, mem), &operands);
+    }
+
+    /// The low bytes of a constant, sign-extended, if a store can hold them.
+    fn stored_immediate(&self, value: Value, bytes: u8) -> Option<i32> {
+        let number = self.number(value)?;
+        match bytes {
+            1 => Some(i32::from(number as i8)),
+            2 => Some(i32::from(number as i16)),
+            4 => Some(number as i32),
+            _ => i32::try_from(number as i64).ok(),
+        }
+    }
+
+    /// A value with the same low bytes, without operations that only change
+    /// what is above them.
+    fn low_bytes(&self, mut value: Value, bytes: u8) -> Value {
+        for _ in 0..STEPS {
+            let Some(data) = self.def(value) else { break };
+            // Something else wants it anyway: no need to keep its operand alive.
+            if self.requested(value) {
+                break;
+            }
+            let src = data.args.first().copied();
+            let same = match data.op {
+                Opcode::Sext8 => bytes == 1,
+                Opcode::Sext16 => bytes <= 2,
+                Opcode::Sext32 | Opcode::Uext32 => bytes <= 4,
+                Opcode::And => {
+                    let low = u64::MAX >> (64 - 8 * u32::from(bytes));
+                    let mask = self.number(data.args[1]);
+                    mask.is_some_and(|mask| mask & low == low)
+                }
+                _ => false,
+            };
+            match src {
+                Some(src) if same => value = src,
+                _ => break,
+            }
+        }
+        value
+    }
+
+    /// An atomic operation; `dst` is `None` if nobody wants the old value.
+    pub(super) fn select_atomic(&mut self, data: &InstData, dst: Option<VReg>) {
+        let Payload::Atomic { op, offset, .. } = data.payload else {
+            return;
+        };
+        let width = Width::of(data.ty);
+        let value = data.args[1];
+        let simple = matches!(op, AtomicOp::Add | AtomicOp::Xchg);
+        let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
+        let dst = if op == AtomicOp::Xchg {
+            Some(dst.unwrap_or_else(|| self.out.new_vreg()))
+        } else {
+            dst
+        };
+        let Some(dst) = dst else {
+            operands.push(Operand::reg_use(self.reg(value, width)));
+            let (mem, regs) = self.address(data.args[0], offset);
+            operands.extend(regs);
+            return self.out.push(MInst::Atomic(op, width, mem), &operands);
+        };
+        if simple {
+            operands.push(Operand::reg_reuse_def(dst, 1));
+            operands.push(Operand::reg_use(self.own_reg(value, width)));
+            let (mem, regs) = self.address(data.args[0], offset);
+            operands.extend(regs);
+            return self.out.push(MInst::AtomicFetch(op, width, mem), &operands);
+        }
+        // The loop writes both definitions before it is done with its uses.
+        let temp = self.out.new_vreg();
+        operands.push(Operand::reg_fixed_def_at_start(dst, Gpr::RAX.preg()));
+        operands.push(Operand::reg_temp(temp));
+        operands.push(Operand::reg_use(self.reg(value, width)));
+        let (mem, regs) = self.address(data.args[0], offset);
+        operands.extend(regs);
+        self.out.push(MInst::AtomicLoop(op, width, mem), &operands);
+    }
+
+    /// Compare and exchange.
+    pub(super) fn select_cas(&mut self, data: &InstData, dst: VReg) {
+        let Payload::Mem { offset, .. } = data.payload else {
+            return;
+        };
+        let width = Width::of(data.ty);
+        let rax = Gpr::RAX.preg();
+        let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
+        let expected = self.own_reg(data.args[1], width);
+        operands.push(Operand::reg_fixed_def(dst, rax));
+        operands.push(Operand::reg_fixed_use(expected, rax));
+        operands.push(Operand::reg_use(self.reg(data.args[2], width)));
+        let (mem, regs) = self.address(data.args[0], offset);
+        operands.extend(regs);
+        self.out.push(MInst::CmpXchg(width, mem), &operands);
+    }
+}

@@ -1,0 +1,65 @@
+//! The listing of an allocated function: each machine instruction followed by
+//! the locations of its operands, and the inserted moves.
+//!
+//! ```text
+//! function f0 "main": saves rbx; frame 16 (adjust 8, red zone 0, padding 8)
+//! b0:
+//!     %0:rdi = args                              ; rdi
+//!     move rbx <- rdi
+//!     %1:rax = call helper5                      ; rax
+//! ```
+//! A location is a register or `sN`, a spill slot.
+
+use std::fmt::Write;
+
+use regalloc2::{Allocation, AllocationKind, Edit, ProgPoint};
+use tailor_lower::{Gpr, MachFunction};
+
+use crate::Allocated;
+
+/// The listing.
+pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
+    let mut out = String::new();
+    let frame = &allocated.frame;
+    let saved: Vec<&str> = frame.saved.iter().map(|reg| reg.name()).collect();
+    let saved = if saved.is_empty() { "nothing".into() } else { saved.join(" ") };
+    let _ = writeln!(
+        out,
+        "function {} {:?}: saves {saved}; frame {} (adjust {}, red zone {}, padding {})",
+        function.id,
+        function.name,
+        frame.frame_bytes(),
+        frame.adjust,
+        frame.red_zone,
+        frame.padding,
+    );
+    let mut edits = allocated.edits.iter().peekable();
+    for (number, block) in function.blocks.iter().enumerate() {
+        let _ = writeln!(out, "b{number}:");
+        for inst in block.start as usize..block.end as usize {
+            let before = ProgPoint::before(regalloc2::Inst::new(inst));
+            while let Some((_, edit)) = edits.next_if(|(point, _)| *point <= before) {
+                let Edit::Move { from, to } = edit;
+                let _ = writeln!(out, "    move {} <- {}", location(*to), location(*from));
+            }
+            let text = format!("    {}", function.display_inst(inst, block));
+            let info = &function.info[inst];
+            let first = info.first as usize;
+            let locations = &allocated.locations[first..first + usize::from(info.count)];
+            let locations: Vec<String> = locations.iter().map(|&l| location(l)).collect();
+            let _ = match locations.is_empty() {
+                true => writeln!(out, "{text}"),
+                false => writeln!(out, "{text:44}; {}", locations.join(" ")),
+            };
+        }
+    }
+    out
+}
+
+fn location(location: Allocation) -> String {
+    match (location.kind(), location.as_reg(), location.as_stack()) {
+        (AllocationKind::Reg, Some(preg), _) => Gpr::from_preg(preg).name().into(),
+        (AllocationKind::Stack, _, Some(slot)) => format!("s{}", slot.index()),
+        _ => "none".into(),
+    }
+}

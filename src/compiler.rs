@@ -1,0 +1,90 @@
+//! The library as an embedder uses it: an object or plain bytecode in, programs
+//! to run out.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), tailor::Error> {
+//! let object = tailor::Object::open("lb.o")?;
+//! let module = tailor::Compiler::new().compile(object)?;
+//! let program = module.program("xdp_lb")?;
+//! let mut packet = vec![0; 64];
+//! // SAFETY: the kernel's verifier accepts this program.
+//! let verdict = unsafe { program.run(&mut tailor::Xdp::new(&mut packet)) }?;
+//! # let _ = verdict; Ok(())
+//! # }
+//! ```
+
+use tailor_runtime::helpers::Table;
+
+use crate::{Engine, Error, Instance, Object, Trace, Unit};
+
+/// How an object is to be compiled.
+#[derive(Clone, Debug)]
+pub struct Compiler {
+    engine: Engine,
+    helpers: Table,
+}
+
+impl Default for Compiler {
+    fn default() -> Compiler {
+        Compiler { engine: Engine::Tailor, helpers: Table::default() }
+    }
+}
+
+impl Compiler {
+    /// The optimizing engine and the standard helpers.
+    pub fn new() -> Compiler {
+        Compiler::default()
+    }
+
+    /// Chooses the engine.
+    pub fn engine(mut self, engine: Engine) -> Compiler {
+        self.engine = engine;
+        self
+    }
+
+    /// Chooses the helpers that programs can call.
+    pub fn helpers(mut self, helpers: Table) -> Compiler {
+        self.helpers = helpers;
+        self
+    }
+
+    /// Compiles all programs of an object and loads them. Programs that cannot
+    /// be compiled are named when they are asked for.
+    pub fn compile(&self, object: Object) -> Result<Instance, Error> {
+        let mut trace = Trace::from_environment();
+        Instance::with_helpers(&Unit::new(object), self.engine, &mut trace, self.helpers.clone())
+    }
+}
+
+/// Plain bytecode: R1 = memory, R2 = its length.
+pub mod raw {
+    use super::*;
+
+    /// A function compiled from bytecode.
+    pub struct Raw {
+        instance: Instance,
+        entry: unsafe extern "C" fn(u64, u64) -> u64,
+    }
+
+    /// Compiles bytecode with the default compiler.
+    pub fn compile(bytecode: &[u8]) -> Result<Raw, Error> {
+        let object = Object::raw("raw", bytecode)?;
+        let name = object.programs.values().next().map(|program| program.name.clone());
+        let instance = Compiler::new().compile(object)?;
+        let program = instance.program(&name.unwrap_or_default())?;
+        let entry = program.entry().ok_or_else(|| Error::new("no native code"))?;
+        Ok(Raw { instance, entry })
+    }
+
+    impl Raw {
+        /// The code as a C function, valid as long as this value lives.
+        pub fn as_fn(&self) -> unsafe extern "C" fn(u64, u64) -> u64 {
+            self.entry
+        }
+
+        /// The loaded code and its maps.
+        pub fn instance(&self) -> &Instance {
+            &self.instance
+        }
+    }
+}
