@@ -14,6 +14,7 @@ pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod frequency;
+pub mod helpers;
 pub mod host;
 pub mod insn;
 pub mod interp;
