@@ -8,8 +8,8 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
-mod elf;
 pub mod dominators;
+mod elf;
 pub mod encode;
 pub mod error;
 pub mod facts;
@@ -18,6 +18,7 @@ pub mod helpers;
 pub mod host;
 pub mod insn;
 pub mod interp;
+pub mod lift;
 mod link;
 pub mod object;
 mod table;
