@@ -8,8 +8,8 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
-mod elf;
 pub mod dominators;
+mod elf;
 pub mod encode;
 pub mod error;
 pub mod facts;

@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_entry_stub() {
-        let stub = crate::entry_stub(FuncRef::new(3), "enter");
+        let stub = crate::entry_stub(FuncRef::new(3), "enter").unwrap();
         let expected = "\
 stub enter: 15 bytes, frame 8 (padding 0), saved []
      0  push 0

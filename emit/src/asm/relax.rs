@@ -68,9 +68,8 @@ fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
 /// Which branches must be long.
 fn choose(branches: &[Branch], targets: &[Place], forward_reach: i64) -> Vec<bool> {
     let reaches = |distance| (-128..=forward_reach).contains(&distance);
-    let mut distance: Vec<i64> = (0..branches.len())
-        .map(|i| all_short_distance(branches, targets, i))
-        .collect();
+    let mut distance: Vec<i64> =
+        (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
     let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
     let mut grown: Vec<usize> = (0..branches.len()).filter(|&i| is_long[i]).collect();
     while let Some(at) = grown.pop() {

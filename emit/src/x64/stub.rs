@@ -5,7 +5,7 @@ use tailor_lower::{FuncRef, Gpr, Symbol};
 use super::control;
 use crate::asm::{AsmError, Assembled, Assembler, Width};
 use crate::layout::RECORD_BYTES;
-use crate::{CompiledFunction, FrameBelief, FunctionKind};
+use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
 
 /// Makes a program that takes an invocation record callable as
 /// `extern "C" fn(r1, r2) -> r0`.
@@ -13,8 +13,8 @@ use crate::{CompiledFunction, FrameBelief, FunctionKind};
 /// The record is the stub's frame, with a counter of zero. It is entered like
 /// any C function, so those 8 bytes make rsp what a function of ours expects
 /// after the call: 8 mod 16.
-pub fn entry_stub(target: FuncRef, name: &str) -> CompiledFunction {
-    let assembled = assemble(target).expect("a few instructions without labels");
+pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitError> {
+    let assembled = assemble(target)?;
     let compiled = CompiledFunction {
         name: name.to_string(),
         kind: FunctionKind::Stub,
@@ -26,7 +26,7 @@ pub fn entry_stub(target: FuncRef, name: &str) -> CompiledFunction {
         frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
     };
     super::check(&compiled);
-    compiled
+    Ok(compiled)
 }
 
 fn assemble(target: FuncRef) -> Result<Assembled, AsmError> {
