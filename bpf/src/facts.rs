@@ -33,6 +33,13 @@ pub struct FunctionFacts {
     pub stack_depth: u32,
     /// The frame cut into objects that no access crosses, ascending, disjoint.
     pub stack_objects: Vec<StackObject>,
+    /// Instructions whose result is R10 plus this constant on every path
+    /// (moves, additions, reloads of a spilled pointer), by slot. A pointer
+    /// that lies in no object of the frame is never followed or compared.
+    pub frame_pointers: BTreeMap<u32, i32>,
+    /// Loads, stores and atomic operations at R10 plus a constant, by slot, and
+    /// the first byte that they access relative to R10.
+    pub frame_accesses: BTreeMap<u32, i32>,
     /// How many of R1 to R5 the function reads before it writes them.
     pub arity: u8,
 }
@@ -68,6 +75,17 @@ pub struct StackObject {
     pub hi: i32,
     /// Its address is used other than by a load or store at a constant offset.
     pub escapes: bool,
+}
+
+impl FunctionFacts {
+    /// The index of the object that a byte of the frame lies in. R10 itself is
+    /// one past the last byte, and counts as part of the object that ends there.
+    pub fn stack_object_at(&self, offset: i32) -> Option<usize> {
+        let byte = if offset == 0 { -1 } else { offset };
+        let index = self.stack_objects.partition_point(|o| o.hi <= byte);
+        let object = self.stack_objects.get(index)?;
+        (object.lo <= byte).then_some(index)
+    }
 }
 
 impl TailCall {

@@ -8,12 +8,13 @@
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
-mod elf;
 pub mod dominators;
+mod elf;
 pub mod encode;
 pub mod error;
 pub mod facts;
 pub mod frequency;
+pub mod helpers;
 pub mod host;
 pub mod insn;
 pub mod interp;

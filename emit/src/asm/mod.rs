@@ -163,10 +163,7 @@ impl Assembler {
 
     fn place(&self) -> Place {
         // Sizes beyond u32 are caught in `finish`, which looks at the bytes.
-        Place {
-            raw: self.code.len() as u32,
-            branches: self.branches.len() as u32,
-        }
+        Place { raw: self.code.len() as u32, branches: self.branches.len() as u32 }
     }
 
     /// Bytes that no method makes, an encoding longer than need be for one.
@@ -190,11 +187,7 @@ impl Assembler {
     /// A zero field for `target`.
     fn put_reloc(&mut self, kind: RelocKind, target: Symbol) {
         let field = self.place();
-        self.relocs.push(PendingReloc {
-            field,
-            kind,
-            target,
-        });
+        self.relocs.push(PendingReloc { field, kind, target });
         self.put(&[0; 8][..kind.bytes()]);
     }
 

@@ -59,11 +59,7 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         kind: reloc.kind,
         target: reloc.target,
     });
-    Ok(Assembled {
-        relocs: relocs.collect(),
-        code,
-        labels,
-    })
+    Ok(Assembled { relocs: relocs.collect(), code, labels })
 }
 
 /// Where each branch goes.
@@ -74,9 +70,8 @@ fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
 
 /// Which branches must be long.
 fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
-    let mut distance: Vec<i64> = (0..branches.len())
-        .map(|i| all_short_distance(branches, targets, i))
-        .collect();
+    let mut distance: Vec<i64> =
+        (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
     let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
     let mut grown: Vec<usize> = (0..branches.len()).filter(|&i| is_long[i]).collect();
     while let Some(at) = grown.pop() {

@@ -71,10 +71,7 @@ impl Selector<'_> {
     /// `dst = op src`, in place.
     pub(super) fn unary(&mut self, inst: MInst, width: Width, dst: VReg, src: Value) {
         let src = self.own_reg(src, width);
-        self.out.push(
-            inst,
-            &[Operand::reg_reuse_def(dst, 1), Operand::reg_use(src)],
-        );
+        self.out.push(inst, &[Operand::reg_reuse_def(dst, 1), Operand::reg_use(src)]);
     }
 
     /// `dst = src`, zero-extended if narrow.
@@ -83,10 +80,7 @@ impl Selector<'_> {
             Width::W32 => self.extend(Extend::Zero32, dst, src),
             Width::W64 => {
                 let src = self.reg(src, width);
-                self.out.push(
-                    MInst::Mov(width),
-                    &[Operand::reg_def(dst), Operand::reg_use(src)],
-                );
+                self.out.push(MInst::Mov(width), &[Operand::reg_def(dst), Operand::reg_use(src)]);
             }
         }
     }
@@ -146,10 +140,7 @@ impl Selector<'_> {
         match *sum.terms {
             [Term::Value(a)] if sum.disp == 0 => return self.copy(width, dst, a),
             [Term::Value(a)] if !self.stays_live(a) => {
-                let right = Right {
-                    rhs: Rhs::Imm(sum.disp),
-                    operands: SmallVec::new(),
-                };
+                let right = Right { rhs: Rhs::Imm(sum.disp), operands: SmallVec::new() };
                 return self.alu_right(AluOp::Add, width, dst, a, right);
             }
             [Term::Value(a), Term::Value(b)] if sum.disp == 0 => {
@@ -178,6 +169,7 @@ impl Selector<'_> {
     /// The rules for opcodes of this group.
     pub(super) fn select_arith(&mut self, data: &InstData, dst: VReg) {
         match data.op {
+            Opcode::Iadd | Opcode::Or | Opcode::Xor if self.select_rotation(data, dst) => {}
             Opcode::Iadd => self.select_add(data, dst),
             Opcode::Isub => self.select_sub(data, dst),
             Opcode::And => self.select_and(data, dst),

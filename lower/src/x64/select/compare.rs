@@ -20,12 +20,7 @@ pub(super) struct Compare {
 impl Selector<'_> {
     /// Sets the flags for a condition; the code to test them with.
     pub(super) fn compare(&mut self, cond: Cond, ty: Type, lhs: Value, rhs: Value) -> Cc {
-        let mut compare = Compare {
-            cond,
-            width: Width::of(ty),
-            lhs,
-            rhs,
-        };
+        let mut compare = Compare { cond, width: Width::of(ty), lhs, rhs };
         if self.number(lhs).is_some() && self.number(rhs).is_none() {
             compare.swap();
         }
@@ -51,8 +46,7 @@ impl Selector<'_> {
         let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
         operands.push(Operand::reg_use(lhs));
         operands.extend(right.operands);
-        self.out
-            .push(MInst::Cmp(compare.width, right.rhs), &operands);
+        self.out.push(MInst::Cmp(compare.width, right.rhs), &operands);
         code(compare.cond)
     }
 
@@ -77,8 +71,7 @@ impl Selector<'_> {
         let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
         operands.push(Operand::reg_use(lhs));
         operands.extend(right.operands);
-        self.out
-            .push(MInst::Test(compare.width, right.rhs), &operands);
+        self.out.push(MInst::Test(compare.width, right.rhs), &operands);
         code(cond)
     }
 
@@ -101,12 +94,7 @@ impl Selector<'_> {
             return None;
         }
         let (lhs, rhs) = self.constant_last(data);
-        Some(self.test(Compare {
-            cond,
-            width: compare.width,
-            lhs,
-            rhs,
-        }))
+        Some(self.test(Compare { cond, width: compare.width, lhs, rhs }))
     }
 
     /// Memory against an immediate.
@@ -124,8 +112,7 @@ impl Selector<'_> {
     fn compare_zero(&mut self, compare: Compare) -> Cc {
         let lhs = self.reg(compare.lhs, compare.width);
         let operands = [Operand::reg_use(lhs), Operand::any_use(lhs)];
-        self.out
-            .push(MInst::Test(compare.width, Rhs::Reg), &operands);
+        self.out.push(MInst::Test(compare.width, Rhs::Reg), &operands);
         code(compare.cond)
     }
 
@@ -139,12 +126,7 @@ impl Selector<'_> {
         else {
             return;
         };
-        *compare = Compare {
-            cond: unsigned(compare.cond),
-            width: Width::W32,
-            lhs,
-            rhs,
-        };
+        *compare = Compare { cond: unsigned(compare.cond), width: Width::W32, lhs, rhs };
     }
 
     /// A value whose low half is the given value's low half, if the latter's
@@ -195,9 +177,7 @@ fn narrow_compare(load: FoldedLoad, compare: Compare, number: u64) -> Option<(Co
         };
         let limit = 1i64 << (8 * size - 1);
         // Sign extension keeps the order, signed and unsigned.
-        return (-limit..limit)
-            .contains(&number)
-            .then_some((compare.cond, number as i32));
+        return (-limit..limit).contains(&number).then_some((compare.cond, number as i32));
     }
     let shift = 64 - 8 * size;
     let imm = ((number << shift) as i64 >> shift) as i32;
