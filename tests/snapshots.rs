@@ -36,8 +36,9 @@ fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
 fn examples() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut found = "object,engine,functions,saved,pushes,pops,frame,padding,code\n".to_string();
-    let mut paths: Vec<PathBuf> =
-        std::fs::read_dir(root.join("examples/objects"))?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(root.join("examples/objects"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()?;
     paths.sort();
     for path in paths {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

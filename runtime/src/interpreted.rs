@@ -82,11 +82,7 @@ impl Interpreted {
     /// Runs a program once.
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
         let args = context.args();
-        let mut host = Checked {
-            program: self,
-            frames: Vec::new(),
-            regions: context.regions(),
-        };
+        let mut host = Checked { program: self, frames: Vec::new(), regions: context.regions() };
         env::enter(&self.environment, || {
             tailor_bpf::interp::run(
                 &self.object,
@@ -110,9 +106,7 @@ struct Checked<'a> {
 
 impl Checked<'_> {
     fn map(&self, map: MapRef) -> Result<&Arc<Map>, String> {
-        self.program.maps[map.as_u32() as usize]
-            .as_ref()
-            .map_err(Error::to_string)
+        self.program.maps[map.as_u32() as usize].as_ref().map_err(Error::to_string)
     }
 
     fn check(&self, address: u64, len: usize) -> Result<(), String> {
@@ -121,28 +115,17 @@ impl Checked<'_> {
                 && address - start <= size as u64
                 && len as u64 <= size as u64 - (address - start)
         };
-        let frames = self
-            .frames
-            .iter()
-            .rev()
-            .map(|frame| (frame.as_ptr() as u64, frame.len() * 8));
+        let frames = self.frames.iter().rev().map(|frame| (frame.as_ptr() as u64, frame.len() * 8));
         let pools = self.program.maps.iter().flatten().map(|map| map.pool());
-        if frames
-            .chain(self.regions.iter().copied())
-            .chain(pools)
-            .any(within)
-        {
+        if frames.chain(self.regions.iter().copied()).chain(pools).any(within) {
             return Ok(());
         }
-        Err(format!(
-            "access of {len} bytes at {address:#x}, which is no memory of the program"
-        ))
+        Err(format!("access of {len} bytes at {address:#x}, which is no memory of the program"))
     }
 
     fn map_at(&self, address: u64) -> Result<&Arc<Map>, String> {
         let mut maps = self.program.maps.iter().flatten();
-        maps.find(|map| map.address() == address)
-            .ok_or_else(|| format!("{address:#x} is no map"))
+        maps.find(|map| map.address() == address).ok_or_else(|| format!("{address:#x} is no map"))
     }
 }
 
@@ -219,11 +202,8 @@ impl Host for Checked<'_> {
     }
 
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
-        let implementation = self
-            .program
-            .helpers
-            .get(helper)
-            .ok_or_else(|| Error::Helper(helper).to_string())?;
+        let implementation =
+            self.program.helpers.get(helper).ok_or_else(|| Error::Helper(helper).to_string())?;
         self.check_arguments(helper, args)?;
         let [a, b, c, d, e] = args;
         // SAFETY: the arguments were checked against the helper's table row.

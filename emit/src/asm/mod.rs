@@ -101,6 +101,17 @@ impl Assembled {
     }
 }
 
+/// Which of the possible sizes branches get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Relaxation {
+    /// The smallest code.
+    #[default]
+    Least,
+    /// What the Linux JIT arrives at from the other end: every branch is long
+    /// until it reaches with the length it has, a forward one within 123 bytes.
+    Kernel,
+}
+
 /// Code under construction.
 #[derive(Default, Debug)]
 pub struct Assembler {
@@ -110,12 +121,18 @@ pub struct Assembler {
     branches: Vec<Branch>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
+    relaxation: Relaxation,
 }
 
 impl Assembler {
     /// An empty one.
     pub fn new() -> Assembler {
         Assembler::default()
+    }
+
+    /// Chooses how branches get their sizes.
+    pub fn set_relaxation(&mut self, relaxation: Relaxation) {
+        self.relaxation = relaxation;
     }
 
     /// A label to be bound later.

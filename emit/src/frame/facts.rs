@@ -72,7 +72,7 @@ impl Collector<'_> {
     fn check_exit(&mut self, at: u32, next: Next, state: &State) -> Result<(), DecodeError> {
         let entry = State::at_entry();
         match next {
-            Next::Returns => check_against(at, state, &entry),
+            Next::Returns | Next::MayReturn => check_against(at, state, &entry),
             Next::TailCalls => {
                 self.tail_calls += 1;
                 check_against(at, state, self.landing)

@@ -18,10 +18,19 @@ pub(super) enum Next {
     Branches(u32),
     /// To the caller, or out of the function as a return would.
     Returns,
+    /// Out of the function as a return would, or to the one behind it.
+    MayReturn,
     /// To another program.
     TailCalls,
     /// Nowhere.
     Stops,
+}
+
+impl Next {
+    /// Whether the instruction behind it may be next.
+    pub(super) fn falls(self) -> bool {
+        matches!(self, Next::Falls | Next::Branches(_) | Next::MayReturn)
+    }
 }
 
 /// A decoded instruction.
@@ -91,7 +100,7 @@ impl<'a> Flow<'a> {
                 if let Next::Jumps(target) | Next::Branches(target) = next {
                     pending.push((target, at));
                 }
-                if !matches!(next, Next::Falls | Next::Branches(_)) {
+                if !next.falls() {
                     break;
                 }
                 (at, from) = (end, at);
@@ -121,9 +130,7 @@ impl<'a> Flow<'a> {
             FlowControl::IndirectBranch => Next::TailCalls,
             // Out of the function without being a site: a thunk that returns, or a sibling call.
             FlowControl::UnconditionalBranch => target.map_or(Next::Returns, Next::Jumps),
-            // A condition that leaves the function is in no code that this is meant for;
-            // it has to be a return in state, and may fall through.
-            FlowControl::ConditionalBranch => target.map_or(Next::Falls, Next::Branches),
+            FlowControl::ConditionalBranch => target.map_or(Next::MayReturn, Next::Branches),
             _ => Next::Stops,
         }
     }

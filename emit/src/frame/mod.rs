@@ -191,9 +191,14 @@ pub fn decode_frame(code: &[u8], hints: &FrameHints<'_>) -> Result<FrameFacts, D
     facts::facts(&flow, &walk, hints)
 }
 
+/// Reads the frame of `function`.
+pub fn decode(function: &CompiledFunction) -> Result<FrameFacts, DecodeError> {
+    decode_frame(&function.code, &FrameHints::of(function))
+}
+
 /// Reads the frame of `function` and compares it with its compiler's belief.
 pub fn check(function: &CompiledFunction) -> Result<FrameFacts, FrameError> {
-    let decoded = decode_frame(&function.code, &FrameHints::of(function))?;
+    let decoded = decode(function)?;
     let believed = &function.frame;
     let sorted = |regs: &SmallVec<[Gpr; 6]>| {
         let mut regs = regs.clone();

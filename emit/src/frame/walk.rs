@@ -30,7 +30,7 @@ pub(super) fn walk(flow: &Flow<'_>) -> Result<Walk, DecodeError> {
                 let target = flow.find(target).expect("branch targets are decoded");
                 walk.flow_into(flow, target, &state, &mut pending)?;
             }
-            if !matches!(step.next, Next::Falls | Next::Branches(_)) {
+            if !step.next.falls() {
                 break;
             }
             // Decoding follows every path, so the next step is the one behind.

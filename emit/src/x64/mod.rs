@@ -14,6 +14,8 @@ mod memory;
 mod operands;
 mod plain;
 mod stub;
+#[cfg(test)]
+mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, ProgPoint};

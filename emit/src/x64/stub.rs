@@ -3,7 +3,7 @@
 use tailor_lower::{FuncRef, Gpr, Symbol};
 
 use super::control;
-use crate::asm::{AsmError, Assembler, Width};
+use crate::asm::{AsmError, Assembled, Assembler, Width};
 use crate::layout::RECORD_BYTES;
 use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
 
@@ -29,7 +29,7 @@ pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitE
     Ok(compiled)
 }
 
-fn assemble(target: FuncRef) -> Result<crate::Assembled, AsmError> {
+fn assemble(target: FuncRef) -> Result<Assembled, AsmError> {
     let mut asm = Assembler::new();
     // The record has one field.
     asm.push_imm(0);

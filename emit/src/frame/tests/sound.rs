@@ -151,3 +151,30 @@ fn jumps_out_must_have_unwound() {
     assert_eq!((facts.tail_call_sites, facts.pop_sites), (0, 1));
     assert!(matches!(exit(false), Err(DecodeError::Depth { found: -8, expected: 0, .. })));
 }
+
+/// So is a conditional jump out, which may also fall through.
+#[test]
+fn conditional_jumps_out_must_have_unwound() {
+    let exit = |pushes: bool| {
+        let done = assemble(|asm| {
+            if pushes {
+                asm.push(Gpr::RBX);
+            }
+            // je rel32, to be relocated
+            asm.bytes(&[0x0f, 0x84, 0, 0, 0, 0]);
+            if pushes {
+                asm.pop(Gpr::RBX);
+            }
+            asm.ret();
+        });
+        let reloc = Reloc {
+            offset: 2 + u32::from(pushes),
+            kind: crate::RelocKind::Rel32,
+            target: Symbol::Function(FuncRef::new(1)),
+        };
+        let hints = FrameHints { relocs: &[reloc], ..FrameHints::default() };
+        decode_frame(&done.code, &hints)
+    };
+    assert_eq!(exit(false).unwrap().frame_bytes, 0);
+    assert!(matches!(exit(true), Err(DecodeError::Depth { found: -8, .. })));
+}
