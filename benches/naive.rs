@@ -26,9 +26,13 @@ fn main() {
     let rounds = if std::env::args().any(|arg| arg == "--test") { 1 } else { ROUNDS };
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); ENGINES.len()];
-    println!("{:44} {:>10} {:>8} {:>8}   ns per run, then ratios", "case", ENGINES[0], ENGINES[1], ENGINES[2]);
+    println!(
+        "{:44} {:>10} {:>8} {:>8}   ns per run, then ratios",
+        "case", ENGINES[0], ENGINES[1], ENGINES[2]
+    );
     for path in cases(&root.join("examples/cases")) {
-        let name = path.strip_prefix(root.join("examples/cases")).unwrap_or(&path).display().to_string();
+        let name =
+            path.strip_prefix(root.join("examples/cases")).unwrap_or(&path).display().to_string();
         let times = match measure(&root, &path, rounds) {
             Ok(times) => times,
             Err(what) => {
@@ -39,12 +43,21 @@ fn main() {
         for (engine, time) in times.iter().enumerate() {
             ratios[engine].push(time / times[0]);
         }
-        println!("{name:44} {:10.1} {:8.2} {:8.2}", times[0], times[1] / times[0], times[2] / times[0]);
+        println!(
+            "{name:44} {:10.1} {:8.2} {:8.2}",
+            times[0],
+            times[1] / times[0],
+            times[2] / times[0]
+        );
     }
-    let mean = |ratios: &[f64]| (ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64).exp();
+    let mean =
+        |ratios: &[f64]| (ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64).exp();
     println!(
         "geometric mean of {} cases{:>33} {:8.2} {:8.2}",
-        ratios[0].len(), "1", mean(&ratios[1]), mean(&ratios[2]),
+        ratios[0].len(),
+        "1",
+        mean(&ratios[1]),
+        mean(&ratios[2]),
     );
 }
 
@@ -67,12 +80,16 @@ fn measure(root: &Path, path: &Path, rounds: usize) -> Result<Vec<f64>, String> 
     let case = Case::parse(std::fs::read_to_string(path).map_err(text)?.lines())?;
     let file = root.join(case.object.as_ref().ok_or("no object")?);
     let bytes = std::fs::read(&file).map_err(text)?;
-    let object = Object::parse(&file.to_string_lossy(), &bytes).map_err(|error| error.to_string())?;
+    let object =
+        Object::parse(&file.to_string_lossy(), &bytes).map_err(|error| error.to_string())?;
     let unit = Unit::new(object);
     let program = case.program.as_ref().ok_or("no program")?;
     let mut runners = Vec::new();
     for engine in ENGINES {
-        let mut runner = Runner { instance: prepare(&case, &unit, engine)?, packet: case.packet.clone().unwrap_or_default() };
+        let mut runner = Runner {
+            instance: prepare(&case, &unit, engine)?,
+            packet: case.packet.clone().unwrap_or_default(),
+        };
         let once = runner.batch(program, 100)? / 100;
         let runs = (BATCH.as_nanos() / once.as_nanos().max(1)).clamp(1, 1_000_000) as u32;
         runners.push((runner, runs, Vec::new()));

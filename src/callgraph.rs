@@ -11,11 +11,8 @@ pub fn closure(object: &Object, holds: impl Fn(FuncRef) -> bool) -> Vec<bool> {
             callers[callee.as_u32() as usize].push(caller);
         }
     }
-    let mut work: Vec<FuncRef> = object
-        .functions
-        .keys()
-        .filter(|func| result[func.as_u32() as usize])
-        .collect();
+    let mut work: Vec<FuncRef> =
+        object.functions.keys().filter(|func| result[func.as_u32() as usize]).collect();
     while let Some(callee) = work.pop() {
         for &caller in &callers[callee.as_u32() as usize] {
             if !std::mem::replace(&mut result[caller.as_u32() as usize], true) {

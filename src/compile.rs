@@ -163,8 +163,9 @@ impl<'a> Compilation<'a> {
         if self.code.convention == Convention::Saving
             && self.unit.facts.functions[entry].reaches_tail_call
         {
-            self.code.stubs[entry] =
-                Some(tailor_emit::entry_stub(entry, &object.programs[id].name));
+            let stub = tailor_emit::entry_stub(entry, &object.programs[id].name)
+                .map_err(|error| Error::new(error.to_string()))?;
+            self.code.stubs[entry] = Some(stub);
         }
         Ok(())
     }

@@ -72,8 +72,5 @@ impl FromStr for Engine {
 /// Where a context field lies natively.
 pub fn ctx_field(kind: u8, field: u8) -> CtxField {
     let field = &ctx::KINDS[kind as usize].fields[field as usize];
-    CtxField {
-        offset: i32::from(field.native_offset),
-        size: field.native_size,
-    }
+    CtxField { offset: i32::from(field.native_offset), size: field.native_size }
 }

@@ -60,11 +60,7 @@ impl Instance {
             let load = |code| Runtime::with_helpers(helpers)?.load(&unit.object, code, maps);
             Kind::Native(load(&code).map_err(runtime_error)?)
         };
-        Ok(Instance {
-            unit: unit.clone(),
-            kind,
-            refused,
-        })
+        Ok(Instance { unit: unit.clone(), kind, refused })
     }
 
     fn maps(&self) -> &MapSet {
@@ -77,16 +73,11 @@ impl Instance {
     /// A map by name.
     pub fn map(&self, name: &str) -> Result<Arc<Map>, Error> {
         let map = self.map_ref(name)?;
-        self.maps()[map.as_u32() as usize]
-            .clone()
-            .map_err(runtime_error)
+        self.maps()[map.as_u32() as usize].clone().map_err(runtime_error)
     }
 
     fn map_ref(&self, name: &str) -> Result<MapRef, Error> {
-        self.unit
-            .object
-            .map(name)
-            .ok_or_else(|| Error::new(format!("no map {name:?}")))
+        self.unit.object.map(name).ok_or_else(|| Error::new(format!("no map {name:?}")))
     }
 
     /// What helpers see, to be changed before a run.

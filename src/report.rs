@@ -106,12 +106,7 @@ impl Report {
     pub fn add(&mut self, unit: &Unit, engines: &[Engine], trace: &mut Trace) {
         for &engine in engines {
             let compiled = compile(unit, engine, None, trace);
-            let mut object = ObjectReport {
-                report: self,
-                unit,
-                engine,
-                compiled: &compiled,
-            };
+            let mut object = ObjectReport { report: self, unit, engine, compiled: &compiled };
             object.functions();
             object.programs();
             for (&id, error) in &compiled.errors {
@@ -139,11 +134,7 @@ impl Report {
 
     /// The objects that functions were reported of, in order.
     pub fn objects(&self) -> Vec<&str> {
-        let mut objects: Vec<&str> = self
-            .functions
-            .iter()
-            .map(|row| row.object.as_str())
-            .collect();
+        let mut objects: Vec<&str> = self.functions.iter().map(|row| row.object.as_str()).collect();
         objects.dedup();
         objects
     }
@@ -161,16 +152,9 @@ impl ObjectReport<'_> {
     fn functions(&mut self) {
         let code = &self.compiled.code;
         for (func, body) in code.functions.iter() {
-            for compiled in [code.stubs[func].as_ref(), body.as_ref()]
-                .into_iter()
-                .flatten()
-            {
+            for compiled in [code.stubs[func].as_ref(), body.as_ref()].into_iter().flatten() {
                 let row = self.row(func, compiled);
-                let totals = self
-                    .report
-                    .totals
-                    .entry(self.engine.name().into())
-                    .or_default();
+                let totals = self.report.totals.entry(self.engine.name().into()).or_default();
                 totals.add(&row);
                 self.report.functions.push(row);
             }
@@ -178,7 +162,7 @@ impl ObjectReport<'_> {
     }
 
     fn row(&self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
-        let facts = frame::decode(compiled).unwrap_or_else(|error| {
+        let facts = frame::check(compiled).unwrap_or_else(|error| {
             // The compiler compares the two on every compilation.
             panic!("the frame of {} cannot be decoded: {error}", compiled.name)
         });
@@ -213,11 +197,7 @@ impl ObjectReport<'_> {
     /// The name of the program that a function belongs to, unless several share it.
     fn only_program(&self, func: FuncRef) -> Option<String> {
         let object = &self.unit.object;
-        let uses = |id: &ProgId| {
-            self.unit
-                .reachable(*id)
-                .is_ok_and(|all| all.contains(&func))
-        };
+        let uses = |id: &ProgId| self.unit.reachable(*id).is_ok_and(|all| all.contains(&func));
         let mut users = object.programs.keys().filter(uses);
         match (users.next(), users.next()) {
             (Some(only), None) => Some(object.programs[only].name.clone()),
@@ -231,12 +211,8 @@ impl ObjectReport<'_> {
                 continue;
             }
             let functions = self.unit.reachable(id).unwrap_or_default();
-            let time = |func| {
-                self.compiled
-                    .times
-                    .get(func)
-                    .map_or(0, |time| time.as_nanos() as u64)
-            };
+            let time =
+                |func| self.compiled.times.get(func).map_or(0, |time| time.as_nanos() as u64);
             let row = ProgramRow {
                 object: self.unit.object.name.clone(),
                 program: program.name.clone(),
@@ -245,11 +221,7 @@ impl ObjectReport<'_> {
                 weighted_cost: None,
                 compile_ns: functions.iter().map(time).sum(),
             };
-            let totals = self
-                .report
-                .totals
-                .entry(self.engine.name().into())
-                .or_default();
+            let totals = self.report.totals.entry(self.engine.name().into()).or_default();
             totals.programs += 1;
             totals.chain_bytes += u64::from(row.chain_bytes);
             totals.compile_ns += row.compile_ns;
@@ -270,13 +242,8 @@ impl ObjectReport<'_> {
             return bytes;
         }
         let callees = self.unit.object.functions[func].callees();
-        let deepest = callees
-            .into_iter()
-            .map(|callee| self.chain_below(callee, known))
-            .max();
-        let own = self.compiled.code.functions[func]
-            .as_ref()
-            .map_or(0, |c| c.frame.frame_bytes);
+        let deepest = callees.into_iter().map(|callee| self.chain_below(callee, known)).max();
+        let own = self.compiled.code.functions[func].as_ref().map_or(0, |c| c.frame.frame_bytes);
         let bytes = own + 8 + deepest.unwrap_or(0);
         known.insert(func, bytes);
         bytes

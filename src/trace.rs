@@ -118,7 +118,7 @@ impl Trace {
     }
 
     /// Runs the passes of the IR.
-    pub fn optimise(&mut self, function: &mut Function) {
+    pub fn optimise(&mut self, function: &mut Function) -> Result<(), passes::BrokenPass> {
         let every_pass = self.only.is_none();
         let mut sink = self.sink.as_mut().filter(|_| every_pass);
         let mut dump = |pass: &str, function: &Function| {
@@ -132,7 +132,8 @@ impl Trace {
             verify: self.check,
             ..passes::Context::default()
         };
-        passes::run(function, &mut context);
+        let result = passes::run(function, &mut context);
         self.bisect = context.bisect;
+        result
     }
 }

@@ -29,41 +29,22 @@ fn parse(text: &str) -> Result<Case, String> {
             body.push('\n');
         }
     }
-    let section = |name| {
-        sections
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, body)| body.as_str())
-    };
+    let section = |name| sections.iter().find(|(n, _)| *n == name).map(|(_, body)| body.as_str());
     let number = |token: &str| asm::number(token).ok_or_else(|| format!("{token:?} is no number"));
     let bytecode = match (section("raw"), section("asm")) {
         (Some(raw), _) => {
-            let words = raw
-                .split_whitespace()
-                .map(|word| Ok((number(word)? as u64).to_le_bytes()));
+            let words = raw.split_whitespace().map(|word| Ok((number(word)? as u64).to_le_bytes()));
             words.collect::<Result<Vec<_>, String>>()?.concat()
         }
         (None, Some(asm)) => asm::assemble(asm)?,
         (None, None) => return Err("no program".into()),
     };
     let byte = |token: &str| u8::from_str_radix(token, 16).map_err(|error| error.to_string());
-    let memory = section("mem")
-        .unwrap_or("")
-        .split_whitespace()
-        .map(byte)
-        .collect::<Result<_, _>>()?;
-    let result = number(
-        section("result")
-            .ok_or("no result")?
-            .trim()
-            .to_lowercase()
-            .as_str(),
-    )? as u64;
-    Ok(Case {
-        bytecode,
-        memory,
-        result,
-    })
+    let memory =
+        section("mem").unwrap_or("").split_whitespace().map(byte).collect::<Result<_, _>>()?;
+    let result =
+        number(section("result").ok_or("no result")?.trim().to_lowercase().as_str())? as u64;
+    Ok(Case { bytecode, memory, result })
 }
 
 /// Helper 5 of the suite returns its first argument.
@@ -77,13 +58,7 @@ fn run(path: &Path, engine: Engine) -> Result<(), Failed> {
     let helpers = Table::empty().with(5, unwind);
     let instance = Instance::with_helpers(&unit, engine, &mut Trace::checked(), helpers)?;
     let mut memory = case.memory;
-    let program = &unit
-        .object
-        .programs
-        .values()
-        .next()
-        .ok_or("no program")?
-        .name;
+    let program = &unit.object.programs.values().next().ok_or("no program")?.name;
     // SAFETY: the suite's cases are valid programs; the interpreter, which
     // checks every access, runs each of them too.
     let result = unsafe { instance.program(program)?.run(&mut memory.as_mut_slice()) }?;
@@ -95,11 +70,9 @@ fn run(path: &Path, engine: Engine) -> Result<(), Failed> {
 
 fn main() {
     let arguments = Arguments::from_args();
-    let folder = std::env::var_os("TAILOR_CONFORMANCE")
-        .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/tests")
-        });
+    let folder = std::env::var_os("TAILOR_CONFORMANCE").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/conformance/tests")
+    });
     let mut trials = Vec::new();
     for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
         let path = entry.path();
@@ -107,10 +80,8 @@ fn main() {
             continue;
         }
         for engine in Engine::ALL {
-            let name = format!(
-                "{}/{engine}",
-                path.file_stem().unwrap_or_default().to_string_lossy()
-            );
+            let name =
+                format!("{}/{engine}", path.file_stem().unwrap_or_default().to_string_lossy());
             let path = path.clone();
             trials.push(Trial::test(name, move || run(&path, engine)));
         }

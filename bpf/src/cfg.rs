@@ -60,12 +60,7 @@ fn next_slots(ops: &[Op], pc: usize) -> SmallVec<[usize; 2]> {
         _ => [Some(next), None],
     };
     let inside = |slot: &i64| (0..ops.len() as i64).contains(slot);
-    candidates
-        .into_iter()
-        .flatten()
-        .filter(inside)
-        .map(|slot| slot as usize)
-        .collect()
+    candidates.into_iter().flatten().filter(inside).map(|slot| slot as usize).collect()
 }
 
 fn ends_block(op: &Op) -> bool {
@@ -123,10 +118,7 @@ impl Cfg {
             }
             if marks.leader[pc] || !open {
                 block_at[pc] = blocks.len() as u32;
-                blocks.push(CfgBlock {
-                    start: pc as u32,
-                    ..CfgBlock::default()
-                });
+                blocks.push(CfgBlock { start: pc as u32, ..CfgBlock::default() });
             }
             if let Some(block) = blocks.last_mut() {
                 block.end = (pc + op.slots()) as u32;
@@ -135,10 +127,7 @@ impl Cfg {
         }
         for block in &mut blocks {
             let last = last_slot(ops, block);
-            block.succs = next_slots(ops, last)
-                .into_iter()
-                .map(|slot| block_at[slot])
-                .collect();
+            block.succs = next_slots(ops, last).into_iter().map(|slot| block_at[slot]).collect();
         }
         Cfg { blocks }
     }
@@ -261,10 +250,7 @@ mod tests {
 
     fn shape(text: &str) -> Vec<(u32, u32, Vec<u32>)> {
         let cfg = Cfg::build(&ops(text));
-        cfg.blocks
-            .iter()
-            .map(|b| (b.start, b.end, b.succs.to_vec()))
-            .collect()
+        cfg.blocks.iter().map(|b| (b.start, b.end, b.succs.to_vec())).collect()
     }
 
     #[test]

@@ -34,10 +34,7 @@ pub fn decode(function: &str, bytes: &[u8]) -> Result<Vec<Op>, Error> {
 
 fn load_imm(first: Slot, second: Option<Slot>) -> Result<Op, String> {
     let second = second.ok_or("the code ends within a 64-bit immediate")?;
-    let only_imm = Slot {
-        imm: second.imm,
-        ..Slot::default()
-    };
+    let only_imm = Slot { imm: second.imm, ..Slot::default() };
     if second != only_imm {
         return Err("the second slot of a 64-bit immediate is not one".into());
     }
@@ -106,11 +103,7 @@ fn reg(number: u8) -> Result<Reg, String> {
 
 /// The right operand of arithmetic or of a jump.
 fn operand(s: Slot) -> Result<Src, String> {
-    if s.opcode & X == 0 {
-        Ok(Src::Imm(s.imm))
-    } else {
-        Ok(Src::Reg(reg(s.src)?))
-    }
+    if s.opcode & X == 0 { Ok(Src::Imm(s.imm)) } else { Ok(Src::Reg(reg(s.src)?)) }
 }
 
 fn alu(s: Slot, w: Width) -> Result<Op, String> {
@@ -192,12 +185,7 @@ fn store(s: Slot, src: Src) -> Result<Op, String> {
     if s.opcode & 0xe0 != mode::MEM {
         return unknown(s);
     }
-    Ok(Op::Store {
-        size: SizeRow::of_opcode(s.opcode).size,
-        base: reg(s.dst)?,
-        off: s.off,
-        src,
-    })
+    Ok(Op::Store { size: SizeRow::of_opcode(s.opcode).size, base: reg(s.dst)?, off: s.off, src })
 }
 
 fn atomic(s: Slot) -> Result<Op, String> {
@@ -216,22 +204,13 @@ fn atomic(s: Slot) -> Result<Op, String> {
         return Ok(Op::CmpXchg { w, base, off, src });
     }
     let fetch = s.imm & table::atomic::FETCH != 0;
-    let row = table::ATOMIC
-        .iter()
-        .find(|row| row.imm == s.imm & !table::atomic::FETCH);
+    let row = table::ATOMIC.iter().find(|row| row.imm == s.imm & !table::atomic::FETCH);
     let op = match row {
         Some(row) => row.op,
         None if s.imm == table::atomic::XCHG => AtomicOp::Xchg,
         None => return Err(format!("unknown atomic operation {:#x}", s.imm)),
     };
-    Ok(Op::Atomic {
-        op,
-        w,
-        fetch,
-        base,
-        off,
-        src,
-    })
+    Ok(Op::Atomic { op, w, fetch, base, off, src })
 }
 
 fn jump(s: Slot, w: Width) -> Result<Op, String> {
@@ -242,14 +221,8 @@ fn jump(s: Slot, w: Width) -> Result<Op, String> {
             return unsupported("may_goto");
         }
         code::JA => match w {
-            Width::W32 => Op::Jump {
-                off: s.imm,
-                long: true,
-            },
-            Width::W64 => Op::Jump {
-                off: s.off.into(),
-                long: false,
-            },
+            Width::W32 => Op::Jump { off: s.imm, long: true },
+            Width::W64 => Op::Jump { off: s.off.into(), long: false },
         },
         code::CALL => Op::Call(callee(s)?),
         code::EXIT => Op::Exit,
@@ -257,13 +230,7 @@ fn jump(s: Slot, w: Width) -> Result<Op, String> {
             let Some(row) = table::COND.iter().find(|row| row.code == code) else {
                 return unknown(s);
             };
-            Op::Branch {
-                cond: row.cond,
-                w,
-                dst: reg(s.dst)?,
-                src: operand(s)?,
-                off: s.off,
-            }
+            Op::Branch { cond: row.cond, w, dst: reg(s.dst)?, src: operand(s)?, off: s.off }
         }
     })
 }
@@ -311,13 +278,7 @@ mod tests {
             regs.into_iter().flat_map(move |dst| {
                 regs.into_iter().flat_map(move |src| {
                     offs.into_iter().flat_map(move |off| {
-                        imms.into_iter().map(move |imm| Slot {
-                            opcode,
-                            dst,
-                            src,
-                            off,
-                            imm,
-                        })
+                        imms.into_iter().map(move |imm| Slot { opcode, dst, src, off, imm })
                     })
                 })
             })
@@ -342,10 +303,8 @@ mod tests {
 
     #[test]
     fn exactly_the_opcodes_of_the_standard_decode() {
-        let mut found: Vec<u8> = all_slots()
-            .filter(|slot| one_slot(*slot).is_ok())
-            .map(|slot| slot.opcode)
-            .collect();
+        let mut found: Vec<u8> =
+            all_slots().filter(|slot| one_slot(*slot).is_ok()).map(|slot| slot.opcode).collect();
         found.dedup();
         let mut expected: Vec<u8> = vec![
             // Packet loads, loads, stores, atomics.
@@ -376,10 +335,7 @@ mod tests {
         let cases: [(&[u8], &str); 14] = [
             (&[0x95, 0, 0], "f+0: the code ends within an instruction"),
             (&[0xff, 0, 0, 0, 0, 0, 0, 0], "f+0: unknown opcode 0xff"),
-            (
-                &[0x18, 1, 0, 0, 0, 0, 0, 0],
-                "f+0: the code ends within a 64-bit immediate",
-            ),
+            (&[0x18, 1, 0, 0, 0, 0, 0, 0], "f+0: the code ends within a 64-bit immediate"),
             (
                 &[0x18, 1, 0, 0, 0, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0],
                 "f+0: the second slot of a 64-bit immediate is not one",
@@ -392,35 +348,17 @@ mod tests {
                 &[0x37, 1, 2, 0, 1, 0, 0, 0],
                 "f+0: the offset field of opcode 0x37 has a reserved value",
             ),
-            (
-                &[0xb7, 11, 0, 0, 1, 0, 0, 0],
-                "f+0: there is no register r11",
-            ),
+            (&[0xb7, 11, 0, 0, 1, 0, 0, 0], "f+0: there is no register r11"),
             (&[0xb7, 10, 0, 0, 1, 0, 0, 0], "f+0: r10 cannot be written"),
-            (
-                &[0xdb, 0xa1, 0, 0, 1, 0, 0, 0],
-                "f+0: r10 cannot be written",
-            ),
-            (
-                &[0xe5, 0, 0, 0, 0, 0, 0, 0],
-                "f+0: may_goto is not supported",
-            ),
-            (
-                &[0xdb, 0x21, 0, 0, 0, 1, 0, 0],
-                "f+0: a load-acquire is not supported",
-            ),
-            (
-                &[0xd3, 0x21, 0, 0, 0x10, 1, 0, 0],
-                "f+0: a store-release is not supported",
-            ),
+            (&[0xdb, 0xa1, 0, 0, 1, 0, 0, 0], "f+0: r10 cannot be written"),
+            (&[0xe5, 0, 0, 0, 0, 0, 0, 0], "f+0: may_goto is not supported"),
+            (&[0xdb, 0x21, 0, 0, 0, 1, 0, 0], "f+0: a load-acquire is not supported"),
+            (&[0xd3, 0x21, 0, 0, 0x10, 1, 0, 0], "f+0: a store-release is not supported"),
             (
                 &[0xbf, 0x21, 1, 0, 0, 0, 0, 0],
                 "f+0: a cast between address spaces is not supported",
             ),
-            (
-                &[0xd4, 1, 0, 0, 8, 0, 0, 0],
-                "f+0: a byte-order operation on 8 bits",
-            ),
+            (&[0xd4, 1, 0, 0, 8, 0, 0, 0], "f+0: a byte-order operation on 8 bits"),
         ];
         for (bytes, expected) in cases {
             assert_eq!(refusal(bytes), expected);

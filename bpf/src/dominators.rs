@@ -134,11 +134,7 @@ impl Dominators {
             free[block] = place + 1;
             places[block] = (place, place + size[block] - 1);
         }
-        Dominators {
-            idom,
-            preorder: order,
-            places,
-        }
+        Dominators { idom, preorder: order, places }
     }
 
     /// The nearest block that dominates this one; none for the entry.

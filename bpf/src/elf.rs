@@ -58,9 +58,7 @@ impl Object {
 fn refuse_co_re(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
     for relocation in co_re::parse(bytes, btf)? {
         for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
-            unit.refusals
-                .entry(relocation.offset / 8)
-                .or_insert_with(|| relocation.what.clone());
+            unit.refusals.entry(relocation.offset / 8).or_insert_with(|| relocation.what.clone());
         }
     }
     Ok(())
@@ -123,12 +121,7 @@ fn programs(
             let function = &linked.functions[function];
             (function.name.clone(), function.section.clone())
         };
-        Program {
-            name,
-            function,
-            kind: kind(&section),
-            section,
-        }
+        Program { name, function, kind: kind(&section), section }
     };
     let is_text = |function: FuncRef| linked.functions[function].section == ".text";
     let outside = places.iter().filter(|(function, place)| {
@@ -154,9 +147,8 @@ fn kind(section: &str) -> ProgramKind {
 
 /// A symbol's name for messages.
 fn named(name: &str) -> String {
-    if name.is_empty() {
-        "a place without name".into()
-    } else {
-        format!("{name:.128}")
-    }
+    if name.is_empty() { "a place without name".into() } else { format!("{name:.128}") }
 }
+
+#[cfg(test)]
+mod tests;

@@ -31,37 +31,19 @@ impl Slot {
     pub fn bytes(&self) -> [u8; 8] {
         let [o0, o1] = self.off.to_le_bytes();
         let [i0, i1, i2, i3] = self.imm.to_le_bytes();
-        [
-            self.opcode,
-            self.dst | self.src << 4,
-            o0,
-            o1,
-            i0,
-            i1,
-            i2,
-            i3,
-        ]
+        [self.opcode, self.dst | self.src << 4, o0, o1, i0, i1, i2, i3]
     }
 
     fn new(opcode: u8) -> Slot {
-        Slot {
-            opcode,
-            ..Slot::default()
-        }
+        Slot { opcode, ..Slot::default() }
     }
 
     fn dst(self, reg: Reg) -> Slot {
-        Slot {
-            dst: reg.index() as u8,
-            ..self
-        }
+        Slot { dst: reg.index() as u8, ..self }
     }
 
     fn src(self, reg: Reg) -> Slot {
-        Slot {
-            src: reg.index() as u8,
-            ..self
-        }
+        Slot { src: reg.index() as u8, ..self }
     }
 
     fn off(self, off: i16) -> Slot {
@@ -75,10 +57,7 @@ impl Slot {
     /// The right operand of arithmetic or of a jump.
     fn operand(self, src: Src) -> Slot {
         match src {
-            Src::Reg(reg) => Slot {
-                opcode: self.opcode | X,
-                ..self.src(reg)
-            },
+            Src::Reg(reg) => Slot { opcode: self.opcode | X, ..self.src(reg) },
             Src::Imm(imm) => self.imm(imm),
         }
     }
@@ -98,11 +77,7 @@ pub fn encode(function: &str, ops: &[Op]) -> Result<Vec<u8>, Error> {
             (None, _) => slot(op).map_err(|what| Error::at(function, pc, what))?,
         };
         if let Op::LoadImm { value, .. } = op {
-            hi = Some(
-                imm64(value)
-                    .map_err(|what| Error::at(function, pc, what))?
-                    .2,
-            );
+            hi = Some(imm64(value).map_err(|what| Error::at(function, pc, what))?.2);
         }
         bytes.extend_from_slice(&slot.bytes());
     }
@@ -177,28 +152,14 @@ fn imm64(value: &Imm64) -> Result<(u8, i32, i32), &'static str> {
 
 fn memory(op: &Op) -> Result<Slot, &'static str> {
     Ok(match *op {
-        Op::Load {
-            size,
-            signed,
-            dst,
-            base,
-            off,
-        } => {
+        Op::Load { size, signed, dst, base, off } => {
             if signed && size == Size::D {
                 return Err("a sign-extending load of 64 bits has no encoding");
             }
             let mode = if signed { mode::MEMSX } else { mode::MEM };
-            Slot::new(mode | SizeRow::of(size).code | class::LDX)
-                .dst(dst)
-                .src(base)
-                .off(off)
+            Slot::new(mode | SizeRow::of(size).code | class::LDX).dst(dst).src(base).off(off)
         }
-        Op::Store {
-            size,
-            base,
-            off,
-            src,
-        } => {
+        Op::Store { size, base, off, src } => {
             let opcode = mode::MEM | SizeRow::of(size).code;
             let slot = match src {
                 Src::Reg(src) => Slot::new(opcode | class::STX).src(src),
@@ -206,14 +167,7 @@ fn memory(op: &Op) -> Result<Slot, &'static str> {
             };
             slot.dst(base).off(off)
         }
-        Op::Atomic {
-            op,
-            w,
-            fetch,
-            base,
-            off,
-            src,
-        } => {
+        Op::Atomic { op, w, fetch, base, off, src } => {
             let imm = match table::ATOMIC.iter().find(|row| row.op == op) {
                 Some(row) if fetch => row.imm | table::atomic::FETCH,
                 Some(row) => row.imm,
@@ -256,13 +210,7 @@ fn jump(op: &Op) -> Result<Slot, &'static str> {
             let off = i16::try_from(off).map_err(|_| "a jump too far for a 16-bit offset")?;
             Slot::new(code::JA | class::JMP).off(off)
         }
-        Op::Branch {
-            cond,
-            w,
-            dst,
-            src,
-            off,
-        } => branch(cond, w)?.dst(dst).operand(src).off(off),
+        Op::Branch { cond, w, dst, src, off } => branch(cond, w)?.dst(dst).operand(src).off(off),
         Op::Call(callee) => call(callee)?,
         Op::Exit => Slot::new(code::EXIT | class::JMP),
         _ => return Err("not a jump"),

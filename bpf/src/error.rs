@@ -19,21 +19,12 @@ pub struct Error {
 impl Error {
     /// An error of the object as a whole.
     pub fn new(what: impl Into<String>) -> Error {
-        Error {
-            program: None,
-            function: None,
-            insn: None,
-            what: what.into(),
-        }
+        Error { program: None, function: None, insn: None, what: what.into() }
     }
 
     /// An error at an instruction of a function.
     pub fn at(function: &str, insn: usize, what: impl Into<String>) -> Error {
-        Error {
-            function: Some(function.into()),
-            insn: Some(insn as u32),
-            ..Error::new(what)
-        }
+        Error { function: Some(function.into()), insn: Some(insn as u32), ..Error::new(what) }
     }
 
     /// The same error, attributed to a program unless it already names one.

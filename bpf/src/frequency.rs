@@ -142,11 +142,7 @@ struct Forest {
 
 impl Forest {
     fn new(count: usize) -> Forest {
-        Forest {
-            above: (0..count as u32).collect(),
-            product: vec![1.0; count],
-            path: Vec::new(),
-        }
+        Forest { above: (0..count as u32).collect(), product: vec![1.0; count], path: Vec::new() }
     }
 
     fn link(&mut self, block: u32, above: u32, visits: f64) {
@@ -295,10 +291,7 @@ mod tests {
     #[test]
     fn branches_and_joins() {
         check("exit", &[1.0]);
-        check(
-            "if r1 == 0 goto a\n r0 = 1\n goto b\n a: r0 = 2\n b: exit",
-            &[1.0, 0.5, 0.5, 1.0],
-        );
+        check("if r1 == 0 goto a\n r0 = 1\n goto b\n a: r0 = 2\n b: exit", &[1.0, 0.5, 0.5, 1.0]);
         check("if r1 == 0 goto +0\n exit", &[1.0, 1.0]);
         check("call 12\n call 12\n exit", &[1.0, 0.5, 0.25]);
     }
@@ -306,14 +299,8 @@ mod tests {
     #[test]
     fn loops() {
         // Tested at the bottom, at the top, and not at all.
-        check(
-            "r0 = 0\n a: r1 += -1\n if r1 != 0 goto a\n exit",
-            &[1.0, 8.0, 1.0],
-        );
-        check(
-            "r0 = 0\n a: if r1 == 0 goto b\n goto a\n b: exit",
-            &[1.0, 2.0, 1.0, 1.0],
-        );
+        check("r0 = 0\n a: r1 += -1\n if r1 != 0 goto a\n exit", &[1.0, 8.0, 1.0]);
+        check("r0 = 0\n a: if r1 == 0 goto b\n goto a\n b: exit", &[1.0, 2.0, 1.0, 1.0]);
         check("goto -1", &[MOST]);
         check("if r1 == 0 goto -1\n exit", &[8.0, 1.0]);
         // A loop that a branch in the middle leaves: 16/9 rounds.
@@ -322,14 +309,8 @@ mod tests {
             &[1.0, 16.0 / 9.0, 8.0 / 9.0, 1.0 / 9.0, 1.0],
         );
         // Two back edges of one loop.
-        check(
-            "r0 = 0\n a: if r1 == 0 goto a\n if r2 == 0 goto a\n exit",
-            &[1.0, 64.0, 8.0, 1.0],
-        );
-        check(
-            "a: if r1 == 0 goto b\n goto a\n b: goto a",
-            &[MOST, MOST / 2.0, MOST / 2.0],
-        );
+        check("r0 = 0\n a: if r1 == 0 goto a\n if r2 == 0 goto a\n exit", &[1.0, 64.0, 8.0, 1.0]);
+        check("a: if r1 == 0 goto b\n goto a\n b: goto a", &[MOST, MOST / 2.0, MOST / 2.0]);
     }
 
     #[test]
@@ -357,10 +338,7 @@ mod tests {
         );
         // The same without a way out: as often as it is followed.
         let endless = of("if r1 == 0 goto b\n a: r0 = 1\n b: goto a");
-        assert!(
-            endless[1] >= 32.0 && endless[1] <= f64::from(ROUNDS),
-            "{endless:?}"
-        );
+        assert!(endless[1] >= 32.0 && endless[1] <= f64::from(ROUNDS), "{endless:?}");
     }
 
     #[test]
@@ -406,10 +384,7 @@ mod tests {
             let row = rows[i].clone();
             for (_, other) in rows.iter_mut().enumerate().filter(|(r, _)| *r != i) {
                 let factor = other[i] / row[i];
-                other
-                    .iter_mut()
-                    .zip(&row)
-                    .for_each(|(a, b)| *a -= factor * b);
+                other.iter_mut().zip(&row).for_each(|(a, b)| *a -= factor * b);
             }
         }
         Some((0..count).map(|i| rows[i][count] / rows[i][i]).collect())
@@ -433,10 +408,7 @@ mod tests {
             compared += 1;
             let got = frequencies(&vec![Op::Exit; cfg.blocks.len()], &cfg);
             for (a, b) in got.iter().zip(&expected) {
-                assert!(
-                    (a - b.min(MOST)).abs() < 1e-6 * a,
-                    "{got:?} {expected:?} {cfg:?}"
-                );
+                assert!((a - b.min(MOST)).abs() < 1e-6 * a, "{got:?} {expected:?} {cfg:?}");
             }
         }
         assert!(compared > 500, "{compared}");

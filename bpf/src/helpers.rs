@@ -128,13 +128,8 @@ pub fn find(id: u32) -> Option<&'static Helper> {
     Some(row)
 }
 
-static UNKNOWN: Helper = Helper {
-    id: 0,
-    name: "unknown",
-    args: &[Arg::Kept; 5],
-    returns: Returns::Object,
-    effect: PKT,
-};
+static UNKNOWN: Helper =
+    Helper { id: 0, name: "unknown", args: &[Arg::Kept; 5], returns: Returns::Object, effect: PKT };
 
 const NUM: Arg = Arg::Number;
 const SIZE: Arg = Arg::Size { zero: false };
@@ -182,11 +177,7 @@ const fn update_bytes(bytes: u32) -> Arg {
 }
 
 const fn effect(reads: bool, writes: bool, moves_packet: bool) -> Effect {
-    Effect {
-        reads,
-        writes,
-        moves_packet,
-    }
+    Effect { reads, writes, moves_packet }
 }
 
 const NONE: Effect = effect(false, false, false);

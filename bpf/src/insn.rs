@@ -290,11 +290,7 @@ pub enum Op {
 impl Op {
     /// Slots that the instruction takes: 1 or 2.
     pub fn slots(&self) -> usize {
-        if matches!(self, Op::LoadImm { .. }) {
-            2
-        } else {
-            1
-        }
+        if matches!(self, Op::LoadImm { .. }) { 2 } else { 1 }
     }
 
     /// The register that the instruction writes beside what calls clobber.

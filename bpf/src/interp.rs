@@ -172,47 +172,23 @@ impl Machine<'_> {
                 self.set(dst, value);
             }
             Op::LoadImmHi => return Err(self.error("jump into a 64-bit immediate load")),
-            Op::Load {
-                size,
-                signed,
-                dst,
-                base,
-                off,
-            } => {
+            Op::Load { size, signed, dst, base, off } => {
                 let value = self.load_op(base, off, size)?;
-                let extended = if signed {
-                    arith::sign_extend(size, value)
-                } else {
-                    value
-                };
+                let extended = if signed { arith::sign_extend(size, value) } else { value };
                 self.set(dst, extended);
             }
-            Op::Store {
-                size,
-                base,
-                off,
-                src,
-            } => self.store_op(base, off, size, self.operand(src))?,
-            Op::Atomic {
-                op,
-                w,
-                fetch,
-                base,
-                off,
-                src,
-            } => self.atomic(op, w, fetch, (base, off), src)?,
+            Op::Store { size, base, off, src } => {
+                self.store_op(base, off, size, self.operand(src))?
+            }
+            Op::Atomic { op, w, fetch, base, off, src } => {
+                self.atomic(op, w, fetch, (base, off), src)?
+            }
             Op::CmpXchg { w, base, off, src } => self.compare_exchange(w, (base, off), src)?,
             Op::LoadPacket { .. } => {
                 return Err(self.error("legacy packet loads are not supported"));
             }
             Op::Jump { off, .. } => return Ok(Next::Slot(next + i64::from(off))),
-            Op::Branch {
-                cond,
-                w,
-                dst,
-                src,
-                off,
-            } => {
+            Op::Branch { cond, w, dst, src, off } => {
                 let taken = arith::compare(cond, w, self.get(dst), self.operand(src));
                 let jump = if taken { i64::from(off) } else { 0 };
                 return Ok(Next::Slot(next + jump));
@@ -241,15 +217,11 @@ impl Machine<'_> {
 /// Memory.
 impl Machine<'_> {
     fn load(&mut self, address: u64, size: Size) -> Result<u64, Error> {
-        self.host
-            .load(address, size)
-            .map_err(|what| self.error(what))
+        self.host.load(address, size).map_err(|what| self.error(what))
     }
 
     fn store(&mut self, address: u64, size: Size, value: u64) -> Result<(), Error> {
-        self.host
-            .store(address, size, arith::low(size, value))
-            .map_err(|what| self.error(what))
+        self.host.store(address, size, arith::low(size, value)).map_err(|what| self.error(what))
     }
 
     /// The context field that the current instruction accesses, if it does, and
@@ -257,10 +229,7 @@ impl Machine<'_> {
     fn field(&self, base: Reg, off: i16) -> Option<(CtxAccess, &'static Field, u64)> {
         let facts = self.facts.functions.get(self.function)?;
         let access = *facts.ctx_accesses.get(&(self.pc as u32))?;
-        let field = KINDS
-            .get(access.kind as usize)?
-            .fields
-            .get(access.field as usize)?;
+        let field = KINDS.get(access.kind as usize)?.fields.get(access.field as usize)?;
         // The base register holds the context's address plus a constant.
         let constant = i64::from(field.offset) + i64::from(access.part) - i64::from(off);
         let context = self.get(base).wrapping_sub(constant as u64);
@@ -349,10 +318,7 @@ impl Machine<'_> {
         };
         let mut args = [0; 5];
         args.copy_from_slice(&self.regs[1..6]);
-        let result = self
-            .host
-            .call_helper(helper, args)
-            .map_err(|what| self.error(what))?;
+        let result = self.host.call_helper(helper, args).map_err(|what| self.error(what))?;
         self.returned(result);
         Ok(Next::Slot(self.pc as i64 + 1))
     }
@@ -368,11 +334,7 @@ impl Machine<'_> {
         }
         let mut kept = [0; 5];
         kept.copy_from_slice(&self.regs[6..]);
-        let caller = Caller {
-            function: self.function,
-            pc: self.pc,
-            kept,
-        };
+        let caller = Caller { function: self.function, pc: self.pc, kept };
         self.enter(function)?;
         self.callers.push(caller);
         Ok(Next::Entered)
@@ -386,10 +348,8 @@ impl Machine<'_> {
         if let Some(refused) = &target.refused {
             return Err(refused.clone());
         }
-        let base = self
-            .host
-            .push_frame(FRAME_BYTES)
-            .map_err(|what| Error::at(&target.name, 0, what))?;
+        let base =
+            self.host.push_frame(FRAME_BYTES).map_err(|what| Error::at(&target.name, 0, what))?;
         self.frames += 1;
         self.function = function;
         self.pc = 0;
@@ -423,10 +383,8 @@ impl Machine<'_> {
     /// The target takes this function's place, and returns to its caller.
     fn tail_call(&mut self) -> Result<Next, Error> {
         let [context, array, index] = [self.regs[1], self.regs[2], self.regs[3]];
-        let target = self
-            .host
-            .tail_call_target(array, index as u32)
-            .map_err(|what| self.error(what))?;
+        let target =
+            self.host.tail_call_target(array, index as u32).map_err(|what| self.error(what))?;
         match target {
             Some(function) if self.tail_calls < MAX_TAIL_CALLS => {
                 self.tail_calls += 1;

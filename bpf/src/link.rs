@@ -95,10 +95,8 @@ pub(crate) fn link(units: &[Unit<'_>]) -> Linked {
     let starts = find_starts(units);
     let order = starts.iter().enumerate();
     let numbers = order.map(|(index, place)| (*place, FuncRef::from_u32(index as u32)));
-    let mut linked = Linked {
-        functions: PrimaryMap::with_capacity(starts.len()),
-        starts: numbers.collect(),
-    };
+    let mut linked =
+        Linked { functions: PrimaryMap::with_capacity(starts.len()), starts: numbers.collect() };
     let mut places = starts.iter().peekable();
     while let Some(place) = places.next() {
         let unit = &units[place.unit];
@@ -123,9 +121,7 @@ fn find_starts(units: &[Unit<'_>]) -> BTreeSet<Place> {
             _ => None,
         });
         starts.extend(relocated);
-        let unrelocated = unit
-            .instructions()
-            .filter(|(pc, _)| !unit.targets.contains_key(pc));
+        let unrelocated = unit.instructions().filter(|(pc, _)| !unit.targets.contains_key(pc));
         starts.extend(unrelocated.filter_map(|(pc, slot)| Unit::relative(pc, slot).map(here)));
     }
     starts.retain(|place| {
@@ -191,10 +187,7 @@ fn link_op(
         let found = starts.get(&place).copied();
         found.ok_or_else(|| format!("leads to slot {}, where there is no code", place.slot))
     };
-    let relative = |off: i32| Place {
-        unit: index,
-        slot: i64::from(slot) + 1 + i64::from(off),
-    };
+    let relative = |off: i32| Place { unit: index, slot: i64::from(slot) + 1 + i64::from(off) };
     let load = |dst, value| Ok(Op::LoadImm { dst, value });
     match (op, target) {
         (Op::Call(Callee::Register(_)), None) => Ok(op),
@@ -237,17 +230,16 @@ impl Object {
             starts: BTreeMap::from([(0, name.into())]),
             ..Unit::default()
         };
-        let mut object = Object {
-            name: name.into(),
-            functions: link(&[unit]).functions,
-            ..Object::default()
-        };
-        for function in object.functions.values_mut() {
-            function.section.clear();
+        let mut object =
+            Object { name: name.into(), functions: link(&[unit]).functions, ..Object::default() };
+        let program = FuncRef::from_u32(0);
+        for (id, function) in &mut object.functions {
+            let section = if id == program { "" } else { ".text" };
+            function.section = section.into();
         }
         object.programs.push(Program {
             name: name.into(),
-            function: FuncRef::from_u32(0),
+            function: program,
             section: String::new(),
             kind: ProgramKind::Raw,
         });
@@ -255,8 +247,9 @@ impl Object {
     }
 
     /// A function and all that it reaches by calls and addresses, in the order
-    /// of their first mention, without those that were seen before.
-    pub fn reachable(&self, entry: FuncRef, seen: &mut EntitySet<FuncRef>) -> Vec<FuncRef> {
+    /// of their first mention.
+    pub fn reachable(&self, entry: FuncRef) -> Vec<FuncRef> {
+        let mut seen = EntitySet::new();
         let mut order = Vec::new();
         let mut reach = |id: FuncRef, order: &mut Vec<FuncRef>| {
             if self.functions.is_valid(id) && seen.insert(id) {
@@ -278,7 +271,7 @@ impl Object {
     /// order of their first mention, and where each function starts in it.
     /// Calls and addresses of functions become relative, as loaders take them.
     pub fn flatten(&self, entry: FuncRef) -> (Vec<Op>, Vec<(FuncRef, u32)>) {
-        let order = self.reachable(entry, &mut EntitySet::new());
+        let order = self.reachable(entry);
         let mut starts = HashMap::new();
         let mut ops: Vec<Op> = Vec::new();
         for id in &order {
@@ -310,10 +303,7 @@ impl Function {
     pub fn callees(&self) -> impl Iterator<Item = FuncRef> {
         self.ops.iter().filter_map(|op| match *op {
             Op::Call(Callee::Function(function)) => Some(function),
-            Op::LoadImm {
-                value: Imm64::Function(function),
-                ..
-            } => Some(function),
+            Op::LoadImm { value: Imm64::Function(function), .. } => Some(function),
             _ => None,
         })
     }

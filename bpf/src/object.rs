@@ -2,7 +2,8 @@
 
 use cranelift_entity::{PrimaryMap, entity_impl};
 
-use crate::insn::Op;
+use crate::cfg::TAIL_CALL;
+use crate::insn::{Callee, Op};
 use crate::{Error, FuncRef, MapRef};
 
 /// A program of an object.
@@ -98,17 +99,31 @@ pub enum MapKind {
 impl Object {
     /// The program of this name.
     pub fn program(&self, name: &str) -> Option<ProgId> {
-        self.programs
-            .iter()
-            .find(|(_, p)| p.name == name)
-            .map(|(id, _)| id)
+        self.programs.iter().find(|(_, p)| p.name == name).map(|(id, _)| id)
     }
 
     /// The map of this name.
     pub fn map(&self, name: &str) -> Option<MapRef> {
-        self.maps
-            .iter()
-            .find(|(_, m)| m.name == name)
-            .map(|(id, _)| id)
+        self.maps.iter().find(|(_, m)| m.name == name).map(|(id, _)| id)
+    }
+}
+
+impl Function {
+    /// Whether it calls a helper; the tail call is none, since no C code runs.
+    pub fn calls_helper(&self) -> bool {
+        self.ops.iter().any(|op| match *op {
+            Op::Call(Callee::Helper(number)) => number != TAIL_CALL,
+            Op::Call(Callee::Register(_)) => true,
+            _ => false,
+        })
+    }
+}
+
+impl Object {
+    /// Reads and loads an object file.
+    pub fn open(path: impl AsRef<std::path::Path>) -> Result<Object, Error> {
+        let name = path.as_ref().display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| Error::new(error.to_string()))?;
+        Object::parse(&name, &bytes)
     }
 }

@@ -72,12 +72,7 @@ pub(crate) struct AluRow {
 }
 
 const fn alu(op: AluOp, code: u8, off: i16, text: &'static str) -> AluRow {
-    AluRow {
-        op,
-        code,
-        off,
-        text,
-    }
+    AluRow { op, code, off, text }
 }
 
 /// Arithmetic.
@@ -135,30 +130,10 @@ pub(crate) struct AtomicRow {
 
 /// Atomic operations other than the exchanges.
 pub(crate) static ATOMIC: &[AtomicRow] = &[
-    AtomicRow {
-        op: AtomicOp::Add,
-        imm: 0x00,
-        text: "+=",
-        fetch: "atomic_fetch_add",
-    },
-    AtomicRow {
-        op: AtomicOp::Or,
-        imm: 0x40,
-        text: "|=",
-        fetch: "atomic_fetch_or",
-    },
-    AtomicRow {
-        op: AtomicOp::And,
-        imm: 0x50,
-        text: "&=",
-        fetch: "atomic_fetch_and",
-    },
-    AtomicRow {
-        op: AtomicOp::Xor,
-        imm: 0xa0,
-        text: "^=",
-        fetch: "atomic_fetch_xor",
-    },
+    AtomicRow { op: AtomicOp::Add, imm: 0x00, text: "+=", fetch: "atomic_fetch_add" },
+    AtomicRow { op: AtomicOp::Or, imm: 0x40, text: "|=", fetch: "atomic_fetch_or" },
+    AtomicRow { op: AtomicOp::And, imm: 0x50, text: "&=", fetch: "atomic_fetch_and" },
+    AtomicRow { op: AtomicOp::Xor, imm: 0xa0, text: "^=", fetch: "atomic_fetch_xor" },
 ];
 
 /// The size of an access.
@@ -170,12 +145,7 @@ pub(crate) struct SizeRow {
 }
 
 const fn size(size: Size, code: u8, unsigned: &'static str, signed: &'static str) -> SizeRow {
-    SizeRow {
-        size,
-        code,
-        unsigned,
-        signed,
-    }
+    SizeRow { size, code, unsigned, signed }
 }
 
 /// Sizes.
@@ -210,8 +180,5 @@ impl SizeRow {
 }
 
 /// The spelling of byte-order operations, without the size.
-pub(crate) static END: &[(EndKind, &str)] = &[
-    (EndKind::Le, "le"),
-    (EndKind::Be, "be"),
-    (EndKind::Swap, "bswap"),
-];
+pub(crate) static END: &[(EndKind, &str)] =
+    &[(EndKind::Le, "le"), (EndKind::Be, "be"), (EndKind::Swap, "bswap")];

@@ -14,11 +14,11 @@
 //!
 //! What the kernel's verifier proves about values is not looked at.
 
-use cranelift_entity::{EntitySet, SecondaryMap};
+use cranelift_entity::SecondaryMap;
 
 use crate::encode::slot;
 use crate::insn::{Callee, Imm64, Op, Reg};
-use crate::object::{MapKind, Object, ProgId, ProgramKind};
+use crate::object::{Function, MapKind, Object, ProgId, Program, ProgramKind};
 use crate::{Error, FuncRef};
 
 /// The most frames that calls may nest, as in the kernel.
@@ -28,67 +28,77 @@ pub const MAX_FRAMES: u32 = 8;
 pub const MAX_RAW_FRAMES: u32 = 64;
 
 /// Everything that is wrong with an object; every function is looked at once,
-/// whether a program reaches it or not.
+/// whether a program reaches it or not. Errors in a function name the program
+/// that reaches it, if it is the only one.
 pub fn validate(object: &Object) -> Vec<Error> {
-    let mut errors = slot_errors(object);
-    let mut seen = EntitySet::new();
-    let mut calls = Calls::new(object);
-    for id in object.programs.keys() {
-        program_errors(object, id, &mut seen, &mut calls, &mut errors);
-    }
-    for id in object.functions.keys().filter(|id| !seen.contains(*id)) {
-        errors.extend(validate_function(object, id));
-        calls.visit(id, &mut errors);
-    }
-    errors
-}
-
-/// Everything that is wrong with a program and the functions that it reaches.
-pub fn validate_program(object: &Object, program: ProgId) -> Vec<Error> {
-    let mut errors = Vec::new();
-    let mut calls = Calls::new(object);
-    program_errors(
-        object,
-        program,
-        &mut EntitySet::new(),
-        &mut calls,
-        &mut errors,
-    );
-    errors
-}
-
-fn program_errors(
-    object: &Object,
-    id: ProgId,
-    seen: &mut EntitySet<FuncRef>,
-    calls: &mut Calls<'_>,
-    errors: &mut Vec<Error>,
-) {
-    let Some(program) = object.programs.get(id) else {
-        errors.push(Error::new(format!("there is no program {id}")));
-        return;
+    let owners = owners(object);
+    let in_owner = |function: FuncRef, error: Error| match owners[function] {
+        Owner::One(program) => error.in_program(&object.programs[program].name),
+        _ => error,
     };
-    let mut found = Vec::new();
-    if !object.functions.is_valid(program.function) {
-        found.push(Error::new("the program's function does not exist"));
+    let mut errors = slot_errors(object);
+    for (id, function) in &object.functions {
+        let found = function_errors(object, function);
+        errors.extend(found.into_iter().map(|error| in_owner(id, error)));
     }
-    for function in object.reachable(program.function, seen) {
-        found.extend(validate_function(object, function));
+    let mut calls = Calls::new(object);
+    for program in object.programs.values() {
+        errors.extend(frame_error(object, program, &mut calls));
     }
-    let frames = calls.visit(program.function, &mut found);
+    for id in object.functions.keys() {
+        calls.visit(id);
+    }
+    let cycles = calls.cycles.into_iter();
+    errors.extend(cycles.map(|(function, error)| in_owner(function, error)));
+    errors
+}
+
+/// The programs that reach a function.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Owner {
+    #[default]
+    Nobody,
+    One(ProgId),
+    Many,
+}
+
+/// Passes programs on from callers to callees; a function changes twice at most.
+fn owners(object: &Object) -> SecondaryMap<FuncRef, Owner> {
+    let mut owners = SecondaryMap::new();
+    let entries = object.programs.iter().map(|(id, program)| (program.function, Owner::One(id)));
+    let mut left: Vec<(FuncRef, Owner)> = entries.collect();
+    while let Some((id, owner)) = left.pop() {
+        let Some(function) = object.functions.get(id) else {
+            continue;
+        };
+        let joined = match owners[id] {
+            Owner::Nobody => owner,
+            before if before == owner => before,
+            _ => Owner::Many,
+        };
+        if joined != owners[id] {
+            owners[id] = joined;
+            left.extend(function.callees().map(|callee| (callee, joined)));
+        }
+    }
+    owners
+}
+
+/// What is wrong with the entry of a program.
+fn frame_error(object: &Object, program: &Program, calls: &mut Calls<'_>) -> Option<Error> {
+    let error = |what: String| Error::new(what).in_program(&program.name);
+    let Some(function) = object.functions.get(program.function) else {
+        return Some(error("the program's function does not exist".into()));
+    };
+    let frames = calls.visit(program.function);
     let max = match program.kind {
         ProgramKind::Raw => MAX_RAW_FRAMES,
         _ => MAX_FRAMES,
     };
-    if frames > max {
-        let what = format!("calls nest {frames} frames, at most {max} are allowed");
-        found.push(Error::new(what));
-    }
-    errors.extend(
-        found
-            .into_iter()
-            .map(|error| error.in_program(&program.name)),
-    );
+    (frames > max).then(|| Error {
+        function: Some(function.name.clone()),
+        ..error(format!("calls nest {frames} frames, at most {max} are allowed"))
+    })
 }
 
 fn slot_errors(object: &Object) -> Vec<Error> {
@@ -109,10 +119,7 @@ fn slot_errors(object: &Object) -> Vec<Error> {
 }
 
 /// Everything that is wrong with a function by itself.
-pub fn validate_function(object: &Object, id: FuncRef) -> Vec<Error> {
-    let Some(function) = object.functions.get(id) else {
-        return vec![Error::new(format!("there is no function {id}"))];
-    };
+fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
     if let Some(error) = &function.refused {
         return vec![error.clone()];
     }
@@ -185,10 +192,7 @@ fn check_value(object: &Object, value: Imm64) -> Result<(), String> {
         Imm64::MapValue(map, off) => {
             let def = exists(map)?;
             if def.kind != MapKind::Array || off >= def.value_size {
-                return Err(format!(
-                    "{map} ({}) has no first value with byte {off}",
-                    def.name
-                ));
+                return Err(format!("{map} ({}) has no first value with byte {off}", def.name));
             }
             Ok(())
         }
@@ -232,6 +236,8 @@ fn falls_off(ops: &[Op]) -> Option<usize> {
 struct Calls<'a> {
     object: &'a Object,
     state: SecondaryMap<FuncRef, State>,
+    /// The recursions that were met, by a function in them.
+    cycles: Vec<(FuncRef, Error)>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -255,15 +261,12 @@ struct Step {
 
 impl<'a> Calls<'a> {
     fn new(object: &'a Object) -> Calls<'a> {
-        Calls {
-            object,
-            state: SecondaryMap::new(),
-        }
+        Calls { object, state: SecondaryMap::new(), cycles: Vec::new() }
     }
 
     /// Walks what a function calls, if that is not done yet, and returns the
     /// most frames that nest. Callbacks are entered by helpers: they don't count.
-    fn visit(&mut self, root: FuncRef, errors: &mut Vec<Error>) -> u32 {
+    fn visit(&mut self, root: FuncRef) -> u32 {
         if !self.object.functions.is_valid(root) {
             return 0;
         }
@@ -285,7 +288,7 @@ impl<'a> Calls<'a> {
             match self.state[callee] {
                 State::New => path.push(self.open(callee)),
                 State::Done(frames) => step.frames = step.frames.max(frames),
-                State::Open => errors.push(self.recursion(&path, callee)),
+                State::Open => self.cycles.push((callee, self.recursion(&path, callee))),
             }
         }
         0
@@ -303,11 +306,7 @@ impl<'a> Calls<'a> {
         callees.sort_unstable();
         callees.dedup();
         callees.reverse();
-        Step {
-            function,
-            callees,
-            frames: 0,
-        }
+        Step { function, callees, frames: 0 }
     }
 
     fn recursion(&self, path: &[Step], callee: FuncRef) -> Error {
@@ -392,10 +391,7 @@ mod tests {
             errors.first().map(Error::to_string)
         };
         let value = Imm64::Const(1);
-        let first = Op::LoadImm {
-            dst: Reg::R0,
-            value,
-        };
+        let first = Op::LoadImm { dst: Reg::R0, value };
         assert_eq!(check(&[first, Op::LoadImmHi, Op::Exit]), None);
         let missing = "p: p+1: the second slot of a 64-bit immediate is missing";
         assert_eq!(check(&[first, Op::Exit]).as_deref(), Some(missing));
@@ -428,11 +424,7 @@ mod tests {
         let mut text = format!("program f0 \"p0\" {kind}\ncall f1\nexit\n");
         for function in 1..length {
             let next = function + 1;
-            let call = if next < length {
-                format!("call f{next}")
-            } else {
-                String::new()
-            };
+            let call = if next < length { format!("call f{next}") } else { String::new() };
             text += &format!("function f{function} \"f\"\n{call}\nexit\n");
         }
         errors(&text)
@@ -441,7 +433,7 @@ mod tests {
     #[test]
     fn frames_nest_so_deep() {
         assert_eq!(chain("xdp", 8), [""; 0]);
-        let expected = ["p0: calls nest 9 frames, at most 8 are allowed"];
+        let expected = ["p0: p0: calls nest 9 frames, at most 8 are allowed"];
         assert_eq!(chain("opaque", 9), expected);
         assert_eq!(chain("raw", 64), [""; 0]);
         assert_eq!(chain("raw", 100_000).len(), 1);

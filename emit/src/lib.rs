@@ -8,6 +8,7 @@
 pub mod asm;
 pub mod code;
 pub mod error;
+pub mod frame;
 pub mod layout;
 pub mod listing;
 pub mod x64;

@@ -19,10 +19,8 @@ pub fn listing(function: &CompiledFunction) -> String {
     let mut out = header(function);
     let instructions = decode(&function.code);
     let labels = labels(&instructions, function);
-    let mut formatter = formatter(Names {
-        relocs: function.relocs.clone(),
-        labels: labels.clone(),
-    });
+    let mut formatter =
+        formatter(Names { relocs: function.relocs.clone(), labels: labels.clone() });
     let mut text = String::new();
     for instruction in &instructions {
         if let Some(label) = labels.get(&instruction.ip()) {
@@ -61,10 +59,7 @@ fn note(function: &CompiledFunction, offset: u32) -> Option<String> {
     if function.landing != 0 && function.landing == offset {
         return Some("landing".to_string());
     }
-    let site = function
-        .tail_sites
-        .iter()
-        .position(|site| site.offset == offset)?;
+    let site = function.tail_sites.iter().position(|site| site.offset == offset)?;
     Some(match function.tail_sites[site].direct {
         Some((map, key)) => format!("tail call {site}, {map}[{key}]"),
         None => format!("tail call {site}"),
@@ -72,9 +67,7 @@ fn note(function: &CompiledFunction, offset: u32) -> Option<String> {
 }
 
 fn decode(code: &[u8]) -> Vec<Instruction> {
-    Decoder::new(64, code, DecoderOptions::NONE)
-        .into_iter()
-        .collect()
+    Decoder::new(64, code, DecoderOptions::NONE).into_iter().collect()
 }
 
 /// The targets of branches within the code, numbered in order.

@@ -34,7 +34,7 @@ pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
     BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
-    ValueDef,
+    ValueData, ValueDef,
 };
 pub use module::Module;
 pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};

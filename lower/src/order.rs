@@ -1,11 +1,10 @@
 //! Block order.
 //!
-//! Problem: the allocator takes no critical edges, no parameters and no
-//! predecessors at the entry, and it guesses loop depth from the order; the
-//! emitter wants the likely successor to come next.
+//! Problem: the allocator takes no critical edges and guesses loop depth from
+//! the order; the emitter wants the likely successor to come next.
 //!
-//! Idea: the graph to be laid out has a node for each reachable block, one for
-//! each critical edge, and a fresh start where control comes back to the entry.
+//! Idea: the graph to be laid out has a node for each reachable block and one for
+//! each critical edge (nothing jumps to the entry, says the verifier).
 //! Reverse post-order of a search that takes the less frequent successor first
 //! puts the more frequent one right behind its predecessor. Loops are then made
 //! contiguous by moving their nodes up behind the header, the order within a
@@ -20,17 +19,12 @@ use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
 use tailor_ir::cfg::Cfg;
 use tailor_ir::dom::DomTree;
+use tailor_ir::loops::Loops;
 use tailor_ir::{Block, Function};
-
-use self::loops::Loops;
-
-mod loops;
 
 /// What a machine block is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Takes the arguments and jumps to the entry, which has predecessors.
-    Start,
     /// A block of the function.
     Block(Block),
     /// The edge to a block's target, by position in its terminator.
@@ -48,8 +42,11 @@ pub struct Node {
     pub frequency: f64,
     /// Loops around it.
     pub depth: u32,
-    /// The innermost of them.
-    in_loop: Option<u32>,
+    /// The block, if it is a loop's header.
+    header: Option<Block>,
+    /// The header of the innermost loop that it belongs to; of a header, of the
+    /// next loop out.
+    parent: Option<Block>,
 }
 
 /// The nodes in layout order, numbered by their place in it.
@@ -68,7 +65,6 @@ impl Order {
     /// Lays out a function.
     pub fn new(function: &Function) -> Order {
         let cfg = Cfg::new(function);
-        let loops = Loops::new(&cfg, DomTree::new(function, &cfg));
         let mut edges_in = SecondaryMap::<Block, u32>::new();
         edges_in[function.entry] = 1;
         for &block in cfg.rpo() {
@@ -76,18 +72,10 @@ impl Order {
                 edges_in[target.block] += 1;
             }
         }
-        let nodes = make_nodes(function, &cfg, &loops, &edges_in);
-        let order = contiguous(&nodes, &loops, reverse_post_order(&nodes));
-        let mut depth = SecondaryMap::new();
-        for &block in cfg.rpo() {
-            depth[block] = loops.depth(loops.innermost(block));
-        }
-        Order {
-            nodes: renumber(nodes, &order),
-            edges_in,
-            cfg,
-            depth,
-        }
+        let nest = Nest::new(function, &cfg);
+        let nodes = make_nodes(function, &cfg, &nest, &edges_in);
+        let order = contiguous(&nodes, &reverse_post_order(&nodes));
+        Order { nodes: renumber(nodes, &order), edges_in, cfg, depth: nest.depth }
     }
 
     /// Loops around a block.
@@ -96,50 +84,70 @@ impl Order {
     }
 }
 
+/// The loops with what is asked of them here.
+struct Nest {
+    loops: Loops,
+    dom: DomTree,
+    depth: SecondaryMap<Block, u32>,
+}
+
+impl Nest {
+    fn new(function: &Function, cfg: &Cfg) -> Nest {
+        let dom = DomTree::new(function, cfg);
+        let loops = Loops::new(cfg, &dom);
+        let mut depth = SecondaryMap::<Block, u32>::new();
+        for &block in cfg.rpo() {
+            let outside = loops.parent(block).map_or(0, |header| depth[header]);
+            depth[block] = outside + u32::from(loops.is_header(block));
+        }
+        Nest { loops, dom, depth }
+    }
+
+    /// The header of the innermost loop around an edge. Only a header is
+    /// entered from outside, so it is the target's loop or the next one out.
+    fn around_edge(&self, from: Block, to: Block) -> Option<Block> {
+        if self.loops.is_header(to) && self.dom.dominates(to, from) {
+            Some(to)
+        } else {
+            self.loops.parent(to)
+        }
+    }
+}
+
 fn make_nodes(
     function: &Function,
     cfg: &Cfg,
-    loops: &Loops,
+    nest: &Nest,
     edges_in: &SecondaryMap<Block, u32>,
 ) -> Vec<Node> {
-    let entry_has_preds = edges_in[function.entry] > 1;
-    // Blocks keep their place in the CFG's order; behind a start if there is one.
-    let first = u32::from(entry_has_preds);
-    let number = |block| first + cfg.rpo_index(block).expect("reachable") as u32;
-    let mut nodes = Vec::with_capacity(cfg.rpo().len() + 1);
-    let make = |source, frequency, in_loop| Node {
-        source,
-        succs: SmallVec::new(),
-        frequency,
-        depth: loops.depth(in_loop),
-        in_loop,
-    };
-    if entry_has_preds {
-        nodes.push(make(Source::Start, 1.0, None));
-        nodes[0].succs.push(number(function.entry));
-    }
+    // Blocks keep their place in the CFG's order.
+    let number = |block| cfg.rpo_index(block).expect("reachable") as u32;
+    let mut nodes = Vec::with_capacity(cfg.rpo().len());
     for &block in cfg.rpo() {
-        let frequency = function.blocks[block].frequency;
-        nodes.push(make(
-            Source::Block(block),
-            frequency,
-            loops.innermost(block),
-        ));
+        nodes.push(Node {
+            source: Source::Block(block),
+            succs: SmallVec::new(),
+            frequency: function.blocks[block].frequency,
+            depth: nest.depth[block],
+            header: nest.loops.is_header(block).then_some(block),
+            parent: nest.loops.parent(block),
+        });
     }
     for &block in cfg.rpo() {
         let targets = function.blocks[block].term.targets();
         for (index, target) in targets.iter().enumerate() {
             let mut succ = number(target.block);
             if targets.len() > 1 && edges_in[target.block] > 1 {
-                let frequency = edge_frequency(function, edges_in, block, index);
-                let mut edge = make(
-                    Source::Edge(block, index as u32),
-                    frequency,
-                    loops.of_edge(block, target.block),
-                );
-                edge.succs.push(succ);
-                succ = nodes.len() as u32;
-                nodes.push(edge);
+                let parent = nest.around_edge(block, target.block);
+                nodes.push(Node {
+                    source: Source::Edge(block, index as u32),
+                    succs: SmallVec::from_slice(&[succ]),
+                    frequency: edge_frequency(function, edges_in, block, index),
+                    depth: parent.map_or(0, |header| nest.depth[header]),
+                    header: None,
+                    parent,
+                });
+                succ = nodes.len() as u32 - 1;
             }
             nodes[number(block) as usize].succs.push(succ);
         }
@@ -163,10 +171,7 @@ fn edge_frequency(
     } else {
         data.frequency / 2.0
     };
-    share.clamp(
-        0.0,
-        function.blocks[targets[index].block].frequency.max(0.0),
-    )
+    share.clamp(0.0, function.blocks[targets[index].block].frequency.max(0.0))
 }
 
 fn reverse_post_order(nodes: &[Node]) -> Vec<u32> {
@@ -201,41 +206,25 @@ fn reverse_post_order(nodes: &[Node]) -> Vec<u32> {
     order
 }
 
-/// Moves the nodes of each loop up behind its first one.
-fn contiguous(nodes: &[Node], loops: &Loops, order: Vec<u32>) -> Vec<u32> {
-    #[derive(Clone, Copy)]
-    enum Item {
-        Node(u32),
-        Loop(u32),
-    }
-    let outside = loops.len();
-    let mut items = vec![Vec::new(); outside + 1];
-    let mut open = vec![false; outside];
-    for node in order {
-        let mut inner = nodes[node as usize].in_loop;
-        let list = inner.map_or(outside, |l| l as usize);
-        while let Some(l) = inner
-            && !std::mem::replace(&mut open[l as usize], true)
-        {
-            inner = loops.parent(l);
-            items[inner.map_or(outside, |l| l as usize)].push(Item::Loop(l));
-        }
-        items[list].push(Item::Node(node));
-    }
-    let mut order = Vec::with_capacity(nodes.len());
-    let mut path = vec![(outside, 0)];
-    while let Some((list, next)) = path.last_mut() {
-        let item = items[*list].get(*next).copied();
-        *next += 1;
-        match item {
-            Some(Item::Node(node)) => order.push(node),
-            Some(Item::Loop(l)) => path.push((l as usize, 0)),
-            None => {
-                path.pop();
-            }
+/// Moves the nodes of each loop up behind its header.
+fn contiguous(nodes: &[Node], order: &[u32]) -> Vec<u32> {
+    // A preorder walk of the loop nest; children are pushed last to first.
+    let mut children = SecondaryMap::<Block, Vec<u32>>::new();
+    let mut work = Vec::new();
+    for &node in order.iter().rev() {
+        match nodes[node as usize].parent {
+            Some(header) => children[header].push(node),
+            None => work.push(node),
         }
     }
-    order
+    let mut out = Vec::with_capacity(order.len());
+    while let Some(node) = work.pop() {
+        out.push(node);
+        if let Some(header) = nodes[node as usize].header {
+            work.append(&mut children[header]);
+        }
+    }
+    out
 }
 
 fn renumber(nodes: Vec<Node>, order: &[u32]) -> Vec<Node> {

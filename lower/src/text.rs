@@ -62,11 +62,7 @@ impl fmt::Display for InstText<'_> {
 
 impl MachFunction {
     /// Instruction `inst` of `block` as the listing shows it.
-    pub fn display_inst<'a>(
-        &'a self,
-        inst: usize,
-        block: &'a MachBlock,
-    ) -> impl fmt::Display + 'a {
+    pub fn display_inst<'a>(&'a self, inst: usize, block: &'a MachBlock) -> impl fmt::Display + 'a {
         InstText(self, inst, block)
     }
 
@@ -97,9 +93,7 @@ impl MachFunction {
 
     fn fmt_inst(&self, f: &mut fmt::Formatter<'_>, inst: usize, block: &MachBlock) -> fmt::Result {
         let operands = self.inst_operands(inst);
-        let defs = operands
-            .iter()
-            .take_while(|op| op.kind() == OperandKind::Def);
+        let defs = operands.iter().take_while(|op| op.kind() == OperandKind::Def);
         let defs = defs.count();
         let (defs, uses) = operands.split_at(defs);
         for (index, &def) in defs.iter().enumerate() {
@@ -229,32 +223,19 @@ struct Form {
 
 impl Form {
     fn new(name: impl Into<String>) -> Form {
-        Form {
-            name: name.into(),
-            ..Form::default()
-        }
+        Form { name: name.into(), ..Form::default() }
     }
 
     fn mem(self, mem: Mem) -> Form {
-        Form {
-            mem: Some(mem),
-            ..self
-        }
+        Form { mem: Some(mem), ..self }
     }
 
     fn first(self, mem: Mem) -> Form {
-        Form {
-            mem: Some(mem),
-            mem_first: true,
-            ..self
-        }
+        Form { mem: Some(mem), mem_first: true, ..self }
     }
 
     fn last(self, text: impl fmt::Display) -> Form {
-        Form {
-            last: Some(text.to_string()),
-            ..self
-        }
+        Form { last: Some(text.to_string()), ..self }
     }
 
     fn rhs(self, rhs: Rhs) -> Form {
@@ -290,16 +271,8 @@ fn form(inst: MInst) -> Form {
         MInst::Load(extend, mem) => Form::new(format!("load.{}", extend_name(extend))).mem(mem),
         MInst::Store(n, mem) => bytes("store", n).first(mem),
         MInst::StoreImm(n, imm, mem) => bytes("store", n).first(mem).last(imm),
-        MInst::Div {
-            signed: s,
-            w,
-            nonzero: n,
-        } => nonzero(sized(&signed(s, "div"), w), n),
-        MInst::Rem {
-            signed: s,
-            w,
-            nonzero: n,
-        } => nonzero(sized(&signed(s, "rem"), w), n),
+        MInst::Div { signed: s, w, nonzero: n } => nonzero(sized(&signed(s, "div"), w), n),
+        MInst::Rem { signed: s, w, nonzero: n } => nonzero(sized(&signed(s, "rem"), w), n),
         MInst::Cmp(w, rhs) => sized("cmp", w).rhs(rhs),
         MInst::CmpMemImm(n, imm, mem) => bytes("cmp", n).first(mem).last(imm),
         MInst::Test(w, rhs) => sized("test", w).rhs(rhs),

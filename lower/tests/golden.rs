@@ -28,14 +28,8 @@ fn cases() -> Vec<PathBuf> {
 
 fn ctx_field(_kind: u8, field: u8) -> CtxField {
     match i32::from(field) {
-        field @ 0..=2 => CtxField {
-            offset: 8 * field,
-            size: Size::D,
-        },
-        field => CtxField {
-            offset: 24 + 4 * (field - 3),
-            size: Size::W,
-        },
+        field @ 0..=2 => CtxField { offset: 8 * field, size: Size::D },
+        field => CtxField { offset: 24 + 4 * (field - 3), size: Size::W },
     }
 }
 
@@ -47,9 +41,7 @@ fn listing(text: &str) -> Result<String, String> {
         callee.is_some_and(|function| function.reaches_tail_call)
     };
     let options = Options {
-        features: Features {
-            bmi2: text.lines().any(|line| line == "; features bmi2"),
-        },
+        features: Features { bmi2: text.lines().any(|line| line == "; features bmi2") },
         wants_record: &wants_record,
         ctx_field: &ctx_field,
     };
@@ -86,8 +78,5 @@ fn listings() {
             write!(failures, "{}:\n{actual}\n", path.display()).expect("a string");
         }
     }
-    assert!(
-        failures.is_empty(),
-        "differs from what is expected:\n{failures}"
-    );
+    assert!(failures.is_empty(), "differs from what is expected:\n{failures}");
 }

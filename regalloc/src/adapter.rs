@@ -30,10 +30,7 @@ impl Function for Adapter<'_> {
 
     fn block_insns(&self, block: Block) -> InstRange {
         let block = &self.0.blocks[block.index()];
-        InstRange::new(
-            Inst::new(block.start as usize),
-            Inst::new(block.end as usize),
-        )
+        InstRange::new(Inst::new(block.start as usize), Inst::new(block.end as usize))
     }
 
     fn block_succs(&self, block: Block) -> &[Block] {

@@ -74,11 +74,7 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
     let env = machine_env();
     let ion = function.insts.len() <= options.ion_limit;
     let settings = RegallocOptions {
-        algorithm: if ion {
-            Algorithm::Ion
-        } else {
-            Algorithm::Fastalloc
-        },
+        algorithm: if ion { Algorithm::Ion } else { Algorithm::Fastalloc },
         validate_ssa: options.check,
         ..RegallocOptions::default()
     };
@@ -88,20 +84,10 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
     if options.check {
         let mut checker = Checker::new(&adapter, &env);
         checker.prepare(output);
-        checker
-            .run()
-            .map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
+        checker.run().map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
     }
     let saved = saves::callee_saved(&output.allocs, &output.edits);
-    let frame = frame::layout(
-        function,
-        saved,
-        output.num_spillslots as u32,
-        options.relies_on_alignment,
-    );
-    Ok(Allocated {
-        locations: output.allocs.clone(),
-        edits: output.edits.clone(),
-        frame,
-    })
+    let frame =
+        frame::layout(function, saved, output.num_spillslots as u32, options.relies_on_alignment);
+    Ok(Allocated { locations: output.allocs.clone(), edits: output.edits.clone(), frame })
 }

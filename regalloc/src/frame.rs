@@ -54,10 +54,7 @@ struct Calls {
 }
 
 fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool) -> Calls {
-    let mut calls = Calls {
-        any: false,
-        aligned: false,
-    };
+    let mut calls = Calls { any: false, aligned: false };
     for (inst, info) in function.insts.iter().zip(&function.info) {
         let aligned = match (info.role, inst) {
             (Role::CallLocal, MInst::CallLocal(callee)) => relies_on_alignment(*callee),
@@ -93,18 +90,11 @@ pub fn layout(
     let content = size;
     let size = size.next_multiple_of(8);
     let calls = calls(function, relies_on_alignment);
-    let mut frame = FrameLayout {
-        saved,
-        slots,
-        ..FrameLayout::default()
-    };
+    let mut frame = FrameLayout { saved, slots, ..FrameLayout::default() };
     if !calls.any && size <= RED_ZONE {
         frame.red_zone = size;
         frame.spill_base = -(size as i32);
-        function
-            .stack_slots
-            .keys()
-            .for_each(|slot| frame.slots[slot] -= size as i32);
+        function.stack_slots.keys().for_each(|slot| frame.slots[slot] -= size as i32);
         frame.padding = size - content;
         return frame;
     }

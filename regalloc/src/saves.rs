@@ -19,8 +19,5 @@ pub fn callee_saved(locations: &[Allocation], edits: &[(ProgPoint, Edit)]) -> Sm
         note(from);
         note(to);
     }
-    Gpr::CALLEE_SAVED
-        .into_iter()
-        .filter(|reg| used & (1 << reg.enc()) != 0)
-        .collect()
+    Gpr::CALLEE_SAVED.into_iter().filter(|reg| used & (1 << reg.enc()) != 0).collect()
 }

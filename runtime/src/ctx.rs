@@ -34,10 +34,7 @@ impl<'a> Xdp<'a> {
             rx_queue_index: 0,
             egress_ifindex: 0,
         };
-        Xdp {
-            buff,
-            packet: PhantomData,
-        }
+        Xdp { buff, packet: PhantomData }
     }
 }
 
@@ -67,11 +64,7 @@ impl Context for Xdp<'_> {
 impl Context for &mut [u8] {
     fn args(&mut self) -> [u64; 2] {
         // An empty slice has a dangling address; a program gets 0.
-        let address = if self.is_empty() {
-            0
-        } else {
-            self.as_mut_ptr() as u64
-        };
+        let address = if self.is_empty() { 0 } else { self.as_mut_ptr() as u64 };
         [address, self.len() as u64]
     }
 
@@ -90,27 +83,15 @@ mod tests {
     fn xdp_layout_is_the_front_ends() {
         let fields = tailor_bpf::ctx::KINDS[tailor_bpf::ctx::XDP as usize].fields;
         let offset = |name: &str| {
-            let field = fields
-                .iter()
-                .find(|field| field.name == name)
-                .expect("declared");
+            let field = fields.iter().find(|field| field.name == name).expect("declared");
             (field.native_offset as usize, field.native_size.bytes())
         };
         assert_eq!(offset("data"), (offset_of!(XdpBuff, data), 8));
         assert_eq!(offset("data_end"), (offset_of!(XdpBuff, data_end), 8));
         assert_eq!(offset("data_meta"), (offset_of!(XdpBuff, data_meta), 8));
-        assert_eq!(
-            offset("ingress_ifindex"),
-            (offset_of!(XdpBuff, ingress_ifindex), 4)
-        );
-        assert_eq!(
-            offset("rx_queue_index"),
-            (offset_of!(XdpBuff, rx_queue_index), 4)
-        );
-        assert_eq!(
-            offset("egress_ifindex"),
-            (offset_of!(XdpBuff, egress_ifindex), 4)
-        );
+        assert_eq!(offset("ingress_ifindex"), (offset_of!(XdpBuff, ingress_ifindex), 4));
+        assert_eq!(offset("rx_queue_index"), (offset_of!(XdpBuff, rx_queue_index), 4));
+        assert_eq!(offset("egress_ifindex"), (offset_of!(XdpBuff, egress_ifindex), 4));
         assert_eq!(fields.len(), 6);
     }
 }

@@ -2,8 +2,8 @@
 //! argument nor map, so that a run can be repeated exactly.
 
 use std::cell::Cell;
-use std::sync::{LazyLock, Mutex};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Instant;
 
 /// Where `ktime_get_ns` takes the time from.
@@ -82,9 +82,7 @@ impl Environment {
         if let Some(value) = self.fixed_random {
             return value;
         }
-        let x = self
-            .random
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let x = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         let x = (x ^ (x >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
         (x ^ (x >> 32)) as u32
     }
@@ -98,10 +96,7 @@ impl Environment {
     }
 
     pub(crate) fn print(&self, text: &str) {
-        self.trace
-            .lock()
-            .expect("no panic while locked")
-            .push_str(text);
+        self.trace.lock().expect("no panic while locked").push_str(text);
     }
 }
 

@@ -75,11 +75,7 @@ unsafe extern "C" fn map_update_elem(map: u64, key: u64, value: u64, flags: u64,
     // SAFETY: a verified program passes a map, a key and a value of its sizes.
     unsafe {
         let map = Map::from_address(map);
-        map.update(
-            bytes(key, map.key_size()),
-            bytes(value, map.value_size()),
-            flags,
-        ) as u64
+        map.update(bytes(key, map.key_size()), bytes(value, map.value_size()), flags) as u64
     }
 }
 
@@ -142,9 +138,7 @@ unsafe extern "C" fn csum_diff(from: u64, from_size: u64, to: u64, to_size: u64,
 
 /// One's complement sum of 32-bit words; 0 only if everything is.
 fn checksum(bytes: &[u8], seed: u32) -> u32 {
-    let words = bytes
-        .chunks_exact(4)
-        .map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
+    let words = bytes.chunks_exact(4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]));
     words.fold(seed, add)
 }
 

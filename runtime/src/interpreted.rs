@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tailor_bpf::facts::Facts;
+use tailor_bpf::helpers::{Arg, Extent};
 use tailor_bpf::host::Host;
 use tailor_bpf::{FuncRef, MapRef, Object, Size};
 
@@ -81,11 +82,7 @@ impl Interpreted {
     /// Runs a program once.
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
         let args = context.args();
-        let mut host = Checked {
-            program: self,
-            frames: Vec::new(),
-            regions: context.regions(),
-        };
+        let mut host = Checked { program: self, frames: Vec::new(), regions: context.regions() };
         env::enter(&self.environment, || {
             tailor_bpf::interp::run(
                 &self.object,
@@ -109,9 +106,7 @@ struct Checked<'a> {
 
 impl Checked<'_> {
     fn map(&self, map: MapRef) -> Result<&Arc<Map>, String> {
-        self.program.maps[map.as_u32() as usize]
-            .as_ref()
-            .map_err(Error::to_string)
+        self.program.maps[map.as_u32() as usize].as_ref().map_err(Error::to_string)
     }
 
     fn check(&self, address: u64, len: usize) -> Result<(), String> {
@@ -120,28 +115,41 @@ impl Checked<'_> {
                 && address - start <= size as u64
                 && len as u64 <= size as u64 - (address - start)
         };
-        let frames = self
-            .frames
-            .iter()
-            .rev()
-            .map(|frame| (frame.as_ptr() as u64, frame.len() * 8));
+        let frames = self.frames.iter().rev().map(|frame| (frame.as_ptr() as u64, frame.len() * 8));
         let pools = self.program.maps.iter().flatten().map(|map| map.pool());
-        if frames
-            .chain(self.regions.iter().copied())
-            .chain(pools)
-            .any(within)
-        {
+        if frames.chain(self.regions.iter().copied()).chain(pools).any(within) {
             return Ok(());
         }
-        Err(format!(
-            "access of {len} bytes at {address:#x}, which is no memory of the program"
-        ))
+        Err(format!("access of {len} bytes at {address:#x}, which is no memory of the program"))
     }
 
     fn map_at(&self, address: u64) -> Result<&Arc<Map>, String> {
         let mut maps = self.program.maps.iter().flatten();
-        maps.find(|map| map.address() == address)
-            .ok_or_else(|| format!("{address:#x} is no map"))
+        maps.find(|map| map.address() == address).ok_or_else(|| format!("{address:#x} is no map"))
+    }
+}
+
+impl Checked<'_> {
+    /// Checks that maps are maps and that memory is the program's, as far as
+    /// the helper's row says what it takes.
+    fn check_arguments(&self, number: u32, args: [u64; 5]) -> Result<(), String> {
+        let row = tailor_bpf::helpers::helper(number);
+        let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
+        for (kind, &address) in row.args.iter().zip(&args) {
+            let Arg::Memory { extent, .. } = *kind else { continue };
+            let len = match extent {
+                Extent::Key => map.map_or(0, |map| map.key_size()),
+                Extent::Value => map.map_or(0, |map| map.value_size()),
+                Extent::Bytes(bytes) => bytes as usize,
+                // Sizes are 32 bits wide in C.
+                Extent::Argument(position) => args[position as usize - 1] as u32 as usize,
+                Extent::Unknown => 1,
+            };
+            if len > 0 {
+                self.check(address, len)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -194,11 +202,8 @@ impl Host for Checked<'_> {
     }
 
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
-        let implementation = self
-            .program
-            .helpers
-            .get(helper)
-            .ok_or_else(|| Error::Helper(helper).to_string())?;
+        let implementation =
+            self.program.helpers.get(helper).ok_or_else(|| Error::Helper(helper).to_string())?;
         self.check_arguments(helper, args)?;
         let [a, b, c, d, e] = args;
         // SAFETY: the arguments were checked against the helper's table row.

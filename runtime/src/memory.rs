@@ -43,15 +43,9 @@ impl CodeSpace {
         // SAFETY: the file is anonymous and ours alone; it never shrinks, and
         // the writable view is changed only below, where no code refers to yet.
         let (map, executable) = unsafe {
-            (
-                options.map_mut(&file).map_err(failed)?,
-                options.map_exec(&file).map_err(failed)?,
-            )
+            (options.map_mut(&file).map_err(failed)?, options.map_exec(&file).map_err(failed)?)
         };
-        Ok(CodeSpace {
-            writable: Mutex::new(Writable { map, used: 0 }),
-            executable,
-        })
+        Ok(CodeSpace { writable: Mutex::new(Writable { map, used: 0 }), executable })
     }
 
     /// Takes `len` bytes, aligned to 64, and returns their offset in the range.

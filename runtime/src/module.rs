@@ -31,14 +31,8 @@ const DESCRIPTOR_ENTRY: usize = 6;
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
 pub fn slot_layout(convention: Convention) -> SlotLayout {
     match convention {
-        Convention::Kernel => SlotLayout {
-            max_entries: 0x24,
-            slots: 0x110,
-        },
-        Convention::Saving => SlotLayout {
-            max_entries: 0,
-            slots: 16,
-        },
+        Convention::Kernel => SlotLayout { max_entries: 0x24, slots: 0x110 },
+        Convention::Saving => SlotLayout { max_entries: 0, slots: 16 },
     }
 }
 
@@ -47,11 +41,7 @@ pub type MapSet = Vec<Result<Arc<Map>, Error>>;
 
 /// Makes the maps of an object.
 pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
-    object
-        .maps
-        .values()
-        .map(|def| Map::new(def, layout))
-        .collect()
+    object.maps.values().map(|def| Map::new(def, layout)).collect()
 }
 
 /// A range of code memory and the table of helpers in it.
@@ -85,12 +75,7 @@ impl Runtime {
             let thunk = thunks + THUNK_BYTES * id as usize;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
-        Ok(Arc::new(Runtime {
-            code,
-            helpers,
-            cells,
-            thunks,
-        }))
+        Ok(Arc::new(Runtime { code, helpers, cells, thunks }))
     }
 
     /// Loads the code of an object together with its maps, which must have
@@ -111,19 +96,11 @@ impl Runtime {
             environment: Environment::default(),
         };
         let pieces = || {
-            let bodies = code
-                .functions
-                .iter()
-                .filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
-            let stubs = code
-                .stubs
-                .iter()
-                .filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
+            let bodies = code.functions.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
+            let stubs = code.stubs.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
             bodies.chain(stubs)
         };
-        let size = pieces()
-            .map(|(_, c, _)| c.code.len().next_multiple_of(FUNCTION_ALIGN))
-            .sum();
+        let size = pieces().map(|(_, c, _)| c.code.len().next_multiple_of(FUNCTION_ALIGN)).sum();
         let mut at = self.code.allocate(size)?;
         for (func, compiled, is_stub) in pieces() {
             module.place(func, compiled, is_stub, at);
@@ -148,9 +125,8 @@ impl Runtime {
 /// to 8 only: `push rbp; mov rbp,rsp; and rsp,-16; call [cell]; leave; ret`.
 /// `to_cell` is the distance from the thunk to the helper's cell.
 fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
-    let mut code = [
-        0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3,
-    ];
+    let mut code =
+        [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3];
     let displacement = (to_cell - 14) as i32;
     code[10..14].copy_from_slice(&displacement.to_le_bytes());
     code
@@ -187,24 +163,14 @@ pub struct Module {
 impl Module {
     fn place(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool, at: usize) {
         if is_stub {
-            self.functions
-                .get_mut(&func)
-                .expect("bodies come first")
-                .entry = at;
+            self.functions.get_mut(&func).expect("bodies come first").entry = at;
             return;
         }
         let mut descriptor = Box::new([0; DESCRIPTOR_ENTRY + 1]);
         descriptor[DESCRIPTOR_ENTRY] = self.runtime.code.address(at);
         let landing = at + compiled.landing as usize;
         let (callees, lacks) = (Vec::new(), None);
-        let placed = Placed {
-            body: at,
-            landing,
-            entry: at,
-            callees,
-            lacks,
-            descriptor,
-        };
+        let placed = Placed { body: at, landing, entry: at, callees, lacks, descriptor };
         self.functions.insert(func, placed);
         for site in &compiled.tail_sites {
             if let (Some(slot), Some(poke)) = (site.direct, site.poke) {
@@ -262,9 +228,7 @@ impl Module {
             }
             Symbol::Function(func) => {
                 let placed = self.functions.get(&func);
-                let body = placed
-                    .ok_or_else(|| Error::NoProgram(format!("{func}")))?
-                    .body;
+                let body = placed.ok_or_else(|| Error::NoProgram(format!("{func}")))?.body;
                 code.address(body)
             }
             Symbol::Helper(id) => code.address(self.runtime.thunks + THUNK_BYTES * known(id)?),

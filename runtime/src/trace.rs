@@ -3,10 +3,7 @@
 /// Formats up to three arguments. Understands `%d %i %u %x %X %c %p %%` with
 /// `l` and `ll`; anything else is copied as it stands.
 pub(crate) fn format(format: &[u8], args: [u64; 3]) -> String {
-    let end = format
-        .iter()
-        .position(|&byte| byte == 0)
-        .unwrap_or(format.len());
+    let end = format.iter().position(|&byte| byte == 0).unwrap_or(format.len());
     let text = String::from_utf8_lossy(&format[..end]);
     let mut out = String::new();
     let mut args = args.into_iter();
@@ -54,14 +51,8 @@ mod tests {
 
     #[test]
     fn conversions() {
-        assert_eq!(
-            format(b"a=%d b=%x\n\0junk", [u64::MAX, 255, 0]),
-            "a=-1 b=ff\n"
-        );
-        assert_eq!(
-            format(b"%llu %lx%%", [u64::MAX, 16, 0]),
-            format!("{} 10%", u64::MAX)
-        );
+        assert_eq!(format(b"a=%d b=%x\n\0junk", [u64::MAX, 255, 0]), "a=-1 b=ff\n");
+        assert_eq!(format(b"%llu %lx%%", [u64::MAX, 16, 0]), format!("{} 10%", u64::MAX));
         assert_eq!(format(b"%s %", [1, 2, 3]), "%s %");
         assert_eq!(format(b"%u", [1 << 32 | 7, 0, 0]), "7");
     }

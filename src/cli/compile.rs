@@ -50,20 +50,13 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     if arguments.engine != Engine::Tailor && stage != Stage::Emit {
         return Err(format!("{} has no stage {}", arguments.engine, stage.name()).into());
     }
-    let compiled = crate::compile(
-        &unit,
-        arguments.engine,
-        only,
-        &mut Trace::from_environment(),
-    );
+    let compiled = crate::compile(&unit, arguments.engine, only, &mut Trace::from_environment());
     let text = match arguments.engine {
         Engine::Interp => return Err("the interpreter compiles nothing".into()),
         _ if stage == Stage::Emit => {
             let code = &compiled.code;
             let functions = code.stubs.values().chain(code.functions.values()).flatten();
-            functions
-                .map(|function| tailor_emit::listing::listing(function) + "\n")
-                .collect()
+            functions.map(|function| tailor_emit::listing::listing(function) + "\n").collect()
         }
         _ => {
             let (mut trace, listings) = Trace::collecting(stage);
@@ -77,14 +70,7 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
         }
         None => super::output(&text)?,
     }
-    let errors: Vec<String> = compiled
-        .errors
-        .values()
-        .map(|error| format!("{name}: {error}"))
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(Failed(errors))
-    }
+    let errors: Vec<String> =
+        compiled.errors.values().map(|error| format!("{name}: {error}")).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failed(errors)) }
 }

@@ -7,23 +7,11 @@ use crate::Object;
 
 /// The examples that are compiled into the binary: name and bytes.
 pub const EXAMPLES: &[(&str, &[u8])] = &[
-    (
-        "firewall",
-        include_bytes!("../../examples/objects/firewall.o"),
-    ),
+    ("firewall", include_bytes!("../../examples/objects/firewall.o")),
     ("lb", include_bytes!("../../examples/objects/lb.o")),
-    (
-        "dissector",
-        include_bytes!("../../examples/objects/dissector.o"),
-    ),
-    (
-        "subparser",
-        include_bytes!("../../examples/objects/subparser.o"),
-    ),
-    (
-        "earlydrop",
-        include_bytes!("../../examples/objects/earlydrop.o"),
-    ),
+    ("dissector", include_bytes!("../../examples/objects/dissector.o")),
+    ("subparser", include_bytes!("../../examples/objects/subparser.o")),
+    ("earlydrop", include_bytes!("../../examples/objects/earlydrop.o")),
 ];
 
 /// Reads and links an object file.

@@ -62,9 +62,7 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
         });
         let (array, index, program) =
             parts.ok_or_else(|| format!("--prog-array {slot}: expected NAME:INDEX=PROGRAM"))?;
-        instance
-            .set_slot(array, index, Some(program))
-            .map_err(in_object)?;
+        instance.set_slot(array, index, Some(program)).map_err(in_object)?;
     }
     let program =
         choose(&unit, arguments.program.as_deref()).map_err(|what| format!("{name}: {what}"))?;
@@ -75,24 +73,11 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
         (None, Some(hex)) => parse_hex(hex).map_err(|what| format!("--data-hex: {what}"))?,
         (None, None) => Vec::new(),
     };
-    let kind = unit
-        .object
-        .program(&program)
-        .map(|id| unit.object.programs[id].kind);
+    let kind = unit.object.program(&program).map(|id| unit.object.programs[id].kind);
     let (retval, ns) = if kind == Some(ProgramKind::Xdp) {
-        time(
-            &instance,
-            &program,
-            &mut Xdp::new(&mut data),
-            arguments.repeat,
-        )
+        time(&instance, &program, &mut Xdp::new(&mut data), arguments.repeat)
     } else {
-        time(
-            &instance,
-            &program,
-            &mut data.as_mut_slice(),
-            arguments.repeat,
-        )
+        time(&instance, &program, &mut data.as_mut_slice(), arguments.repeat)
     }
     .map_err(in_object)?;
     report(&arguments, &instance, &program, retval, ns, &data)
@@ -107,10 +92,7 @@ fn choose(unit: &Unit, name: Option<&str>) -> Result<String, String> {
         (None, 0) => Err("no program in it".into()),
         (None, _) => {
             let names: Vec<&str> = programs.map(String::as_str).collect();
-            Err(format!(
-                "several programs, choose one with --program: {}",
-                names.join(", ")
-            ))
+            Err(format!("several programs, choose one with --program: {}", names.join(", ")))
         }
     }
 }
@@ -157,10 +139,7 @@ fn report(
         });
         out.push_str(&format!("{value}\n"));
     } else {
-        out.push_str(&format!(
-            "{program} ({}) returned {retval}\n",
-            arguments.engine
-        ));
+        out.push_str(&format!("{program} ({}) returned {retval}\n", arguments.engine));
         out.push_str(&format!("{ns:.1} ns per run, {} runs\n", arguments.repeat));
         if !data.is_empty() {
             out.push_str(&format!("data: {}\n", hex(data)));
@@ -212,16 +191,10 @@ fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
     let digits: Vec<u32> = text
         .chars()
         .filter(|c| !c.is_whitespace())
-        .map(|c| {
-            c.to_digit(16)
-                .ok_or_else(|| format!("{c:?} is no hex digit"))
-        })
+        .map(|c| c.to_digit(16).ok_or_else(|| format!("{c:?} is no hex digit")))
         .collect::<Result<_, _>>()?;
     match digits.len().is_multiple_of(2) {
-        true => Ok(digits
-            .chunks(2)
-            .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-            .collect()),
+        true => Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()),
         false => Err("odd number of hex digits".into()),
     }
 }

@@ -15,11 +15,8 @@ const COLUMNS: [&str; 5] = ["saved", "pushes", "pops", "frame", "code"];
 pub fn text(report: &Report, engines: &[Engine]) -> String {
     let mut out = String::new();
     for object in report.objects() {
-        let rows: Vec<&FunctionRow> = report
-            .functions
-            .iter()
-            .filter(|row| row.object == object)
-            .collect();
+        let rows: Vec<&FunctionRow> =
+            report.functions.iter().filter(|row| row.object == object).collect();
         let _ = writeln!(out, "{object}\n{}\n", functions(&rows, engines));
     }
     let _ = writeln!(out, "total\n{}", totals(report, engines));
@@ -72,28 +69,13 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
 }
 
 fn figures(row: &FunctionRow) -> [String; 5] {
-    [
-        row.saved.len() as u32,
-        row.push_sites,
-        row.pop_sites,
-        row.frame_bytes,
-        row.code_bytes,
-    ]
-    .map(|figure| figure.to_string())
+    [row.saved.len() as u32, row.push_sites, row.pop_sites, row.frame_bytes, row.code_bytes]
+        .map(|figure| figure.to_string())
 }
 
 /// One line for each engine, and its ratio to the first.
 fn totals(report: &Report, engines: &[Engine]) -> Table {
-    let header = [
-        "  engine",
-        "functions",
-        "saved",
-        "pushes",
-        "pops",
-        "frame",
-        "code",
-        "chain",
-    ];
+    let header = ["  engine", "functions", "saved", "pushes", "pops", "frame", "code", "chain"];
     let mut table = table(header.map(String::from).to_vec());
     let figures = |totals: &Totals| {
         [

@@ -28,18 +28,15 @@ pub fn assemble(text: &str) -> Result<Vec<u8>, String> {
     }
     let mut ops = Vec::new();
     for (slot, line) in lines {
-        let op = Line {
-            labels: &labels,
-            slot,
-        }
-        .op(line)
-        .ok_or_else(|| format!("cannot assemble {line:?}"))?;
+        let op = Line { labels: &labels, slot }
+            .op(line)
+            .ok_or_else(|| format!("cannot assemble {line:?}"))?;
         ops.push(op);
         if op.slots() == 2 {
             ops.push(Op::LoadImmHi);
         }
     }
-    Ok(encode::encode(&ops))
+    encode::encode("case", &ops).map_err(|error| error.to_string())
 }
 
 struct Line<'a> {
@@ -50,11 +47,8 @@ struct Line<'a> {
 impl Line<'_> {
     fn op(&self, line: &str) -> Option<Op> {
         let (name, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-        let args: Vec<&str> = rest
-            .split(',')
-            .map(str::trim)
-            .filter(|arg| !arg.is_empty())
-            .collect();
+        let args: Vec<&str> =
+            rest.split(',').map(str::trim).filter(|arg| !arg.is_empty()).collect();
         match name {
             "exit" => Some(Op::Exit),
             "call" => self.call(rest),
@@ -94,16 +88,10 @@ impl Line<'_> {
         let off = args.last().and_then(|target| self.target(target));
         match name {
             "ja" => {
-                return Some(Op::Jump {
-                    off: off? as i32,
-                    long: false,
-                });
+                return Some(Op::Jump { off: off? as i32, long: false });
             }
             "ja32" => {
-                return Some(Op::Jump {
-                    off: off? as i32,
-                    long: true,
-                });
+                return Some(Op::Jump { off: off? as i32, long: true });
             }
             _ => {}
         }
@@ -122,13 +110,7 @@ impl Line<'_> {
             "jset" => Cond::Set,
             _ => return None,
         };
-        Some(Op::Branch {
-            cond,
-            w,
-            dst: reg(args[0])?,
-            src: src(args[1])?,
-            off: off? as i16,
-        })
+        Some(Op::Branch { cond, w, dst: reg(args[0])?, src: src(args[1])?, off: off? as i16 })
     }
 }
 
@@ -149,23 +131,14 @@ fn arithmetic(name: &str, args: &[&str]) -> Option<Op> {
             "3264" => (Size::W, Width::W64),
             _ => return None,
         };
-        return Some(Op::MovSx {
-            w,
-            from,
-            dst: reg(args[0])?,
-            src: reg(args[1])?,
-        });
+        return Some(Op::MovSx { w, from, dst: reg(args[0])?, src: reg(args[1])? });
     }
     let (name, w) = width(name);
     let dst = reg(args.first()?)?;
     let op = match name {
         "neg" => return Some(Op::Neg { w, dst }),
         "mov" => {
-            return Some(Op::Mov {
-                w,
-                dst,
-                src: src(args[1])?,
-            });
+            return Some(Op::Mov { w, dst, src: src(args[1])? });
         }
         "add" => AluOp::Add,
         "sub" => AluOp::Sub,
@@ -182,12 +155,7 @@ fn arithmetic(name: &str, args: &[&str]) -> Option<Op> {
         "arsh" => AluOp::Arsh,
         _ => return None,
     };
-    Some(Op::Alu {
-        op,
-        w,
-        dst,
-        src: src(args[1])?,
-    })
+    Some(Op::Alu { op, w, dst, src: src(args[1])? })
 }
 
 fn byte_order(name: &str, args: &[&str]) -> Option<Op> {
@@ -204,11 +172,7 @@ fn byte_order(name: &str, args: &[&str]) -> Option<Op> {
         "64" => Size::D,
         _ => return None,
     };
-    Some(Op::End {
-        kind,
-        size,
-        dst: reg(args.first()?)?,
-    })
+    Some(Op::End { kind, size, dst: reg(args.first()?)? })
 }
 
 fn load_store(name: &str, args: &[&str]) -> Option<Op> {
@@ -218,22 +182,11 @@ fn load_store(name: &str, args: &[&str]) -> Option<Op> {
     Some(match kind {
         "ldx" | "ldxs" => {
             let (base, off) = memory(args[1])?;
-            Op::Load {
-                size,
-                signed: kind == "ldxs",
-                dst: reg(args[0])?,
-                base,
-                off,
-            }
+            Op::Load { size, signed: kind == "ldxs", dst: reg(args[0])?, base, off }
         }
         _ => {
             let (base, off) = memory(args[0])?;
-            Op::Store {
-                size,
-                base,
-                off,
-                src: src(args[1])?,
-            }
+            Op::Store { size, base, off, src: src(args[1])? }
         }
     })
 }
@@ -257,14 +210,7 @@ fn atomic(rest: &str) -> Option<Op> {
         "xchg" => AtomicOp::Xchg,
         _ => return None,
     };
-    Some(Op::Atomic {
-        op,
-        w,
-        fetch: fetch || op == AtomicOp::Xchg,
-        base,
-        off,
-        src,
-    })
+    Some(Op::Atomic { op, w, fetch: fetch || op == AtomicOp::Xchg, base, off, src })
 }
 
 fn size(name: &str) -> Option<Size> {
@@ -282,11 +228,7 @@ fn memory(text: &str) -> Option<(Reg, i16)> {
     let inner = text.strip_prefix('[')?.strip_suffix(']')?;
     let at = inner.find(['+', '-']).unwrap_or(inner.len());
     let off = inner[at..].trim();
-    let off = if off.is_empty() {
-        0
-    } else {
-        number(off.strip_prefix('+').unwrap_or(off))? as i16
-    };
+    let off = if off.is_empty() { 0 } else { number(off.strip_prefix('+').unwrap_or(off))? as i16 };
     Some((reg(inner[..at].trim())?, off))
 }
 

@@ -38,13 +38,24 @@ pub fn bytecode(initial: &[u64], body: &[Stmt]) -> Vec<Op> {
         let dst = reg(register);
         // Half of them are unknown to the compiler.
         if register % 2 == 0 {
-            ops.push(Op::Load { size: Size::D, signed: false, dst, base: BASE, off: i16::from(register) });
+            ops.push(Op::Load {
+                size: Size::D,
+                signed: false,
+                dst,
+                base: BASE,
+                off: i16::from(register),
+            });
         } else {
             ops.extend([Op::LoadImm { dst, value: Imm64::Const(value) }, Op::LoadImmHi]);
         }
     }
     for (slot, &register) in (1..=WINDOW / 8).zip(DATA.iter().cycle()) {
-        ops.push(Op::Store { size: Size::D, base: Reg::FP, off: -8 * slot, src: Src::Reg(reg(register)) });
+        ops.push(Op::Store {
+            size: Size::D,
+            base: Reg::FP,
+            off: -8 * slot,
+            src: Src::Reg(reg(register)),
+        });
     }
     block(body, 0, &mut ops);
     mix(&mut ops);
@@ -67,7 +78,13 @@ fn mix(ops: &mut Vec<Op>) {
         add(ops, reg(register));
     }
     for slot in 1..=WINDOW / 8 {
-        ops.push(Op::Load { size: Size::D, signed: false, dst: Reg::R1, base: Reg::FP, off: -8 * slot });
+        ops.push(Op::Load {
+            size: Size::D,
+            signed: false,
+            dst: Reg::R1,
+            base: Reg::FP,
+            off: -8 * slot,
+        });
         add(ops, Reg::R1);
     }
 }
@@ -85,7 +102,13 @@ fn block(body: &[Stmt], depth: i16, ops: &mut Vec<Op>) {
                 let (mut taken, mut not) = (Vec::new(), Vec::new());
                 block(then, depth, &mut taken);
                 block(other, depth, &mut not);
-                ops.push(Op::Branch { cond: *cond, w: *w, dst: *dst, src: *src, off: not.len() as i16 + 1 });
+                ops.push(Op::Branch {
+                    cond: *cond,
+                    w: *w,
+                    dst: *dst,
+                    src: *src,
+                    off: not.len() as i16 + 1,
+                });
                 ops.append(&mut not);
                 ops.push(Op::Jump { off: taken.len() as i32, long: false });
                 ops.append(&mut taken);
@@ -198,9 +221,11 @@ fn moves() -> impl Strategy<Value = Op> {
         (width(), data(), src()).prop_map(|(w, dst, src)| Op::Mov { w, dst, src }),
         (width(), data()).prop_map(|(w, dst)| Op::Neg { w, dst }),
         (kinds, sizes(), data()).prop_map(|(kind, size, dst)| Op::End { kind, size, dst }),
-        (data(), extreme()).prop_map(|(dst, value)| Op::LoadImm { dst, value: Imm64::Const(value) }),
+        (data(), extreme())
+            .prop_map(|(dst, value)| Op::LoadImm { dst, value: Imm64::Const(value) }),
         (width(), size(), data(), data()).prop_map(|(w, from, dst, src)| match (w, from) {
-            (Width::W32, Size::W) | (_, Size::D) => Op::MovSx { w: Width::W64, from: Size::W, dst, src },
+            (Width::W32, Size::W) | (_, Size::D) =>
+                Op::MovSx { w: Width::W64, from: Size::W, dst, src },
             _ => Op::MovSx { w, from, dst, src },
         }),
     ]
@@ -213,14 +238,20 @@ fn memory() -> impl Strategy<Value = Op> {
         })
     });
     let store = size().prop_flat_map(|size| {
-        (place(size, false), src()).prop_map(move |((base, off), src)| Op::Store { size, base, off, src })
+        (place(size, false), src()).prop_map(move |((base, off), src)| Op::Store {
+            size,
+            base,
+            off,
+            src,
+        })
     });
     prop_oneof![load, store]
 }
 
 fn atomics() -> impl Strategy<Value = Op> {
     use AtomicOp::*;
-    let kind = prop::sample::select(&[None, Some(Add), Some(Or), Some(And), Some(Xor), Some(Xchg)][..]);
+    let kind =
+        prop::sample::select(&[None, Some(Add), Some(Or), Some(And), Some(Xor), Some(Xchg)][..]);
     (kind, width(), any::<bool>(), data()).prop_flat_map(|(op, w, fetch, src)| {
         let size = if w == Width::W32 { Size::W } else { Size::D };
         place(size, true).prop_map(move |(base, off)| match op {

@@ -31,8 +31,7 @@ impl Case {
             let Some((key, value)) = line.split_once(':') else {
                 continue;
             };
-            case.directive(key.trim(), value.trim())
-                .map_err(|what| format!("{line:?}: {what}"))?;
+            case.directive(key.trim(), value.trim()).map_err(|what| format!("{line:?}: {what}"))?;
         }
         Ok(case)
     }
@@ -47,19 +46,14 @@ impl Case {
             }
             "map-out" => {
                 let [name, key, value] = parts(value)?;
-                let value = if value == "absent" {
-                    None
-                } else {
-                    Some(hex(value)?)
-                };
+                let value = if value == "absent" { None } else { Some(hex(value)?) };
                 self.maps_out.push((name.into(), hex(key)?, value));
             }
             "prog-array" => {
                 let (name, rest) = value.split_once(':').ok_or("expected NAME:INDEX=PROGRAM")?;
                 let (index, program) = rest.split_once('=').ok_or("expected INDEX=PROGRAM")?;
                 let program = (program != "-").then(|| program.to_string());
-                self.slots
-                    .push((name.into(), number(index)? as u32, program));
+                self.slots.push((name.into(), number(index)? as u32, program));
             }
             "packet" => self.packet.get_or_insert_default().extend(hex(value)?),
             "mem" => self.memory.get_or_insert_default().extend(hex(value)?),
@@ -86,9 +80,7 @@ impl Case {
 
 fn parts(value: &str) -> Result<[&str; 3], String> {
     let parts: Vec<&str> = value.split(':').map(str::trim).collect();
-    parts
-        .try_into()
-        .map_err(|_| "expected NAME:KEY:VALUE".to_string())
+    parts.try_into().map_err(|_| "expected NAME:KEY:VALUE".to_string())
 }
 
 /// A number, hexadecimal with `0x`, signed with `-`.
@@ -103,10 +95,7 @@ pub fn number(text: &str) -> Result<u64, String> {
 
 /// Hex digits, blanks allowed.
 pub fn hex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u8> = text
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace())
-        .collect();
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     if !digits.len().is_multiple_of(2) {
         return Err("odd number of hex digits".into());
     }

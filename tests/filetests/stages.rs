@@ -6,6 +6,8 @@ use libtest_mimic::Failed;
 use similar::TextDiff;
 use tailor::trace::Stage;
 use tailor::{Engine, Trace, Unit, bpf, ir};
+use tailor_ir::Size;
+use tailor_lower::{CtxField, Features, Options};
 
 /// From the input's text to the text that the stage prints.
 pub type Print = fn(&str) -> Result<String, String>;
@@ -32,18 +34,13 @@ pub fn compare(path: &Path, print: Print) -> Result<(), Failed> {
     let text = std::fs::read_to_string(path)?;
     let separator = text.lines().find(|line| SEPARATORS.contains(&line.trim()));
     let separator = separator.ok_or("no line `--- expected` or `; expect`")?;
-    let (input, expected) = text
-        .split_once(&format!("\n{separator}\n"))
-        .unwrap_or((&text, ""));
+    let (input, expected) = text.split_once(&format!("\n{separator}\n")).unwrap_or((&text, ""));
     let printed = print(input)?;
     if printed.trim_end() == expected.trim_end() {
         return Ok(());
     }
     if std::env::var_os("TAILOR_BLESS").is_some() {
-        std::fs::write(
-            path,
-            format!("{input}\n{separator}\n{}\n", printed.trim_end()),
-        )?;
+        std::fs::write(path, format!("{input}\n{separator}\n{}\n", printed.trim_end()))?;
         return Ok(());
     }
     let diff = TextDiff::from_lines(expected, &printed)
@@ -84,25 +81,41 @@ fn ir_text(input: &str) -> Result<String, String> {
 /// First line `; pass: NAME[,NAME]`, then a function.
 fn passes(input: &str) -> Result<String, String> {
     let first = input.lines().next().unwrap_or("");
-    let names = first
-        .strip_prefix("; pass:")
-        .ok_or("the first line must be `; pass: NAME`")?;
+    let names = first.strip_prefix("; pass:").ok_or("the first line must be `; pass: NAME`")?;
     let mut module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
+    let mut context = ir::passes::Context { verify: true, ..Default::default() };
     for function in module.functions.values_mut() {
         for name in names.split(',') {
-            ir::passes::run_one(name.trim(), function)?;
-            ir::verifier::verify_function(function).map_err(|errors| errors.to_string())?;
+            let run = ir::passes::run_named(name.trim(), function, &mut context);
+            run.ok_or_else(|| format!("no pass {name:?}"))?
+                .map_err(|broken| format!("{broken:?}"))?;
         }
     }
     Ok(module.to_string())
 }
 
+/// A module; `; features bmi2` on a line of its own asks for instructions
+/// beyond the baseline. Context fields 0 to 2 are pointers at 0, 8 and 16,
+/// further ones four bytes each from 24 on.
 fn lower(input: &str) -> Result<String, String> {
     let module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
+    let wants_record =
+        |callee| module.functions.get(callee).is_some_and(|callee| callee.reaches_tail_call);
+    let ctx_field = |_, field| match i32::from(field) {
+        field @ 0..=2 => CtxField { offset: 8 * field, size: Size::D },
+        field => CtxField { offset: 24 + 4 * (field - 3), size: Size::W },
+    };
+    let options = Options {
+        features: Features { bmi2: input.lines().any(|line| line == "; features bmi2") },
+        wants_record: &wants_record,
+        ctx_field: &ctx_field,
+    };
     let mut out = String::new();
     for function in module.functions.values() {
-        let mach = tailor::compile::lower_alone(function).map_err(|error| error.to_string())?;
-        out.push_str(&mach.to_string());
+        out += &match tailor_lower::lower(function, &options) {
+            Ok(mach) => mach.to_string(),
+            Err(error) => format!("error: {error}\n"),
+        };
     }
     Ok(out)
 }

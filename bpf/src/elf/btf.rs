@@ -117,12 +117,7 @@ impl<'a> Btf<'a> {
             let Some((rest, left)) = types_left[12..].split_at_checked(length) else {
                 return Err(bad("a type that is cut off"));
             };
-            types.push(Type {
-                name,
-                kind,
-                word: last,
-                rest,
-            });
+            types.push(Type { name, kind, word: last, rest });
             types_left = left;
         }
         Ok(Btf { types, strings })

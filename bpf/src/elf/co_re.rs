@@ -34,10 +34,7 @@ static KINDS: &[&str] = &[
 const LOCAL: &str = "";
 
 fn bad() -> Error {
-    Error {
-        program: Some(".BTF.ext".into()),
-        ..Error::new("malformed relocations")
-    }
+    Error { program: Some(".BTF.ext".into()), ..Error::new("malformed relocations") }
 }
 
 /// The CO-RE relocations of a .BTF.ext section.

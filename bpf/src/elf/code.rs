@@ -27,10 +27,7 @@ impl CodeSections {
         let code = sections.filter(|(_, s)| s.is_code && !s.bytes.is_empty());
         let sections: Vec<usize> = code.map(|(index, _)| index).collect();
         let numbered = sections.iter().enumerate();
-        CodeSections {
-            units: numbered.map(|(unit, section)| (*section, unit)).collect(),
-            sections,
-        }
+        CodeSections { units: numbered.map(|(unit, section)| (*section, unit)).collect(), sections }
     }
 
     /// The place of a byte offset, if the section is code.

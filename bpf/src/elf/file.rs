@@ -127,10 +127,7 @@ impl<'a> File<'a> {
                 read_relocations(section, bytes, symbols.section(), &mut target.relocations)?;
             }
         }
-        Ok(File {
-            symbols: read_symbols(&symbols, sections.len())?,
-            sections,
-        })
+        Ok(File { symbols: read_symbols(&symbols, sections.len())?, sections })
     }
 
     /// Index of the section of this name.

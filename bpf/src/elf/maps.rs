@@ -238,13 +238,7 @@ fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), 
     let end = offset.saturating_add(size) as usize;
     let bytes = bytes.get(offset as usize..end).unwrap_or(&[]);
     let words = [0, 4, 8, 12].map(|at| word(bytes, at));
-    let [
-        Some(kind),
-        Some(key_size),
-        Some(value_size),
-        Some(max_entries),
-    ] = words
-    else {
+    let [Some(kind), Some(key_size), Some(value_size), Some(max_entries)] = words else {
         let what = format!("map {}: the definition is cut off", map.name);
         return Err(Error::new(what));
     };

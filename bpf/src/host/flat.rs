@@ -69,11 +69,7 @@ impl FlatHost {
         let size = |f: &Field| usize::from(f.native_offset) + f.native_size.bytes() as usize;
         let mut context = vec![0; fields.iter().map(size).max().unwrap_or(0)];
         for field in fields.iter().filter(|f| f.value == FieldValue::Packet) {
-            let value = if field.name == "data_end" {
-                end
-            } else {
-                at(PACKET)
-            };
+            let value = if field.name == "data_end" { end } else { at(PACKET) };
             let start = usize::from(field.native_offset);
             context[start..start + 8].copy_from_slice(&value.to_le_bytes());
         }
@@ -167,11 +163,7 @@ impl Host for FlatHost {
     }
 
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
-        if helper == UNWIND {
-            Ok(args[0])
-        } else {
-            Err(format!("there is no helper {helper}"))
-        }
+        if helper == UNWIND { Ok(args[0]) } else { Err(format!("there is no helper {helper}")) }
     }
 
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {

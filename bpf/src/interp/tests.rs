@@ -91,10 +91,7 @@ fn memory() {
         ("r0 = *(u32 *)(r1 + 1)", 0x0504_03ff),
         ("r0 = *(s32 *)(r1 + 4)", 0xffff_ffff_8807_0605),
         ("r0 = *(u64 *)(r1 + 1)", 0x0988_0706_0504_03ff),
-        (
-            "*(u64 *)(r1 + 0) = -2\n r0 = *(u64 *)(r1 + 0)",
-            -2i64 as u64,
-        ),
+        ("*(u64 *)(r1 + 0) = -2\n r0 = *(u64 *)(r1 + 0)", -2i64 as u64),
         ("*(u16 *)(r1 + 0) = -2\n r0 = *(u32 *)(r1 + 0)", 0x0403_fffe),
         // Overlapping accesses to the frame.
         (
@@ -102,10 +99,7 @@ fn memory() {
              r0 = *(u32 *)(r10 - 6)",
             0x3344_0066,
         ),
-        (
-            "r2 = r10\n r2 += -16\n *(u8 *)(r2 + 3) = 9\n r0 = *(u8 *)(r10 - 13)",
-            9,
-        ),
+        ("r2 = r10\n r2 += -16\n *(u8 *)(r2 + 3) = 9\n r0 = *(u8 *)(r10 - 13)", 9),
         ("r0 = *(u64 *)(r10 - 512)", 0),
     ];
     for (code, expected) in cases {
@@ -135,12 +129,7 @@ fn atomics() {
     let cases: &[(&str, u64, u64, u64)] = &[
         ("r0 = cmpxchg_64(r1 + 0, r0, r2)", high, high, 3),
         ("r0 = cmpxchg_64(r1 + 0, r0, r2)", 5, high, high),
-        (
-            "w0 = cmpxchg32_32(r1 + 0, w0, w2)",
-            0xbbbb_bbbb_0000_0005,
-            5,
-            high & !0xffff_ffff | 3,
-        ),
+        ("w0 = cmpxchg32_32(r1 + 0, w0, w2)", 0xbbbb_bbbb_0000_0005, 5, high & !0xffff_ffff | 3),
         ("w0 = cmpxchg32_32(r1 + 0, w0, w2)", 6, 5, high),
     ];
     for (code, r0, expected, left) in cases {
@@ -242,15 +231,13 @@ program f0 \"main\" xdp
     let mut own = FunctionFacts::default();
     for (slot, field, part) in [(2, 0, 0), (3, 1, 0), (8, 3, 1)] {
         let kind = crate::ctx::XDP;
-        own.ctx_accesses
-            .insert(slot, CtxAccess { kind, field, part });
+        own.ctx_accesses.insert(slot, CtxAccess { kind, field, part });
     }
     let mut facts = Facts::default();
     facts.functions.push(own);
     let mut host = FlatHost::xdp(&object, vec![0, 20, 0]);
     let address = host.args()[0];
-    host.store(address + 24, Size::W, 0x400)
-        .expect("the field is there");
+    host.store(address + 24, Size::W, 0x400).expect("the field is there");
     assert_eq!(run_on(&object, &facts, &mut host), Ok(3 + 20 + 4));
 }
 
@@ -278,45 +265,18 @@ fn errors_name_function_and_instruction() {
     let cases = [
         (main("goto -1"), "main+0: still running after 100000"),
         (main("r0 = 1"), "main+1: execution falls off the end"),
-        (
-            main("r0 = *(u8 *)(r1 + 0)\n exit"),
-            "main+0: access of 1 bytes at 0x0",
-        ),
-        (
-            main("*(u64 *)(r10 - 4) = 1\n exit"),
-            "main+0: access of 8 bytes",
-        ),
-        (
-            main("*(u8 *)(r10 - 513) = 1\n exit"),
-            "main+0: access of 1 bytes",
-        ),
-        (
-            main("r0 = 0\n call 99\n exit"),
-            "main+1: there is no helper 99",
-        ),
-        (
-            main("r1 = 12\n callx r1\n exit"),
-            "main+1: tail call through a register",
-        ),
-        (
-            main("r1 = -1\n callx r1\n exit"),
-            "main+1: there is no helper 0xffff",
-        ),
-        (
-            main("call f0\n exit"),
-            "main+0: calls nested deeper than 64",
-        ),
+        (main("r0 = *(u8 *)(r1 + 0)\n exit"), "main+0: access of 1 bytes at 0x0"),
+        (main("*(u64 *)(r10 - 4) = 1\n exit"), "main+0: access of 8 bytes"),
+        (main("*(u8 *)(r10 - 513) = 1\n exit"), "main+0: access of 1 bytes"),
+        (main("r0 = 0\n call 99\n exit"), "main+1: there is no helper 99"),
+        (main("r1 = 12\n callx r1\n exit"), "main+1: tail call through a register"),
+        (main("r1 = -1\n callx r1\n exit"), "main+1: there is no helper 0xffff"),
+        (main("call f0\n exit"), "main+0: calls nested deeper than 64"),
         (main("call +1\n exit"), "main+0: the call was not linked"),
         (main("call kfunc 7\n exit"), "main+0: kernel function 7"),
-        (
-            main("r0 = *(u8 *)skb[0]\n exit"),
-            "main+0: legacy packet loads",
-        ),
+        (main("r0 = *(u8 *)skb[0]\n exit"), "main+0: legacy packet loads"),
         (main("r1 = f0 ll\n exit"), "main+0: addresses of functions"),
-        (
-            main("r1 = pseudo(1, 2, 3) ll\n exit"),
-            "main+0: the immediate was not linked",
-        ),
+        (main("r1 = pseudo(1, 2, 3) ll\n exit"), "main+0: the immediate was not linked"),
         (
             main("r0 = 0\n call f1\n exit\nfunction f1 \"bad\" refused 3 \"no way\"\n exit"),
             "bad+3: no way",

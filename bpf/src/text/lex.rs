@@ -39,12 +39,7 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 impl<'a> Cursor<'a> {
     /// Reads the tokens of a text.
     pub fn new(text: &'a str) -> Result<Cursor<'a>> {
-        let mut cursor = Cursor {
-            tokens: Vec::new(),
-            next: 0,
-            function: None,
-            slot: 0,
-        };
+        let mut cursor = Cursor { tokens: Vec::new(), next: 0, function: None, slot: 0 };
         let mut lines = 0;
         for (index, line) in text.lines().enumerate() {
             lines = index + 1;

@@ -15,11 +15,8 @@ static KINDS: &[(ProgramKind, &str, &str)] = &[
     (ProgramKind::Opaque, "opaque", ""),
 ];
 
-static MAP_KINDS: &[(MapKind, &str)] = &[
-    (MapKind::Hash, "hash"),
-    (MapKind::Array, "array"),
-    (MapKind::ProgArray, "prog_array"),
-];
+static MAP_KINDS: &[(MapKind, &str)] =
+    &[(MapKind::Hash, "hash"), (MapKind::Array, "array"), (MapKind::ProgArray, "prog_array")];
 
 /// The section of a function that is no program, where none is written.
 const TEXT: &str = ".text";
@@ -107,11 +104,7 @@ fn write_map(out: &mut String, object: &Object, map: &MapDef) -> std::fmt::Resul
 fn write_initial(out: &mut String, initial: &[u8]) -> std::fmt::Result {
     let used = initial.iter().rposition(|byte| *byte != 0);
     let bytes = &initial[..used.map_or(0, |last| last + 1)];
-    let (start, end) = if bytes.len() > 16 {
-        ("\n ", "\n}")
-    } else {
-        ("", " }")
-    };
+    let (start, end) = if bytes.len() > 16 { ("\n ", "\n}") } else { ("", " }") };
     out.push_str(" {");
     for line in bytes.chunks(16) {
         out.push_str(start);
@@ -240,12 +233,7 @@ fn program_slots<'a>(c: &mut Cursor<'a>, map: MapRef, slots: &mut Vec<Slot<'a>>)
         let error = c.error("there is no such program");
         let program = c.peek().clone();
         c.advance();
-        slots.push(Slot {
-            map,
-            slot,
-            program,
-            error,
-        });
+        slots.push(Slot { map, slot, program, error });
         c.eat(",");
         c.skip_newlines();
     }
@@ -260,9 +248,7 @@ fn initial_value(c: &mut Cursor<'_>, size: u32) -> Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     while !c.eat("}") {
-        let word = c
-            .word()
-            .filter(|word| word.len() == 2 && bytes.len() < size);
+        let word = c.word().filter(|word| word.len() == 2 && bytes.len() < size);
         match word.and_then(|word| u8::from_str_radix(word, 16).ok()) {
             Some(byte) => bytes.push(byte),
             None => return c.expected("a byte in two digits, at most as many as the value has"),
@@ -296,11 +282,7 @@ fn function(c: &mut Cursor<'_>, object: &mut Object, is_program: bool) -> Result
             Token::Word(_) => Some(c.u32()?),
             _ => None,
         };
-        Some(Error {
-            function: Some(name.clone()),
-            insn,
-            ..Error::new(c.string()?)
-        })
+        Some(Error { function: Some(name.clone()), insn, ..Error::new(c.string()?) })
     } else {
         None
     };
@@ -315,12 +297,7 @@ fn function(c: &mut Cursor<'_>, object: &mut Object, is_program: bool) -> Result
         refused,
     });
     if let Some(kind) = kind {
-        object.programs.push(Program {
-            name,
-            function,
-            section,
-            kind,
-        });
+        object.programs.push(Program { name, function, section, kind });
     }
     Ok(())
 }

@@ -104,13 +104,7 @@ fn op<'a>(c: &mut Cursor<'a>, slot: usize, fixups: &mut Vec<Fixup<'a>>) -> Resul
             let src = operand(c, w)?;
             c.expect_word("goto")?;
             let off = target(c, slot, i16::MAX.into(), fixups)? as i16;
-            Op::Branch {
-                cond,
-                w,
-                dst,
-                src,
-                off,
-            }
+            Op::Branch { cond, w, dst, src, off }
         }
         _ => {
             let long = word == "gotol";
@@ -213,11 +207,7 @@ fn operand(c: &mut Cursor<'_>, w: Width) -> Result<Src> {
 
 /// An immediate; where only its low half counts it may also be written unsigned.
 fn imm(c: &mut Cursor<'_>, narrow: bool) -> Result<i32> {
-    let max = if narrow {
-        u32::MAX.into()
-    } else {
-        i32::MAX.into()
-    };
+    let max = if narrow { u32::MAX.into() } else { i32::MAX.into() };
     Ok(c.signed(i32::MIN.into(), max)? as i32)
 }
 
@@ -385,13 +375,7 @@ fn load(c: &mut Cursor<'_>, w: Width, dst: Reg) -> Result<Op> {
     if size == Size::D && signed || w == Width::W32 && (signed || size == Size::D) {
         return Err(c.error("there is no such load"));
     }
-    Ok(Op::Load {
-        size,
-        signed,
-        dst,
-        base,
-        off,
-    })
+    Ok(Op::Load { size, signed, dst, base, off })
 }
 
 /// A store; one of at most 32 bits may name a 32-bit register.
@@ -407,12 +391,7 @@ fn store(c: &mut Cursor<'_>) -> Result<Op> {
         Some(_) => Src::Reg(reg(c, Width::W64)?),
         None => Src::Imm(imm(c, size != Size::D)?),
     };
-    Ok(Op::Store {
-        size,
-        base,
-        off,
-        src,
-    })
+    Ok(Op::Store { size, base, off, src })
 }
 
 /// `u32` and `u64` are the sizes of atomic operations.
@@ -436,14 +415,7 @@ fn lock(c: &mut Cursor<'_>) -> Result<Op> {
         return c.expected("an atomic operator");
     };
     c.advance();
-    Ok(Op::Atomic {
-        op: row.op,
-        w,
-        fetch: false,
-        base,
-        off,
-        src: reg(c, w)?,
-    })
+    Ok(Op::Atomic { op: row.op, w, fetch: false, base, off, src: reg(c, w)? })
 }
 
 /// The fetching operations, which are written like calls.
@@ -483,12 +455,5 @@ fn finish_fetch(
 ) -> Result<Op> {
     same_reg(c, w, src)?;
     c.expect(")")?;
-    Ok(Op::Atomic {
-        op,
-        w,
-        fetch: true,
-        base,
-        off,
-        src,
-    })
+    Ok(Op::Atomic { op, w, fetch: true, base, off, src })
 }

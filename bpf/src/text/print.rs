@@ -7,10 +7,7 @@ use crate::table::{self, SizeRow};
 
 /// Lines of operations, indented, jumps with relative targets.
 pub fn print_ops(ops: &[Op]) -> String {
-    ops.iter()
-        .filter(|op| **op != Op::LoadImmHi)
-        .map(|op| format!("  {op}\n"))
-        .collect()
+    ops.iter().filter(|op| **op != Op::LoadImmHi).map(|op| format!("  {op}\n")).collect()
 }
 
 /// A register as an operation of a width names it.
@@ -81,13 +78,7 @@ impl Display for Op {
             Op::Jump { off, long } => {
                 write!(f, "goto{} {off:+}", if long { "l" } else { "" })
             }
-            Op::Branch {
-                cond,
-                w,
-                dst,
-                src,
-                off,
-            } => {
+            Op::Branch { cond, w, dst, src, off } => {
                 let row = table::COND.iter().find(|row| row.cond == cond);
                 let sign = row.map_or("?", |row| row.text);
                 let (dst, src) = (reg(w, dst), operand(w, src));
@@ -107,30 +98,14 @@ impl Display for Op {
 
 fn access_op(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
     match *op {
-        Op::Load {
-            size,
-            signed,
-            dst,
-            base,
-            off,
-        } => write!(f, "{dst} = *{}", access(size, signed, base, off)),
-        Op::Store {
-            size,
-            base,
-            off,
-            src,
-        } => {
+        Op::Load { size, signed, dst, base, off } => {
+            write!(f, "{dst} = *{}", access(size, signed, base, off))
+        }
+        Op::Store { size, base, off, src } => {
             let src = operand(Width::W64, src);
             write!(f, "*{} = {src}", access(size, false, base, off))
         }
-        Op::Atomic {
-            op,
-            w,
-            fetch,
-            base,
-            off,
-            src,
-        } => {
+        Op::Atomic { op, w, fetch, base, off, src } => {
             let src = reg(w, src);
             let access = access(memory_size(w), false, base, off);
             match table::ATOMIC.iter().find(|row| row.op == op) {
@@ -150,6 +125,7 @@ fn access_op(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
         Op::LoadPacket { size, index, off } => {
             let size = SizeRow::of(size).unsigned;
             match index {
+                Some(index) if off == 0 => write!(f, "r0 = *({size} *)skb[{index}]"),
                 Some(index) => write!(f, "r0 = *({size} *)skb[{}]", address(index, off)),
                 None => write!(f, "r0 = *({size} *)skb[{off}]"),
             }

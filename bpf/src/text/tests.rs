@@ -30,9 +30,7 @@ fn src() -> impl Strategy<Value = Src> {
 
 fn alu() -> impl Strategy<Value = Op> {
     use AluOp::*;
-    let ops = vec![
-        Add, Sub, Mul, Div, Sdiv, Mod, Smod, Or, And, Xor, Lsh, Rsh, Arsh,
-    ];
+    let ops = vec![Add, Sub, Mul, Div, Sdiv, Mod, Smod, Or, And, Xor, Lsh, Rsh, Arsh];
     let ends = vec![EndKind::Le, EndKind::Be, EndKind::Swap];
     let parts = vec![
         (Width::W32, Size::B),
@@ -57,11 +55,7 @@ fn alu() -> impl Strategy<Value = Op> {
             src
         }),
         (width(), reg()).prop_map(|(w, dst)| Op::Neg { w, dst }),
-        (
-            prop::sample::select(ends),
-            prop::sample::select(sizes),
-            reg()
-        )
+        (prop::sample::select(ends), prop::sample::select(sizes), reg())
             .prop_map(|(kind, size, dst)| Op::End { kind, size, dst }),
         (reg(), imm64()).prop_map(|(dst, value)| Op::LoadImm { dst, value }),
     ]
@@ -82,13 +76,7 @@ fn memory() -> impl Strategy<Value = Op> {
     use AtomicOp::*;
     let ops = prop::sample::select(vec![Add, Or, And, Xor, Xchg]);
     let narrow = || prop::sample::select(vec![Size::B, Size::H, Size::W]);
-    let load = |(size, signed, dst, base, off)| Op::Load {
-        size,
-        signed,
-        dst,
-        base,
-        off,
-    };
+    let load = |(size, signed, dst, base, off)| Op::Load { size, signed, dst, base, off };
     prop_oneof![
         (size(), Just(false), reg(), reg(), off()).prop_map(load),
         (narrow(), Just(true), reg(), reg(), off()).prop_map(load),
@@ -126,20 +114,10 @@ fn control() -> impl Strategy<Value = Op> {
     use Cond::*;
     let conds = vec![Eq, Ne, Ult, Ule, Ugt, Uge, Slt, Sle, Sgt, Sge, Set];
     prop_oneof![
-        off().prop_map(|off| Op::Jump {
-            off: off.into(),
-            long: false
-        }),
+        off().prop_map(|off| Op::Jump { off: off.into(), long: false }),
         imm().prop_map(|off| Op::Jump { off, long: true }),
-        (prop::sample::select(conds), width(), reg(), src(), off()).prop_map(
-            |(cond, w, dst, src, off)| Op::Branch {
-                cond,
-                w,
-                dst,
-                src,
-                off
-            }
-        ),
+        (prop::sample::select(conds), width(), reg(), src(), off())
+            .prop_map(|(cond, w, dst, src, off)| Op::Branch { cond, w, dst, src, off }),
         any::<u32>().prop_map(|n| Op::Call(Callee::Helper(n))),
         imm().prop_map(|off| Op::Call(Callee::Relative(off))),
         (0..1000u32).prop_map(|f| Op::Call(Callee::Function(FuncRef::from_u32(f)))),
@@ -242,7 +220,7 @@ fn labels_and_other_spellings() {
   *(u32 *)(r2 + 0) = r1
   r3 = 0x5 ll
   if w1 == -1 goto -5
-  r0 = *(u32 *)skb[r1 + 0]
+  r0 = *(u32 *)skb[r1]
   goto +2
   gotol +1
   r1 = r1
@@ -259,41 +237,21 @@ fn refusal(text: &str) -> String {
 fn refusals_name_place_and_reason() {
     let cases = [
         ("r0 = r11", "main+0: line 2: expected a number, found `r11`"),
-        (
-            "exit\nr0 = w1",
-            "main+1: line 3: expected a 64-bit register, found `w1`",
-        ),
-        (
-            "goto nowhere",
-            "main+0: line 2: cannot jump: there is no label `nowhere`",
-        ),
-        (
-            "r0 = 0x100000000",
-            "main+0: line 2: the number is not within -2147483648 and 2147483647",
-        ),
-        (
-            "w1 = (s32)w2",
-            "main+0: line 2: this is no sign extension to the destination's width",
-        ),
+        ("exit\nr0 = w1", "main+1: line 3: expected a 64-bit register, found `w1`"),
+        ("goto nowhere", "main+0: line 2: cannot jump: there is no label `nowhere`"),
+        ("r0 = 0x100000000", "main+0: line 2: the number is not within -2147483648 and 2147483647"),
+        ("w1 = (s32)w2", "main+0: line 2: this is no sign extension to the destination's width"),
         ("if r1 ! r2 goto +1", "main+0: line 2: unexpected '!'"),
-        (
-            "exit exit",
-            "main+0: line 2: expected the end of the line, found `exit`",
-        ),
+        ("exit exit", "main+0: line 2: expected the end of the line, found `exit`"),
     ];
     for (code, expected) in cases {
         let text = format!("program f0 \"main\" raw\n{code}\n");
         let expected = expected
             .strip_prefix("main+0: line 2: unexpected")
-            .map_or(expected.to_string(), |rest| {
-                format!("line 2: unexpected{rest}")
-            });
+            .map_or(expected.to_string(), |rest| format!("line 2: unexpected{rest}"));
         assert_eq!(refusal(&text), expected, "{code}");
     }
-    assert_eq!(
-        refusal("program f1 \"x\" raw"),
-        "line 1: the next one is `f0`"
-    );
+    assert_eq!(refusal("program f1 \"x\" raw"), "line 1: the next one is `f0`");
     assert_eq!(
         refusal("map map0 \"x\" prog_array key 4 value 4 entries 1 { 0 = \"y\" }"),
         "line 1: there is no such program"
@@ -325,10 +283,7 @@ program f2 \"parse\" xdp section \"xdp/parse\" refused 7 \"no\"
   exit
 ";
     let object = parse_object(text).unwrap();
-    assert_eq!(
-        object.maps[MapRef::from_u32(2)].initial,
-        [1, 2, 0, 0, 0, 0, 0, 0]
-    );
+    assert_eq!(object.maps[MapRef::from_u32(2)].initial, [1, 2, 0, 0, 0, 0, 0, 0]);
     assert_eq!(object.maps[MapRef::from_u32(3)].initial.len(), 40);
     assert_eq!(object.functions[FuncRef::from_u32(0)].ops.len(), 4);
     assert_eq!(object.programs.len(), 2);

@@ -20,13 +20,7 @@ impl Assembler {
 
     /// `lock xadd [mem], reg`: adds, and leaves the old value in `reg`.
     pub fn lock_xadd(&mut self, w: Width, mem: Mem, reg: Gpr) {
-        sized!(
-            self,
-            w,
-            lock_xaddl_mr / lock_xaddq_mr,
-            mem.amode(),
-            reg.enc()
-        );
+        sized!(self, w, lock_xaddl_mr / lock_xaddq_mr, mem.amode(), reg.enc());
     }
 
     /// `xchg [mem], reg` (locked by itself)

@@ -101,6 +101,17 @@ impl Assembled {
     }
 }
 
+/// Which of the possible sizes branches get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Relaxation {
+    /// The smallest code.
+    #[default]
+    Least,
+    /// What the Linux JIT arrives at from the other end: every branch is long
+    /// until it reaches with the length it has, a forward one within 123 bytes.
+    Kernel,
+}
+
 /// Code under construction.
 #[derive(Default, Debug)]
 pub struct Assembler {
@@ -110,12 +121,18 @@ pub struct Assembler {
     branches: Vec<Branch>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
+    relaxation: Relaxation,
 }
 
 impl Assembler {
     /// An empty one.
     pub fn new() -> Assembler {
         Assembler::default()
+    }
+
+    /// Chooses how branches get their sizes.
+    pub fn set_relaxation(&mut self, relaxation: Relaxation) {
+        self.relaxation = relaxation;
     }
 
     /// A label to be bound later.
@@ -146,10 +163,7 @@ impl Assembler {
 
     fn place(&self) -> Place {
         // Sizes beyond u32 are caught in `finish`, which looks at the bytes.
-        Place {
-            raw: self.code.len() as u32,
-            branches: self.branches.len() as u32,
-        }
+        Place { raw: self.code.len() as u32, branches: self.branches.len() as u32 }
     }
 
     /// Bytes that no method makes, an encoding longer than need be for one.
@@ -173,11 +187,7 @@ impl Assembler {
     /// A zero field for `target`.
     fn put_reloc(&mut self, kind: RelocKind, target: Symbol) {
         let field = self.place();
-        self.relocs.push(PendingReloc {
-            field,
-            kind,
-            target,
-        });
+        self.relocs.push(PendingReloc { field, kind, target });
         self.put(&[0; 8][..kind.bytes()]);
     }
 

@@ -18,20 +18,12 @@ pub struct Mem {
 impl Mem {
     /// `[base + disp]`
     pub fn new(base: Gpr, disp: i32) -> Mem {
-        Mem {
-            base,
-            index: None,
-            disp,
-        }
+        Mem { base, index: None, disp }
     }
 
     /// `[base + index * 2^shift + disp]`
     pub fn indexed(base: Gpr, index: Gpr, shift: u8, disp: i32) -> Mem {
-        Mem {
-            base,
-            index: Some((index, shift)),
-            disp,
-        }
+        Mem { base, index: Some((index, shift)), disp }
     }
 
     pub(super) fn amode(self) -> enc::Amode<u8> {

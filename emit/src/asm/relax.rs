@@ -19,7 +19,7 @@
 
 use cranelift_entity::PrimaryMap;
 
-use super::{AsmError, Assembled, Assembler, Branch, Cc, Label, MAX_CODE, Place};
+use super::{AsmError, Assembled, Assembler, Branch, Cc, Label, MAX_CODE, Place, Relaxation};
 use crate::Reloc;
 
 /// Bytes of a short branch, conditional or not.
@@ -38,7 +38,10 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         return Err(AsmError::TooLarge);
     }
     let targets = targets(&asm)?;
-    let is_long = choose(&asm.branches, &targets);
+    let is_long = match asm.relaxation {
+        Relaxation::Least => choose(&asm.branches, &targets),
+        Relaxation::Kernel => choose_shrinking(&asm.branches, &targets),
+    };
     let before = sizes_before(&asm.branches, &is_long);
     let offset = |place: Place| place.raw + before[place.branches as usize];
 
@@ -56,11 +59,7 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         kind: reloc.kind,
         target: reloc.target,
     });
-    Ok(Assembled {
-        relocs: relocs.collect(),
-        code,
-        labels,
-    })
+    Ok(Assembled { relocs: relocs.collect(), code, labels })
 }
 
 /// Where each branch goes.
@@ -71,9 +70,8 @@ fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
 
 /// Which branches must be long.
 fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
-    let mut distance: Vec<i64> = (0..branches.len())
-        .map(|i| all_short_distance(branches, targets, i))
-        .collect();
+    let mut distance: Vec<i64> =
+        (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
     let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
     let mut grown: Vec<usize> = (0..branches.len()).filter(|&i| is_long[i]).collect();
     while let Some(at) = grown.pop() {
@@ -101,6 +99,49 @@ fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
 
 fn reaches(distance: i64) -> bool {
     i8::try_from(distance).is_ok()
+}
+
+/// Which branches stay long where all are long at first (see
+/// [`Relaxation::Kernel`]): the greatest solution, found like the least one. A
+/// long branch that is to become short spans few others by then, for each
+/// takes two bytes at least.
+fn choose_shrinking(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
+    let reaches = |distance| (-128..=123).contains(&distance);
+    let all_long = vec![true; branches.len()];
+    let before = sizes_before(branches, &all_long);
+    let offset = |raw: u32, count: usize| i64::from(raw) + i64::from(before[count]);
+    let mut distance: Vec<i64> = branches
+        .iter()
+        .zip(targets)
+        .enumerate()
+        .map(|(i, (branch, target))| {
+            offset(target.raw, target.branches as usize) - offset(branch.raw, i + 1)
+        })
+        .collect();
+    let mut is_long = all_long;
+    let mut shrunk: Vec<usize> = (0..branches.len()).filter(|&i| reaches(distance[i])).collect();
+    shrunk.iter().for_each(|&i| is_long[i] = false);
+    while let Some(at) = shrunk.pop() {
+        let gain = i64::from(long(branches[at].cc) - SHORT);
+        let first = at.saturating_sub(NEIGHBOURS);
+        let last = (at + NEIGHBOURS).min(branches.len() - 1);
+        for i in first..=last {
+            let target = targets[i].branches as usize;
+            if !is_long[i] {
+                continue;
+            }
+            if i < at && at < target {
+                distance[i] -= gain;
+            } else if target <= at && at < i {
+                distance[i] += gain;
+            }
+            if reaches(distance[i]) {
+                is_long[i] = false;
+                shrunk.push(i);
+            }
+        }
+    }
+    is_long
 }
 
 /// From the end of branch `i` to its target, all branches being short.
@@ -134,10 +175,7 @@ fn join(
     for (i, branch) in asm.branches.iter().enumerate() {
         code.extend_from_slice(&asm.code[copied..branch.raw as usize]);
         copied = branch.raw as usize;
-        let end = offset(Place {
-            raw: branch.raw,
-            branches: i as u32 + 1,
-        });
+        let end = offset(Place { raw: branch.raw, branches: i as u32 + 1 });
         let distance = offset(targets[i]).wrapping_sub(end);
         match (is_long[i], branch.cc) {
             (false, None) => code.extend_from_slice(&[0xeb, distance as u8]),

@@ -142,11 +142,7 @@ impl Emitter<'_> {
         let exit = self.asm.here();
         self.asm.jmp_rm(Gpr::RAX);
         self.asm.bind(out);
-        self.sites.push(Site {
-            first,
-            exit,
-            direct,
-        });
+        self.sites.push(Site { first, exit, direct });
         Ok(())
     }
 }

@@ -14,6 +14,8 @@ mod memory;
 mod operands;
 mod plain;
 mod stub;
+#[cfg(test)]
+mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, ProgPoint};
@@ -21,6 +23,8 @@ use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Label, Width};
+use crate::frame;
+use crate::listing::listing;
 use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
 use operands::Operands;
 pub use stub::entry_stub;
@@ -53,7 +57,17 @@ pub fn emit(
             red_zone: frame.red_zone,
         },
     };
+    check(&compiled);
     Ok(compiled)
+}
+
+/// In debug builds, that the bytes have the frame that the compiler believes in.
+fn check(compiled: &CompiledFunction) {
+    if cfg!(debug_assertions)
+        && let Err(error) = frame::check(compiled)
+    {
+        panic!("the frame of {}: {error}\n{}", compiled.name, listing(compiled));
+    }
 }
 
 /// A tail-call site before offsets are known.
@@ -197,11 +211,7 @@ impl<'a> Emitter<'a> {
     }
 
     fn broken(&self, inst: usize, what: &'static str) -> EmitError {
-        EmitError::Broken {
-            inst: inst as u32,
-            origin: self.function.info[inst].origin,
-            what,
-        }
+        EmitError::Broken { inst: inst as u32, origin: self.function.info[inst].origin, what }
     }
 
     /// Bytes that matter of the first operand, a definition.

@@ -23,20 +23,11 @@ impl<'a> Operands<'a> {
         frame: &'a FrameLayout,
         locations: &'a [Allocation],
     ) -> Operands<'a> {
-        Operands {
-            inst,
-            origin,
-            frame,
-            rest: locations,
-        }
+        Operands { inst, origin, frame, rest: locations }
     }
 
     pub(super) fn broken<T>(&self, what: &'static str) -> Result<T, EmitError> {
-        Err(EmitError::Broken {
-            inst: self.inst as u32,
-            origin: self.origin,
-            what,
-        })
+        Err(EmitError::Broken { inst: self.inst as u32, origin: self.origin, what })
     }
 
     fn next(&mut self) -> Result<Allocation, EmitError> {

@@ -15,8 +15,10 @@ impl Emitter<'_> {
         mut ops: Operands<'_>,
     ) -> Result<(), EmitError> {
         let (dst, src) = (ops.reg()?, ops.reg()?);
-        // Onto itself it only clears the upper half, if anyone reads that.
-        if dst != src || (w == Width::W32 && self.result_bytes(at) > 4) {
+        let narrow = self.result_bytes(at) <= 4;
+        let w = if narrow { Width::W32 } else { w };
+        // Onto itself, what a move can do is to clear the upper half, if anyone reads that.
+        if dst != src || (w == Width::W32 && !narrow) {
             self.asm.mov(w, dst, src);
         }
         Ok(())

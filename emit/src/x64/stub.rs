@@ -3,7 +3,7 @@
 use tailor_lower::{FuncRef, Gpr, Symbol};
 
 use super::control;
-use crate::asm::{AsmError, Assembler, Width};
+use crate::asm::{AsmError, Assembled, Assembler, Width};
 use crate::layout::RECORD_BYTES;
 use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
 
@@ -15,7 +15,7 @@ use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
 /// after the call: 8 mod 16.
 pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitError> {
     let assembled = assemble(target)?;
-    Ok(CompiledFunction {
+    let compiled = CompiledFunction {
         name: name.to_string(),
         kind: FunctionKind::Stub,
         code: assembled.code,
@@ -23,14 +23,13 @@ pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitE
         landing: 0,
         tail_sites: Vec::new(),
         insns: 0,
-        frame: FrameBelief {
-            frame_bytes: RECORD_BYTES,
-            ..FrameBelief::default()
-        },
-    })
+        frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
+    };
+    super::check(&compiled);
+    Ok(compiled)
 }
 
-fn assemble(target: FuncRef) -> Result<crate::Assembled, AsmError> {
+fn assemble(target: FuncRef) -> Result<Assembled, AsmError> {
     let mut asm = Assembler::new();
     // The record has one field.
     asm.push_imm(0);

@@ -230,9 +230,9 @@ impl Opcode {
 
 /// Rules that a walk applies.
 pub(super) trait Rules {
-    /// What becomes of an instruction. New ones are inserted before it; they
-    /// stay, unused, if the rewrite is not allowed.
-    fn inst(&mut self, editor: &mut Editor, inst: &InstData) -> Rewrite;
+    /// What becomes of an instruction with that result. New ones are inserted
+    /// before it; they stay, unused, if the rewrite is not allowed.
+    fn inst(&mut self, editor: &mut Editor, data: &InstData, result: Option<Value>) -> Rewrite;
 
     /// The terminator that replaces this one.
     fn terminator(&mut self, _editor: &mut Editor, _term: &Terminator) -> Option<Terminator> {
@@ -265,13 +265,14 @@ fn visit(editor: &mut Editor, context: &mut Context, rules: &mut impl Rules, ins
     editor.start(inst);
     for _ in 0..TRIES {
         let data = editor.function.insts[inst].clone();
-        let rewrite = rules.inst(editor, &data);
+        let result = editor.function.result(inst);
+        let rewrite = rules.inst(editor, &data, result);
         report(editor, rules);
         match rewrite {
             Rewrite::Keep => break,
             _ if !context.allow() => break,
             Rewrite::Value(value) => {
-                if let Some(result) = editor.function.result(inst) {
+                if let Some(result) = result {
                     editor.renames.add(result, value);
                 }
                 return;
@@ -280,7 +281,7 @@ fn visit(editor: &mut Editor, context: &mut Context, rules: &mut impl Rules, ins
                 new.origin = data.origin;
                 new.ty = new.op.info().fixed_type().unwrap_or(new.ty);
                 editor.function.insts[inst] = new;
-                editor.fresh.extend(editor.function.result(inst));
+                editor.fresh.extend(result);
                 report(editor, rules);
             }
         }

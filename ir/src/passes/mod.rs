@@ -9,12 +9,16 @@
 //! Passes are near-linear up to a million instructions, do not recurse, and
 //! ask [`Context::allow`] before each change.
 
+mod bits;
 mod context;
 mod copies;
+mod cse;
 mod dce;
 mod edges;
 mod edit;
+mod extensions;
 mod fold;
+mod narrow;
 mod promote;
 mod slots;
 mod unreachable;
@@ -36,6 +40,9 @@ pub struct Pass {
     run: fn(&mut Function, &mut Context),
 }
 
+const EXTENSIONS: Pass = pass("extensions", &["unreachable"], extensions::run);
+const NARROW: Pass = pass("narrow", &["unreachable"], narrow::run);
+const CSE: Pass = pass("cse", &["unreachable"], cse::run);
 const FOLD: Pass = pass("fold", &["unreachable"], fold::run);
 const UNREACHABLE: Pass = pass("unreachable", &[], unreachable::run);
 const COPIES: Pass = pass("copies", &["unreachable"], copies::run);
@@ -51,7 +58,23 @@ const fn pass(
 }
 
 /// The passes in the order in which they run; some run more than once.
-pub const PASSES: &[Pass] = &[UNREACHABLE, COPIES, DCE, PROMOTE, COPIES, FOLD, DCE, UNREACHABLE];
+pub const PASSES: &[Pass] = &[
+    UNREACHABLE,
+    COPIES,
+    DCE,
+    PROMOTE,
+    COPIES,
+    FOLD,
+    EXTENSIONS,
+    CSE,
+    NARROW,
+    FOLD,
+    EXTENSIONS,
+    CSE,
+    DCE,
+    COPIES,
+    UNREACHABLE,
+];
 
 /// A pass left a function that the verifier refuses: a bug of the pass.
 #[derive(Debug, thiserror::Error)]

@@ -38,16 +38,8 @@ impl Gpr {
     /// Never allocated: parallel moves and emission sequences may use it.
     pub const SCRATCH: Gpr = Gpr::R11;
     /// Free for any function to change, in the order of preference.
-    pub const CALLER_SAVED: [Gpr; 8] = [
-        Gpr::RAX,
-        Gpr::RCX,
-        Gpr::RDX,
-        Gpr::RSI,
-        Gpr::RDI,
-        Gpr::R8,
-        Gpr::R9,
-        Gpr::R10,
-    ];
+    pub const CALLER_SAVED: [Gpr; 8] =
+        [Gpr::RAX, Gpr::RCX, Gpr::RDX, Gpr::RSI, Gpr::RDI, Gpr::R8, Gpr::R9, Gpr::R10];
     /// To be preserved, in the order of preference: the two that need no prefix first.
     pub const CALLEE_SAVED: [Gpr; 6] = [Gpr::RBX, Gpr::RBP, Gpr::R12, Gpr::R13, Gpr::R14, Gpr::R15];
 

@@ -24,10 +24,7 @@ impl Function for Input<'_> {
 
     fn block_insns(&self, block: Block) -> InstRange {
         let block = &self.0.blocks[block.index()];
-        InstRange::new(
-            Inst::new(block.start as usize),
-            Inst::new(block.end as usize),
-        )
+        InstRange::new(Inst::new(block.start as usize), Inst::new(block.end as usize))
     }
 
     fn block_succs(&self, block: Block) -> &[Block] {
@@ -85,10 +82,7 @@ pub fn allocate(f: &MachFunction) -> Result<(), String> {
         scratch_by_class: [Some(Gpr::SCRATCH.preg()), None, None],
         fixed_stack_slots: vec![],
     };
-    let options = RegallocOptions {
-        validate_ssa: true,
-        ..Default::default()
-    };
+    let options = RegallocOptions { validate_ssa: true, ..Default::default() };
     let input = Input(f);
     let output = run(&input, &env, &options).map_err(|error: RegAllocError| error.to_string())?;
     let mut checker = Checker::new(&input, &env);

@@ -13,10 +13,7 @@ impl Array {
     pub(super) fn new(def: &MapDef) -> Array {
         let pool = Pool::new(def.value_size as usize, def.max_entries as usize);
         pool.set(0, &def.initial);
-        Array {
-            pool,
-            max_entries: def.max_entries,
-        }
+        Array { pool, max_entries: def.max_entries }
     }
 
     pub(super) fn pool(&self) -> (u64, usize) {

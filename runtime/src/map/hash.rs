@@ -46,10 +46,7 @@ impl Hash {
     }
 
     pub(super) fn lookup(&self, key: &[u8]) -> Option<u64> {
-        self.state()
-            .entries
-            .get(key)
-            .map(|&index| self.pool.address(index))
+        self.state().entries.get(key).map(|&index| self.pool.address(index))
     }
 
     pub(super) fn update(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {

@@ -61,12 +61,7 @@ enum Storage {
 impl Map {
     /// Makes a map as defined; `layout` says where code finds the slots of a program array.
     pub fn new(def: &MapDef, layout: SlotLayout) -> Result<Arc<Map>, Error> {
-        let fail = |what: String| {
-            Err(Error::Map {
-                map: def.name.clone(),
-                what,
-            })
-        };
+        let fail = |what: String| Err(Error::Map { map: def.name.clone(), what });
         if def.max_entries == 0 {
             return fail("max_entries is 0; it must be set before the map is made".into());
         }
@@ -76,10 +71,9 @@ impl Map {
         }
         let (storage, slots) = match def.kind {
             MapKind::Array if def.key_size == 4 => (Storage::Array(Array::new(def)), 0),
-            MapKind::ProgArray if def.key_size == 4 => (
-                Storage::ProgArray(ProgArray::new(layout)),
-                def.max_entries as usize,
-            ),
+            MapKind::ProgArray if def.key_size == 4 => {
+                (Storage::ProgArray(ProgArray::new(layout)), def.max_entries as usize)
+            }
             MapKind::Array | MapKind::ProgArray => return fail("the key size must be 4".into()),
             MapKind::Hash => (Storage::Hash(Hash::new(def)), 0),
             MapKind::Other(kind) => return fail(format!("map type {kind} is not implemented")),
@@ -186,25 +180,16 @@ impl Map {
     /// All keys and values, ascending by key. Empty for a program array.
     pub fn entries(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
         let keys: Vec<Vec<u8>> = match &self.storage {
-            Storage::Array(_) => (0..self.max_entries)
-                .map(|i| i.to_le_bytes().to_vec())
-                .collect(),
+            Storage::Array(_) => (0..self.max_entries).map(|i| i.to_le_bytes().to_vec()).collect(),
             Storage::Hash(hash) => hash.keys(),
             Storage::ProgArray(_) => Vec::new(),
         };
-        keys.into_iter()
-            .filter_map(|key| self.get(&key).map(|value| (key, value)))
-            .collect()
+        keys.into_iter().filter_map(|key| self.get(&key).map(|value| (key, value))).collect()
     }
 
     /// Sets what code finds in a slot of a program array (0: empty).
     pub fn set_slot(&self, index: u32, value: u64) -> Result<(), Error> {
-        let fail = |what: String| {
-            Err(Error::Map {
-                map: self.name.clone(),
-                what,
-            })
-        };
+        let fail = |what: String| Err(Error::Map { map: self.name.clone(), what });
         let Storage::ProgArray(array) = &self.storage else {
             return fail("not a program array".into());
         };
@@ -249,11 +234,7 @@ impl Pool {
         // SAFETY: UnsafeCell<u64> has the layout of u64.
         let words =
             unsafe { Box::from_raw(Box::into_raw(words) as *mut [std::cell::UnsafeCell<u64>]) };
-        Pool {
-            words,
-            stride,
-            value_size,
-        }
+        Pool { words, stride, value_size }
     }
 
     /// Address of value `index`, which must be in range.

@@ -45,9 +45,7 @@ fn with_imm(mnemonic: &str, a: impl Into<Rm>, imm: i32, bits: u32) -> String {
 fn memory_operands() {
     for mem in mems() {
         for reg in [Gpr::RAX, Gpr::RSP, Gpr::R13] {
-            check(two("mov", reg, mem, 64), |asm| {
-                asm.load(Width::W64, reg, mem)
-            });
+            check(two("mov", reg, mem, 64), |asm| asm.load(Width::W64, reg, mem));
         }
     }
 }
@@ -97,30 +95,14 @@ fn constants_take_the_shortest_form() {
         let wide = name(reg, 64);
         for (imm, text, size) in [
             (0, format!("mov {},0x0", name(reg, 32)), 5 + high),
-            (
-                0x7fff_ffff,
-                format!("mov {},0x7fffffff", name(reg, 32)),
-                5 + high,
-            ),
+            (0x7fff_ffff, format!("mov {},0x7fffffff", name(reg, 32)), 5 + high),
             // The decoder shows 32 bits as signed.
             (0xffff_ffff, format!("mov {},-0x1", name(reg, 32)), 5 + high),
-            (
-                0x8000_0000,
-                format!("mov {},-0x80000000", name(reg, 32)),
-                5 + high,
-            ),
+            (0x8000_0000, format!("mov {},-0x80000000", name(reg, 32)), 5 + high),
             (u64::MAX, format!("mov {wide},-0x1"), 7),
-            (
-                -0x8000_0000_i64 as u64,
-                format!("mov {wide},-0x80000000"),
-                7,
-            ),
+            (-0x8000_0000_i64 as u64, format!("mov {wide},-0x80000000"), 7),
             (0x1_0000_0000, format!("mov {wide},0x100000000"), 10),
-            (
-                -0x8000_0001_i64 as u64,
-                format!("mov {wide},-0x80000001"),
-                10,
-            ),
+            (-0x8000_0001_i64 as u64, format!("mov {wide},-0x80000001"), 10),
         ] {
             assert_eq!(check(text, |asm| asm.mov_imm(reg, imm)), size);
         }
@@ -186,12 +168,8 @@ fn stores() {
                     2 => i32::from(imm as i16),
                     _ => imm,
                 };
-                check(with_imm("mov", mem, shown, bits), |asm| {
-                    asm.store_imm(bytes, mem, imm)
-                });
-                check(with_imm("cmp", mem, shown, bits), |asm| {
-                    asm.cmp_mem_imm(bytes, mem, imm)
-                });
+                check(with_imm("mov", mem, shown, bits), |asm| asm.store_imm(bytes, mem, imm));
+                check(with_imm("cmp", mem, shown, bits), |asm| asm.cmp_mem_imm(bytes, mem, imm));
             }
         }
     }
@@ -207,12 +185,8 @@ fn arithmetic() {
             }
             for mem in some_mems() {
                 for reg in regs() {
-                    check(two(mnemonic, reg, mem, bits), |asm| {
-                        asm.alu(op, w, reg, mem)
-                    });
-                    check(two(mnemonic, mem, reg, bits), |asm| {
-                        asm.alu_store(op, w, mem, reg)
-                    });
+                    check(two(mnemonic, reg, mem, bits), |asm| asm.alu(op, w, reg, mem));
+                    check(two(mnemonic, mem, reg, bits), |asm| asm.alu_store(op, w, mem, reg));
                     check(format!("lock {}", two(mnemonic, mem, reg, bits)), |asm| {
                         asm.lock_alu(op, w, mem, reg)
                     });
@@ -253,9 +227,7 @@ fn immediates() {
                     let text = with_imm(mnemonic, mem, imm, bits);
                     check(text, |asm| asm.alu_imm(op, w, mem, imm));
                 }
-                check(with_imm("cmp", mem, imm, bits), |asm| {
-                    asm.cmp_imm(w, mem, imm)
-                });
+                check(with_imm("cmp", mem, imm, bits), |asm| asm.cmp_imm(w, mem, imm));
             }
         }
     }
@@ -343,9 +315,7 @@ fn multiplication_and_division() {
             }
         }
         for mem in some_mems() {
-            check(two("imul", Gpr::R8, mem, bits), |asm| {
-                asm.imul(w, Gpr::R8, mem)
-            });
+            check(two("imul", Gpr::R8, mem, bits), |asm| asm.imul(w, Gpr::R8, mem));
             let text = two("imul", Gpr::R8, mem, bits) + ",-0x81";
             check(text, |asm| asm.imul_imm(w, Gpr::R8, mem, -129));
         }
@@ -396,9 +366,7 @@ fn shifts() {
             let text = format!("bswap {}", name(reg, bits(w)));
             check(text, |asm| asm.bswap(w, reg));
         }
-        check(format!("rol {},0x8", name(reg, 16)), |asm| {
-            asm.rol16(reg, 8)
-        });
+        check(format!("rol {},0x8", name(reg, 16)), |asm| asm.rol16(reg, 8));
     }
 }
 
@@ -457,11 +425,7 @@ fn symbols() {
         (Assembler::jmp_symbol, RelocKind::Rel32, &[0xe9]),
         (Assembler::call_cell, RelocKind::Rel32, &[0xff, 0x15]),
         (Assembler::jmp_cell, RelocKind::Rel32, &[0xff, 0x25]),
-        (
-            |asm, symbol| asm.movabs_symbol(Gpr::R11, symbol),
-            RelocKind::Abs64,
-            &[0x49, 0xbb],
-        ),
+        (|asm, symbol| asm.movabs_symbol(Gpr::R11, symbol), RelocKind::Abs64, &[0x49, 0xbb]),
     ];
     for (method, kind, opcode) in forms {
         let mut asm = Assembler::new();
@@ -475,9 +439,6 @@ fn symbols() {
         assert_eq!((reloc.kind, reloc.target), (kind, symbol));
         let field = reloc.offset as usize;
         assert_eq!(&done.code[3..field], opcode);
-        assert_eq!(
-            done.code[field..],
-            [&[0; 8][..kind.bytes()], &[0xc3]].concat()
-        );
+        assert_eq!(done.code[field..], [&[0; 8][..kind.bytes()], &[0xc3]].concat());
     }
 }

@@ -22,20 +22,7 @@ const WIDTHS: [Width; 2] = [Width::W32, Width::W64];
 const DISPS: [i32; 9] = [0, 1, -1, 127, -128, 128, -129, i32::MAX, i32::MIN];
 
 /// Around every boundary of immediates.
-const IMMS: [i32; 12] = [
-    0,
-    1,
-    -1,
-    5,
-    127,
-    -128,
-    128,
-    -129,
-    255,
-    65535,
-    i32::MAX,
-    i32::MIN,
-];
+const IMMS: [i32; 12] = [0, 1, -1, 5, 127, -128, 128, -129, 255, 65535, i32::MAX, i32::MIN];
 
 /// Every base with every displacement, then every index and scale with a few bases.
 fn mems() -> Vec<Mem> {

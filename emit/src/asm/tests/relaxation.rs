@@ -97,13 +97,8 @@ fn everything_moves_along() {
     assert_eq!(done.offset(mark), 5 + 2 + 5 + 7 + 5);
     assert_eq!(done.relocs[0].offset, done.offset(mark) + 1);
     let (near, far) = (u64::from(done.offset(near)), u64::from(done.offset(far)));
-    assert_eq!(
-        branches(&done.code),
-        [(0, 5, far), (5, 2, near), (7, 5, near)]
-    );
-    let code: Vec<_> = Decoder::new(64, &done.code, DecoderOptions::NONE)
-        .into_iter()
-        .collect();
+    assert_eq!(branches(&done.code), [(0, 5, far), (5, 2, near), (7, 5, near)]);
+    let code: Vec<_> = Decoder::new(64, &done.code, DecoderOptions::NONE).into_iter().collect();
     assert_eq!(code[3].ip_rel_memory_address(), near);
     assert_eq!(code[4].near_branch_target(), far);
 }
@@ -137,9 +132,7 @@ fn agrees_with_the_naive_fixpoint() {
                 (gap, random(2) == 0, random(labels as u64) as usize)
             })
             .collect();
-        let at: Vec<usize> = (0..labels)
-            .map(|_| random(count as u64 + 1) as usize)
-            .collect();
+        let at: Vec<usize> = (0..labels).map(|_| random(count as u64 + 1) as usize).collect();
         check_program(&program, &at);
     }
 }

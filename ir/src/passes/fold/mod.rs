@@ -20,7 +20,7 @@ use super::edit::{Editor, Rewrite, Rules, walk};
 use super::unreachable::layout;
 use crate::eval::eval;
 use crate::opcode::Effect;
-use crate::{Function, InstData, Payload, Terminator};
+use crate::{Function, InstData, Payload, Terminator, Value};
 
 /// Runs the pass.
 pub(super) fn run(function: &mut Function, context: &mut Context) {
@@ -35,7 +35,7 @@ struct Fold<'a> {
 }
 
 impl Rules for Fold<'_> {
-    fn inst(&mut self, editor: &mut Editor, data: &InstData) -> Rewrite {
+    fn inst(&mut self, editor: &mut Editor, data: &InstData, _: Option<Value>) -> Rewrite {
         if data.op.info().effect != Effect::Pure {
             return address::simplify(editor, data, self.constants);
         }

@@ -63,10 +63,7 @@ enum Split {
 impl Selector<'_> {
     /// The memory operand for an access at `address + offset`, with its registers.
     pub(super) fn address(&mut self, address: Value, offset: i32) -> (Mem, SmallVec<[Operand; 2]>) {
-        let mut sum = Sum {
-            terms: smallvec![],
-            disp: offset,
-        };
+        let mut sum = Sum { terms: smallvec![], disp: offset };
         self.take_apart(&mut sum, smallvec![address], Type::I64);
         let (mem, regs) = self.sum_operand(&sum, Width::W64);
         (mem, regs.into_iter().map(Operand::reg_use).collect())
@@ -74,10 +71,7 @@ impl Selector<'_> {
 
     /// The terms of the sum of some values (at most two) of a type.
     pub(super) fn sum(&self, values: &[Value], ty: Type) -> Sum {
-        let mut sum = Sum {
-            terms: smallvec![],
-            disp: 0,
-        };
+        let mut sum = Sum { terms: smallvec![], disp: 0 };
         self.take_apart(&mut sum, SmallVec::from_slice(values), ty);
         sum
     }
@@ -91,11 +85,7 @@ impl Selector<'_> {
             Term::Value(_) | Term::Constant(_) => 1,
             Term::Shifted(..) => 2,
         });
-        let mut mem = Mem {
-            base: Base::Reg,
-            index: None,
-            disp: sum.disp,
-        };
+        let mut mem = Mem { base: Base::Reg, index: None, disp: sum.disp };
         let mut regs = SmallVec::new();
         match terms.first().copied() {
             Some(Term::Slot(slot)) => mem.base = Base::Slot(slot),
@@ -137,11 +127,7 @@ impl Selector<'_> {
         while let Some(value) = work.pop() {
             steps += 1;
             let room = sum.terms.len() + work.len() == 0;
-            let split = if steps > STEPS {
-                None
-            } else {
-                self.split(value, ty, room)
-            };
+            let split = if steps > STEPS { None } else { self.split(value, ty, room) };
             if !split.is_some_and(|split| sum.absorb(split, &mut work, ty)) {
                 sum.terms.push(Term::Value(value));
             }

@@ -20,12 +20,7 @@ pub(super) struct Compare {
 impl Selector<'_> {
     /// Sets the flags for a condition; the code to test them with.
     pub(super) fn compare(&mut self, cond: Cond, ty: Type, lhs: Value, rhs: Value) -> Cc {
-        let mut compare = Compare {
-            cond,
-            width: Width::of(ty),
-            lhs,
-            rhs,
-        };
+        let mut compare = Compare { cond, width: Width::of(ty), lhs, rhs };
         if self.number(lhs).is_some() && self.number(rhs).is_none() {
             compare.swap();
         }
@@ -43,7 +38,8 @@ impl Selector<'_> {
             return self.compare_zero(compare);
         }
         let foldable = |value| self.foldable_operand(value, compare.width).is_some();
-        if foldable(compare.lhs) && !foldable(compare.rhs) && self.number(compare.rhs).is_none() {
+        let immediate = self.immediate(compare.rhs, compare.width).is_some();
+        if foldable(compare.lhs) && !foldable(compare.rhs) && !immediate {
             compare.swap();
         }
         let lhs = self.reg(compare.lhs, compare.width);
@@ -51,8 +47,7 @@ impl Selector<'_> {
         let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
         operands.push(Operand::reg_use(lhs));
         operands.extend(right.operands);
-        self.out
-            .push(MInst::Cmp(compare.width, right.rhs), &operands);
+        self.out.push(MInst::Cmp(compare.width, right.rhs), &operands);
         code(compare.cond)
     }
 
@@ -69,7 +64,8 @@ impl Selector<'_> {
             compare.width = Width::W32;
         }
         let foldable = |value| self.foldable_operand(value, compare.width).is_some();
-        if foldable(compare.lhs) && self.number(compare.rhs).is_none() {
+        let immediate = self.immediate(compare.rhs, compare.width).is_some();
+        if foldable(compare.lhs) && !immediate {
             compare.swap();
         }
         let lhs = self.reg(compare.lhs, compare.width);
@@ -77,8 +73,7 @@ impl Selector<'_> {
         let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
         operands.push(Operand::reg_use(lhs));
         operands.extend(right.operands);
-        self.out
-            .push(MInst::Test(compare.width, right.rhs), &operands);
+        self.out.push(MInst::Test(compare.width, right.rhs), &operands);
         code(cond)
     }
 
@@ -101,12 +96,7 @@ impl Selector<'_> {
             return None;
         }
         let (lhs, rhs) = self.constant_last(data);
-        Some(self.test(Compare {
-            cond,
-            width: compare.width,
-            lhs,
-            rhs,
-        }))
+        Some(self.test(Compare { cond, width: compare.width, lhs, rhs }))
     }
 
     /// Memory against an immediate.
@@ -115,6 +105,10 @@ impl Selector<'_> {
         let load = self.foldable_load(compare.lhs)?;
         let (cond, imm) = narrow_compare(load, compare, number)?;
         let bytes = load.size.bytes().min(compare.width.bytes()) as u8;
+        // Decoders stall on an immediate of two bytes.
+        if bytes == 2 && i8::try_from(imm).is_err() {
+            return None;
+        }
         let (mem, regs) = self.address(load.address, load.offset);
         self.out.push(MInst::CmpMemImm(bytes, imm, mem), &regs);
         Some(code(cond))
@@ -124,8 +118,7 @@ impl Selector<'_> {
     fn compare_zero(&mut self, compare: Compare) -> Cc {
         let lhs = self.reg(compare.lhs, compare.width);
         let operands = [Operand::reg_use(lhs), Operand::any_use(lhs)];
-        self.out
-            .push(MInst::Test(compare.width, Rhs::Reg), &operands);
+        self.out.push(MInst::Test(compare.width, Rhs::Reg), &operands);
         code(compare.cond)
     }
 
@@ -139,12 +132,7 @@ impl Selector<'_> {
         else {
             return;
         };
-        *compare = Compare {
-            cond: unsigned(compare.cond),
-            width: Width::W32,
-            lhs,
-            rhs,
-        };
+        *compare = Compare { cond: unsigned(compare.cond), width: Width::W32, lhs, rhs };
     }
 
     /// A value whose low half is the given value's low half, if the latter's
@@ -195,9 +183,7 @@ fn narrow_compare(load: FoldedLoad, compare: Compare, number: u64) -> Option<(Co
         };
         let limit = 1i64 << (8 * size - 1);
         // Sign extension keeps the order, signed and unsigned.
-        return (-limit..limit)
-            .contains(&number)
-            .then_some((compare.cond, number as i32));
+        return (-limit..limit).contains(&number).then_some((compare.cond, number as i32));
     }
     let shift = 64 - 8 * size;
     let imm = ((number << shift) as i64 >> shift) as i32;

@@ -15,34 +15,23 @@ impl Selector<'_> {
     pub(super) fn select_terminator(&mut self, term: &Terminator) -> Vec<VReg> {
         match term {
             Terminator::Jump(target) => self.jump(target),
-            Terminator::Branch {
-                cond, ty, lhs, rhs, ..
-            } => {
+            Terminator::Branch { cond, ty, lhs, rhs, .. } => {
                 let cc = self.compare(*cond, *ty, *lhs, *rhs);
-                self.out
-                    .push_special(MInst::Jcc(cc), &[], Role::Branch, PRegSet::empty());
+                self.out.push_special(MInst::Jcc(cc), &[], Role::Branch, PRegSet::empty());
                 Vec::new()
             }
             Terminator::Return(value) => {
                 let value = self.own_reg(*value, Width::W64);
                 let result = [Operand::reg_fixed_use(value, Gpr::RESULT.preg())];
-                self.out
-                    .push_special(MInst::Ret, &result, Role::Return, PRegSet::empty());
+                self.out.push_special(MInst::Ret, &result, Role::Return, PRegSet::empty());
                 Vec::new()
             }
-            Terminator::TailCall {
-                ctx,
-                array,
-                index,
-                direct,
-                fail,
-            } => {
+            Terminator::TailCall { ctx, array, index, direct, fail } => {
                 self.tail_call(*ctx, *array, *index, *direct);
                 self.jump(fail)
             }
             Terminator::Trap | Terminator::None => {
-                self.out
-                    .push_special(MInst::Trap, &[], Role::Return, PRegSet::empty());
+                self.out.push_special(MInst::Trap, &[], Role::Return, PRegSet::empty());
                 Vec::new()
             }
         }
@@ -66,8 +55,7 @@ impl Selector<'_> {
 
     /// The instruction that goes to the only successor.
     pub(super) fn push_jmp(&mut self) {
-        self.out
-            .push_special(MInst::Jmp, &[], Role::Branch, PRegSet::empty());
+        self.out.push_special(MInst::Jmp, &[], Role::Branch, PRegSet::empty());
     }
 
     /// Whether a block's parameter is passed in a register of its own.
@@ -93,8 +81,7 @@ impl Selector<'_> {
             operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }
         let inst = MInst::TailCall(direct);
-        self.out
-            .push_special(inst, &operands, Role::TailCall, PRegSet::empty());
+        self.out.push_special(inst, &operands, Role::TailCall, PRegSet::empty());
     }
 
     /// A call of a helper.

@@ -27,10 +27,7 @@ impl Selector<'_> {
             return self.load(extend, dst, load.address, load.offset);
         }
         let src = self.reg(src, Width::W32);
-        self.out.push(
-            MInst::Ext(extend),
-            &[Operand::reg_def(dst), Operand::any_use(src)],
-        );
+        self.out.push(MInst::Ext(extend), &[Operand::reg_def(dst), Operand::any_use(src)]);
     }
 
     /// `dst = extend(memory)`.

@@ -126,7 +126,6 @@ impl Selector<'_> {
         let node = &self.order.nodes[index];
         self.depth = node.depth;
         match node.source {
-            Source::Start => self.select_start(out),
             Source::Edge(block, target) => {
                 let targets = self.function.blocks[block].term.targets();
                 self.out.origin = self.origin_at_end(block);
@@ -181,24 +180,6 @@ impl Selector<'_> {
             out.params = params.into_iter().map(|(_, vreg)| vreg).collect();
         }
         Ok(())
-    }
-
-    /// The start of a function whose entry has predecessors: takes the arguments
-    /// and passes them on.
-    fn select_start(&mut self, out: &mut MachBlock) {
-        let function = self.function;
-        let mut params = Vec::new();
-        for (position, &param) in function.blocks[function.entry].params.iter().enumerate() {
-            if self.has_register(param) {
-                let arg = self.out.new_vreg();
-                self.passed.push((param, arg));
-                params.push((position, arg));
-            }
-        }
-        self.define_args(&params);
-        self.push_jmp();
-        self.finish_sequence();
-        out.args = params.into_iter().map(|(_, vreg)| vreg).collect();
     }
 
     /// Selects an instruction, if it does anything that is wanted.

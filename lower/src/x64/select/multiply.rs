@@ -55,18 +55,13 @@ impl Selector<'_> {
         let divisor = self.reg(b, w);
         let other = self.out.new_vreg();
         let (rax, rdx) = (Gpr::RAX.preg(), Gpr::RDX.preg());
-        let uses = [
-            Operand::reg_fixed_use(dividend, rax),
-            Operand::reg_use(divisor),
-        ];
+        let uses = [Operand::reg_fixed_use(dividend, rax), Operand::reg_use(divisor)];
         let (inst, defs) = match data.op {
             Opcode::Udiv | Opcode::Sdiv => (MInst::Div { signed, w, nonzero }, [dst, other]),
             _ => (MInst::Rem { signed, w, nonzero }, [other, dst]),
         };
-        let defs = [
-            Operand::reg_fixed_def(defs[0], rax),
-            Operand::reg_fixed_def_at_start(defs[1], rdx),
-        ];
+        let defs =
+            [Operand::reg_fixed_def(defs[0], rax), Operand::reg_fixed_def_at_start(defs[1], rdx)];
         self.out.push(inst, &[defs[0], defs[1], uses[0], uses[1]]);
     }
 

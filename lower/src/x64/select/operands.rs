@@ -173,12 +173,7 @@ impl Selector<'_> {
         }
         let vreg = self.out.new_vreg();
         let index = self.constants.all.len();
-        self.constants.all.push(Shared {
-            constant,
-            vreg,
-            first: position,
-            last: position,
-        });
+        self.constants.all.push(Shared { constant, vreg, first: position, last: position });
         self.constants.active.insert(constant, index);
         self.constants.touched.push(index);
         vreg
@@ -209,10 +204,7 @@ impl Selector<'_> {
     /// The value as right-hand side: immediate, load or register.
     pub(super) fn right(&mut self, value: Value, width: Width) -> Right {
         if let Some(imm) = self.immediate(value, width) {
-            return Right {
-                rhs: Rhs::Imm(imm),
-                operands: smallvec![],
-            };
+            return Right { rhs: Rhs::Imm(imm), operands: smallvec![] };
         }
         self.right_rm(value, width)
     }
@@ -221,16 +213,10 @@ impl Selector<'_> {
     pub(super) fn right_rm(&mut self, value: Value, width: Width) -> Right {
         if let Some(load) = self.foldable_operand(value, width) {
             let (mem, regs) = self.address(load.address, load.offset);
-            return Right {
-                rhs: Rhs::Mem(mem),
-                operands: regs,
-            };
+            return Right { rhs: Rhs::Mem(mem), operands: regs };
         }
         let vreg = self.reg(value, width);
-        Right {
-            rhs: Rhs::Reg,
-            operands: smallvec![Operand::any_use(vreg)],
-        }
+        Right { rhs: Rhs::Reg, operands: smallvec![Operand::any_use(vreg)] }
     }
 
     /// The load behind a value, if only this use wants it and memory cannot have
@@ -274,14 +260,9 @@ impl Constant {
         match self {
             Constant::Imm(number) => MInst::Imm(number),
             Constant::Symbol(symbol) => MInst::Addr(symbol),
-            Constant::Slot(slot, disp) => MInst::Lea(
-                Width::W64,
-                Mem {
-                    base: Base::Slot(slot),
-                    index: None,
-                    disp,
-                },
-            ),
+            Constant::Slot(slot, disp) => {
+                MInst::Lea(Width::W64, Mem { base: Base::Slot(slot), index: None, disp })
+            }
         }
     }
 }

@@ -115,8 +115,7 @@ impl Output {
             }
             self.function.push(pending);
         }
-        self.function
-            .extend(insertions.map(|(_, inserted)| inserted));
+        self.function.extend(insertions.map(|(_, inserted)| inserted));
         self.ends.push(self.function.len());
     }
 

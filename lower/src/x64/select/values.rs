@@ -134,13 +134,9 @@ impl Values {
         match (data.ty, data.op) {
             // A compare-and-exchange that succeeds does not write rax.
             (Type::I32, AtomicCas) => false,
-            (Type::I32, AtomicFetch) => matches!(
-                data.payload,
-                Payload::Atomic {
-                    op: AtomicOp::Add | AtomicOp::Xchg,
-                    ..
-                }
-            ),
+            (Type::I32, AtomicFetch) => {
+                matches!(data.payload, Payload::Atomic { op: AtomicOp::Add | AtomicOp::Xchg, .. })
+            }
             (_, Sext32 | MapAddr | MapValue | FuncAddr | StackAddr | CallExt | Call) => false,
             (_, Uext32) => true,
             (Type::I32, _) => true,
@@ -198,9 +194,8 @@ impl Values {
             let data = &function.blocks[block];
             for &inst in &data.insts {
                 let data = &function.insts[inst];
-                let wanted = function
-                    .result(inst)
-                    .is_some_and(|v| self.root(v) == v && needed[v.index()]);
+                let wanted =
+                    function.result(inst).is_some_and(|v| self.root(v) == v && needed[v.index()]);
                 if wanted || has_effect(data) {
                     data.args.iter().for_each(|&arg| self.count(arg));
                 }
@@ -245,13 +240,7 @@ fn for_each_direct_use(term: &tailor_ir::Terminator, mut f: impl FnMut(Value)) {
             f(rhs);
         }
         Return(value) => f(value),
-        TailCall {
-            ctx,
-            array,
-            index,
-            direct,
-            ..
-        } => {
+        TailCall { ctx, array, index, direct, .. } => {
             f(ctx);
             if direct.is_none() {
                 f(array);

@@ -1,0 +1,491 @@
+//! Random functions that make sense: they pass the verifier, end, touch only
+//! memory that exists, and never compute with an address.
+//!
+//! Blocks are made first, with edges at random; an edge that does not lead
+//! forward is taken only while the block's first parameter, the fuel, lasts.
+//! Then each block is filled with values of the blocks that dominate it.
+
+use tailor_ir::cfg::Cfg;
+use tailor_ir::dom::DomTree;
+use tailor_ir::{
+    AtomicOp, Block, BlockCall, Cond, ExtFunc, ExternData, FuncRef, Function, InstData, MapRef,
+    Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, Terminator, Type, Value,
+};
+
+use super::host::{BUFFER_SIZE, MIX, READ, WRITE};
+
+/// Random numbers (splitmix64).
+pub struct Random(pub u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ bits >> 31
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+
+    fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A module: a program that may call the second function, or be replaced by
+/// the third.
+pub fn module(seed: u64) -> Module {
+    let mut random = Random(seed);
+    let mut module = Module::new();
+    let tail_calls = random.chance(40);
+    for id in 0..3 {
+        let mut generator = Generator {
+            function: Function::new(FuncRef::from_u32(id), format!("f{id}")),
+            random: Random(random.next()),
+            pools: Vec::new(),
+            leaf: id > 0,
+        };
+        generator.function.reaches_tail_call = tail_calls && id == 0;
+        generator.generate();
+        module.functions.push(generator.function);
+    }
+    module
+}
+
+/// The values that may be used in a block: data of both types, and addresses
+/// with the number of bytes there (at least eight).
+#[derive(Clone, Default)]
+struct Pool {
+    narrow: Vec<Value>,
+    wide: Vec<Value>,
+    addresses: Vec<(Value, u32)>,
+}
+
+struct Generator {
+    function: Function,
+    random: Random,
+    /// By block number.
+    pools: Vec<Pool>,
+    leaf: bool,
+}
+
+const UNARY: &[Opcode] =
+    &[Opcode::Neg, Opcode::Bswap16, Opcode::Bswap, Opcode::Sext8, Opcode::Sext16];
+const BINARY: &[Opcode] = &[
+    Opcode::Iadd,
+    Opcode::Iadd,
+    Opcode::Isub,
+    Opcode::Imul,
+    Opcode::Udiv,
+    Opcode::Urem,
+    Opcode::Sdiv,
+    Opcode::Srem,
+    Opcode::And,
+    Opcode::And,
+    Opcode::Or,
+    Opcode::Xor,
+    Opcode::Shl,
+    Opcode::Lshr,
+    Opcode::Ashr,
+];
+const SHIFTS: &[Opcode] = &[Opcode::Shl, Opcode::Lshr, Opcode::Ashr];
+const NUMBERS: &[u64] = &[
+    0,
+    1,
+    2,
+    3,
+    7,
+    8,
+    16,
+    24,
+    31,
+    32,
+    33,
+    40,
+    48,
+    56,
+    63,
+    64,
+    0x7f,
+    0x80,
+    0xff,
+    0x100,
+    0x7fff,
+    0x8000,
+    0xffff,
+    0x10000,
+    0x7fff_ffff,
+    0x8000_0000,
+    0xffff_ffff,
+    0x1_0000_0000,
+    u64::MAX,
+    1 << 63,
+    (1 << 63) - 1,
+    0xffff_ffff_8000_0000,
+    0xffff_ffff_0000_0000,
+    0x1234_5678_9abc_def0,
+    u64::MAX - 1,
+    0xffff_ffff_ffff_ff80,
+];
+
+impl Generator {
+    fn generate(&mut self) {
+        let wide = |function: &mut Function| function.add_param(function.entry, Type::I64);
+        // Fuel, a number, the buffer.
+        let params = [0; 3].map(|_| wide(&mut self.function));
+        for helper in [MIX, WRITE, READ] {
+            self.function.externs.push(ExternData {
+                helper,
+                name: format!("h{helper}"),
+                arity: if helper == READ { 1 } else { 2 },
+                reads: helper == READ,
+                writes: helper == WRITE,
+            });
+        }
+        for _ in 0..self.random.below(4) {
+            let size = 8 + self.random.below(17) as u32;
+            let align = self.random.pick(&[1, 8]);
+            self.function.stack_slots.push(StackSlotData { size, align });
+        }
+        self.graph(params[0]);
+        let cfg = Cfg::new(&self.function);
+        let dom = DomTree::new(&self.function, &cfg);
+        self.pools = vec![Pool::default(); self.function.blocks.len()];
+        self.pools[0].wide.extend(&params[..2]);
+        let map = MapRef::from_u32(0);
+        let buffer = Payload::MapValue { map, offset: 0 };
+        let buffer = InstData::new(Opcode::MapValue, Type::I64, &[], buffer);
+        let buffer = self.inst(self.function.entry, buffer);
+        let addresses = &mut self.pools[0].addresses;
+        addresses.extend(buffer.map(|buffer| (buffer, BUFFER_SIZE as u32)));
+        // What the third function is passed is no address; the second may be
+        // passed one of eight bytes.
+        match self.function.id.as_u32() {
+            0 => addresses.push((params[2], BUFFER_SIZE as u32)),
+            1 => addresses.push((params[2], 8)),
+            _ => {}
+        }
+        for &block in dom.preorder() {
+            let mut pool = match dom.idom(block) {
+                Some(above) => self.pools[above.as_u32() as usize].clone(),
+                None => self.pools[0].clone(),
+            };
+            self.fill(block, &mut pool);
+            self.pools[block.as_u32() as usize] = pool;
+        }
+        for &block in dom.preorder() {
+            self.pass_arguments(block);
+        }
+        self.function.layout.retain(|&block| cfg.is_reachable(block));
+    }
+
+    /// Makes blocks, parameters and edges.
+    fn graph(&mut self, any: Value) {
+        let count = 1 + self.random.below(8);
+        for _ in 1..count {
+            let block = self.function.add_block();
+            self.function.add_param(block, Type::I64);
+            for _ in 0..self.random.below(4) {
+                let ty = self.random.pick(&[Type::I32, Type::I64]);
+                self.function.add_param(block, ty);
+            }
+        }
+        for number in 0..count {
+            let forward = |random: &mut Random| {
+                let near = if random.chance(50) { 2 } else { count };
+                let next = number + 1 + random.below((count - number - 1).min(near));
+                BlockCall::to(Block::from_u32(next as u32))
+            };
+            let term = if number + 1 == count {
+                Terminator::Return(any)
+            } else {
+                match self.random.below(10) {
+                    0..2 => Terminator::Jump(forward(&mut self.random)),
+                    2..4 if number > 0 => Terminator::Branch {
+                        cond: Cond::Sgt,
+                        ty: Type::I64,
+                        lhs: self.function.blocks[Block::from_u32(number as u32)].params[0],
+                        rhs: any,
+                        then: BlockCall::to(Block::from_u32(1 + self.random.below(number) as u32)),
+                        other: forward(&mut self.random),
+                    },
+                    4 if self.function.reaches_tail_call => Terminator::TailCall {
+                        ctx: any,
+                        array: any,
+                        index: any,
+                        direct: None,
+                        fail: forward(&mut self.random),
+                    },
+                    _ => Terminator::Branch {
+                        cond: self.random.pick(&Cond::ALL),
+                        ty: self.random.pick(&[Type::I32, Type::I64]),
+                        lhs: any,
+                        rhs: any,
+                        then: forward(&mut self.random),
+                        other: forward(&mut self.random),
+                    },
+                }
+            };
+            self.function.blocks[Block::from_u32(number as u32)].term = term;
+        }
+    }
+
+    fn inst(&mut self, block: Block, data: InstData) -> Option<Value> {
+        let inst = self.function.make_inst(data);
+        self.function.blocks[block].insts.push(inst);
+        self.function.result(inst)
+    }
+
+    fn op(&mut self, block: Block, pool: &mut Pool, op: Opcode, ty: Type, args: &[Value]) -> Value {
+        let value = self.inst(block, InstData::new(op, ty, args, Payload::None));
+        let value = value.expect("an operation with a result");
+        self.add(pool, value);
+        value
+    }
+
+    fn add(&self, pool: &mut Pool, value: Value) {
+        match self.function.ty(value) {
+            Type::I32 => pool.narrow.push(value),
+            Type::I64 => pool.wide.push(value),
+        }
+    }
+
+    fn number(&mut self, block: Block, ty: Type, number: u64) -> Value {
+        let payload = Payload::Imm(number & ty.mask());
+        let value = self.inst(block, InstData::new(Opcode::Iconst, ty, &[], payload));
+        value.expect("a constant has a result")
+    }
+
+    /// A value of that type: a recent one, or a constant.
+    fn value(&mut self, block: Block, pool: &Pool, ty: Type) -> Value {
+        let values = match ty {
+            Type::I32 => &pool.narrow,
+            Type::I64 => &pool.wide,
+        };
+        if values.is_empty() || self.random.chance(25) {
+            let number = self.random.pick(NUMBERS);
+            return self.number(block, ty, number);
+        }
+        let recent = values.len().saturating_sub(4);
+        match self.random.chance(60) {
+            true => values[recent + self.random.below(values.len() - recent)],
+            false => self.random.pick(values),
+        }
+    }
+
+    fn fill(&mut self, block: Block, pool: &mut Pool) {
+        let params = self.function.blocks[block].params.clone();
+        if block != self.function.entry {
+            params.iter().for_each(|&param| self.add(pool, param));
+        }
+        for _ in 0..self.random.below(14) {
+            self.statement(block, pool);
+        }
+        self.terminate(block, pool, params[0]);
+    }
+
+    fn statement(&mut self, block: Block, pool: &mut Pool) {
+        let ty = self.random.pick(&[Type::I32, Type::I64]);
+        match self.random.below(24) {
+            0..7 => {
+                let op = self.random.pick(BINARY);
+                let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
+                self.op(block, pool, op, ty, &args);
+            }
+            7 => {
+                let op = self.random.pick(UNARY);
+                let arg = self.value(block, pool, ty);
+                self.op(block, pool, op, ty, &[arg]);
+            }
+            8..10 => {
+                let op = self.random.pick(&[Opcode::Uext32, Opcode::Sext32, Opcode::Trunc]);
+                let from = if op == Opcode::Trunc { Type::I64 } else { Type::I32 };
+                let arg = self.value(block, pool, from);
+                self.op(block, pool, op, ty, &[arg]);
+            }
+            10..12 => self.extension(block, pool, ty),
+            12..20 => self.memory(block, pool, ty),
+            20..22 => self.call(block, pool),
+            22 => self.atomic(block, pool, ty),
+            _ => self.context(block, pool, ty),
+        }
+    }
+
+    /// Shifts up and down, as code without 32-bit operations extends.
+    fn extension(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let counts: &[u64] = match ty {
+            Type::I64 => &[8, 16, 32, 32, 32, 48, 56],
+            Type::I32 => &[8, 16, 24],
+        };
+        let arg = self.value(block, pool, ty);
+        let up = self.random.pick(counts);
+        let down = if self.random.chance(80) { up } else { up + self.random.below(8) as u64 };
+        let (first, second) = (self.number(block, ty, up), self.number(block, ty, down));
+        let shifted = self.op(block, pool, Opcode::Shl, ty, &[arg, first]);
+        let op = self.random.pick(SHIFTS);
+        self.op(block, pool, op, ty, &[shifted, second]);
+    }
+
+    /// An address, what is added to it, and the region there.
+    fn address(&mut self, block: Block, pool: &mut Pool, size: Size) -> (Value, i32, Region) {
+        let slots = self.function.stack_slots.len();
+        if slots == 0 || self.random.chance(25) {
+            let (base, bytes) = self.random.pick(&pool.addresses);
+            let offset = self.random.below((bytes - size.bytes() + 1) as usize);
+            return (base, offset as i32, Region::Any);
+        }
+        let slot = StackSlot::from_u32(self.random.below(slots) as u32);
+        let bytes = self.function.stack_slots[slot].size;
+        let start = self.random.below(bytes as usize + 1) as i32;
+        let payload = Payload::Slot { slot, offset: start };
+        let base = self.inst(block, InstData::new(Opcode::StackAddr, Type::I64, &[], payload));
+        let mut base = base.expect("an address is a result");
+        let mut at = self.random.below((bytes - size.bytes() + 1) as usize) as i32;
+        // Half of all accesses are aligned.
+        if self.random.chance(50) {
+            at -= at % size.bytes() as i32;
+        }
+        let mut offset = at - start;
+        if self.random.chance(20) {
+            let part = self.random.below(16) as i64 - 8;
+            let part_value = self.number(block, Type::I64, part as u64);
+            let sum = InstData::new(Opcode::Iadd, Type::I64, &[base, part_value], Payload::None);
+            base = self.inst(block, sum).expect("a sum is a result");
+            offset -= part as i32;
+        }
+        // Now and then the address escapes.
+        if self.random.chance(5) && offset == at {
+            pool.addresses.push((base, 8));
+        }
+        let region = self.random.pick(&[Region::Any, Region::Stack(slot)]);
+        (base, offset, region)
+    }
+
+    fn memory(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let sizes = if ty == Type::I32 { &Size::ALL[..3] } else { &Size::ALL[..] };
+        let size = self.random.pick(sizes);
+        let (base, offset, region) = self.address(block, pool, size);
+        let payload = Payload::Mem { offset, size, region };
+        if self.random.chance(50) {
+            let value = self.value(block, pool, ty);
+            self.inst(block, InstData::new(Opcode::Store, ty, &[base, value], payload));
+        } else {
+            let op = self.random.pick(&[Opcode::Load, Opcode::Load, Opcode::Sload]);
+            if let Some(value) = self.inst(block, InstData::new(op, ty, &[base], payload)) {
+                self.add(pool, value);
+            }
+        }
+    }
+
+    fn call(&mut self, block: Block, pool: &mut Pool) {
+        let data = self.value(block, pool, Type::I64);
+        let (address, _) = self.random.pick(&pool.addresses);
+        let (op, args, payload) = match self.random.below(4) {
+            0 if !self.leaf => {
+                let fuel = self.number(block, Type::I64, 2);
+                let func = Payload::Func(FuncRef::from_u32(1));
+                (Opcode::Call, vec![fuel, data, address], func)
+            }
+            1 => (Opcode::CallExt, vec![address, data], Payload::Ext(ExtFunc::from_u32(1))),
+            2 => (Opcode::CallExt, vec![address], Payload::Ext(ExtFunc::from_u32(2))),
+            _ => (Opcode::CallExt, vec![data, data], Payload::Ext(ExtFunc::from_u32(0))),
+        };
+        if let Some(value) = self.inst(block, InstData::new(op, Type::I64, &args, payload)) {
+            self.add(pool, value);
+        }
+    }
+
+    fn atomic(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let size = Size::of(ty);
+        let (base, offset, region) = match self.random.chance(10) {
+            true => self.address(block, pool, size),
+            false => (pool.addresses[0].0, 8, Region::Any),
+        };
+        let (value, other) = (self.value(block, pool, ty), self.value(block, pool, ty));
+        let op = self.random.pick(&AtomicOp::ALL);
+        let payload = Payload::Atomic { op, offset, region };
+        let data = match self.random.below(3) {
+            0 => InstData::new(Opcode::Atomic, ty, &[base, value], payload),
+            1 => InstData::new(Opcode::AtomicFetch, ty, &[base, value], payload),
+            _ => {
+                let payload = Payload::Mem { offset, size, region };
+                InstData::new(Opcode::AtomicCas, ty, &[base, value, other], payload)
+            }
+        };
+        if let Some(value) = self.inst(block, data) {
+            self.add(pool, value);
+        }
+    }
+
+    fn context(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let (kind, field) = (self.random.below(2) as u8, self.random.below(3) as u8);
+        let payload = Payload::Ctx { kind, field };
+        let base = pool.addresses[0].0;
+        let value = self.value(block, pool, ty);
+        let data = match self.random.chance(70) {
+            true => InstData::new(Opcode::CtxLoad, ty, &[base], payload),
+            false => InstData::new(Opcode::CtxStore, ty, &[base, value], payload),
+        };
+        if let Some(value) = self.inst(block, data) {
+            self.add(pool, value);
+        }
+    }
+
+    /// Fills in the terminator's own operands.
+    fn terminate(&mut self, block: Block, pool: &mut Pool, fuel: Value) {
+        let one = self.number(block, Type::I64, 1);
+        let less = InstData::new(Opcode::Isub, Type::I64, &[fuel, one], Payload::None);
+        let less = self.inst(block, less).expect("a difference is a result");
+        // The last value is passed on as fuel.
+        pool.wide.push(less);
+        let mut term = std::mem::replace(&mut self.function.blocks[block].term, Terminator::None);
+        match &mut term {
+            Terminator::Branch { cond: Cond::Sgt, ty, lhs, rhs, then, .. }
+                if then.block <= block =>
+            {
+                (*ty, *lhs) = (Type::I64, less);
+                *rhs = self.number(block, Type::I64, 0);
+            }
+            Terminator::Branch { ty, lhs, rhs, .. } => {
+                *lhs = self.value(block, pool, *ty);
+                *rhs = self.value(block, pool, *ty);
+            }
+            Terminator::Return(value) => *value = self.value(block, pool, Type::I64),
+            Terminator::TailCall { ctx, array, index, .. } => {
+                let map = Payload::Map(MapRef::from_u32(0));
+                let address = InstData::new(Opcode::MapAddr, Type::I64, &[], map);
+                *array = self.inst(block, address).expect("an address is a result");
+                *index = self.value(block, pool, Type::I64);
+                *ctx = self.number(block, Type::I64, 2);
+            }
+            Terminator::None | Terminator::Jump(_) | Terminator::Trap => {}
+        }
+        self.function.blocks[block].term = term;
+    }
+
+    /// Gives every target its arguments.
+    fn pass_arguments(&mut self, block: Block) {
+        let pool = self.pools[block.as_u32() as usize].clone();
+        let fuel = pool.wide.last().copied();
+        let mut term = std::mem::replace(&mut self.function.blocks[block].term, Terminator::None);
+        for target in term.targets_mut() {
+            let params = self.function.blocks[target.block].params.clone();
+            for (position, param) in params.into_iter().enumerate() {
+                let ty = self.function.ty(param);
+                let arg = match fuel {
+                    Some(fuel) if position == 0 => fuel,
+                    _ => self.value(block, &pool, ty),
+                };
+                target.args.push(arg);
+            }
+        }
+        self.function.blocks[block].term = term;
+    }
+}

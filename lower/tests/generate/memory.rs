@@ -1,0 +1,166 @@
+//! Accesses to memory, all of them inside.
+
+use super::*;
+
+impl Generator<'_> {
+    /// An address with at least 128 bytes on both sides.
+    fn address(&mut self) -> Value {
+        let base = match self.random.below(4) {
+            0 => {
+                let payload = Payload::MapValue { map: MapRef::from_u32(1), offset: 256 };
+                self.inst(Opcode::MapValue, Type::I64, &[], payload).expect("an address")
+            }
+            1 => {
+                let slot = StackSlot::from_u32(self.random.below(2) as u32);
+                let payload = Payload::Slot { slot, offset: 128 };
+                self.inst(Opcode::StackAddr, Type::I64, &[], payload).expect("an address")
+            }
+            _ => {
+                let number = self.constant(Type::I64, 256);
+                self.op(Opcode::Iadd, Type::I64, &[self.scope[0], number])
+            }
+        };
+        let index = self.wide();
+        let mask = self.constant(Type::I64, 15);
+        let mut index = self.op(Opcode::And, Type::I64, &[index, mask]);
+        if self.random.chance(60) {
+            let shift = self.random.below(5) as u64;
+            let shift = self.constant(Type::I64, shift);
+            index = self.op(Opcode::Shl, Type::I64, &[index, shift]);
+        }
+        let number = self.random.below(128) as u64;
+        let number = self.constant(Type::I64, number);
+        let address = match self.random.below(5) {
+            0 => base,
+            1 => self.op(Opcode::Iadd, Type::I64, &[base, index]),
+            2 => {
+                let base = self.op(Opcode::Iadd, Type::I64, &[number, base]);
+                self.op(Opcode::Iadd, Type::I64, &[index, base])
+            }
+            3 => {
+                let index = self.op(Opcode::Isub, Type::I64, &[index, number]);
+                self.op(Opcode::Iadd, Type::I64, &[base, index])
+            }
+            _ => self.op(Opcode::Iadd, Type::I64, &[base, number]),
+        };
+        // Other instructions may use the address, or what it is made of.
+        if self.random.chance(40) {
+            self.scope.push(address);
+        }
+        address
+    }
+
+    fn place(&mut self, size: Size) -> Payload {
+        let offset = self.random.below(200) as i32 - 100;
+        Payload::Mem { offset, size, region: Region::Any }
+    }
+
+    /// A load of any size, at times with an extension behind it.
+    pub(super) fn load(&mut self, ty: Type) -> Value {
+        let narrow = self.random.chance(20) && ty == Type::I64;
+        let loaded = if narrow { Type::I32 } else { ty };
+        let op = self.random.pick(&[Opcode::Load, Opcode::Load, Opcode::Sload]);
+        let sizes = if loaded == Type::I64 { 4 } else { 3 };
+        let size = Size::ALL[self.random.below(sizes)];
+        let address = self.address();
+        let payload = self.place(size);
+        let value = self.inst(op, loaded, &[address], payload).expect("a result");
+        if narrow {
+            let op = self.random.pick(&[Opcode::Uext32, Opcode::Sext32]);
+            return self.op(op, Type::I64, &[value]);
+        }
+        value
+    }
+
+    fn store(&mut self) {
+        let ty = self.ty();
+        let sizes = if ty == Type::I64 { 4 } else { 3 };
+        let size = Size::ALL[self.random.below(sizes)];
+        let mut value = self.value(ty);
+        if self.random.chance(30) {
+            let op = self.random.pick(&[Opcode::Sext8, Opcode::Sext16]);
+            value = self.op(op, ty, &[value]);
+        } else if self.random.chance(20) {
+            let mask = self.random.pick(&[0xff, 0xffff, 0xffff_ffff]);
+            let mask = self.constant(ty, mask);
+            value = self.op(Opcode::And, ty, &[value, mask]);
+        }
+        let address = self.address();
+        let payload = self.place(size);
+        self.inst(Opcode::Store, ty, &[address, value], payload);
+    }
+
+    /// Reads, computes, and writes back to the same place.
+    fn update(&mut self) {
+        let ty = self.ty();
+        let size = Size::ALL[self.random.below(if ty == Type::I64 { 4 } else { 3 })];
+        let address = self.address();
+        let payload = self.place(size);
+        let old = self.inst(Opcode::Load, ty, &[address], payload).expect("a result");
+        let other = self.value(ty);
+        use Opcode::*;
+        let op = self.random.pick(&[Iadd, Isub, And, Or, Xor]);
+        let args = if self.random.chance(70) { [old, other] } else { [other, old] };
+        let new = self.op(op, ty, &args);
+        if self.random.chance(20) {
+            self.inst(Opcode::Store, ty, &[address, other], payload);
+        }
+        self.inst(Opcode::Store, ty, &[address, new], payload);
+        if self.random.chance(20) {
+            let used = self.random.pick(&[old, new]);
+            self.scope.push(used);
+        }
+    }
+
+    fn atomic(&mut self) {
+        let ty = self.ty();
+        let (address, value) = (self.address(), self.value(ty));
+        let offset = self.random.below(100) as i32;
+        let op = self.random.pick(&AtomicOp::ALL);
+        let region = Region::Any;
+        let payload = Payload::Atomic { op, offset, region };
+        let result = match self.random.below(3) {
+            0 => self.inst(Opcode::Atomic, ty, &[address, value], payload),
+            1 => self.inst(Opcode::AtomicFetch, ty, &[address, value], payload),
+            _ => {
+                let payload = Payload::Mem { offset, size: Size::of(ty), region };
+                let expected = if self.random.chance(60) {
+                    self.inst(Opcode::Load, ty, &[address], payload).expect("a result")
+                } else {
+                    self.value(ty)
+                };
+                self.inst(Opcode::AtomicCas, ty, &[address, expected, value], payload)
+            }
+        };
+        self.scope.extend(result.filter(|_| self.random.chance(70)));
+    }
+
+    fn context(&mut self) {
+        let ty = self.ty();
+        let field = self.random.below(8) as u8;
+        let field = if ty == Type::I32 { field | 1 } else { field };
+        let payload = Payload::Ctx { kind: 0, field };
+        let ctx = self.scope[0];
+        if self.random.chance(70) {
+            let value = self.inst(Opcode::CtxLoad, ty, &[ctx], payload);
+            self.scope.extend(value);
+        } else {
+            let value = self.value(ty);
+            self.inst(Opcode::CtxStore, ty, &[ctx, value], payload);
+        }
+    }
+
+    pub(super) fn memory_access(&mut self) {
+        match self.random.below(12) {
+            0..5 => {
+                let ty = self.ty();
+                let value = self.load(ty);
+                self.scope.push(value);
+            }
+            5..8 => self.store(),
+            8 => self.update(),
+            9 => self.context(),
+            _ => self.atomic(),
+        }
+    }
+}

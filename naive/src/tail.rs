@@ -1,0 +1,116 @@
+//! Tail-call sites.
+//!
+//! Where map and key are known the site is direct: two instructions are
+//! patched when the slot changes (the bypass before the unwinding, the target
+//! after it), and nothing else is looked at. All others load the slot.
+//! Either way the counter goes up only when the jump is made.
+
+use tailor_bpf::{MapKind, MapRef};
+use tailor_emit::asm::{AluOp, Cc, Label, Mem, Width};
+use tailor_emit::{Assembled, Gpr, Poke, TailSite};
+
+use crate::frame::{LANDING, MAX_TAIL_CALLS};
+use crate::jit::Jit;
+
+/// Offsets of `max_entries` and of the slots in a program array.
+const MAX_ENTRIES: i32 = 0x24;
+const SLOTS: i32 = 0x110;
+/// Offset of the entry address in what a slot points to.
+const ENTRY: i32 = 0x30;
+
+/// A site whose offsets are not known yet.
+pub(crate) struct PendingSite {
+    start: Label,
+    leave: Label,
+    out: Label,
+    direct: Option<(MapRef, u32)>,
+    /// Of a direct site.
+    bypass: Option<Label>,
+}
+
+impl PendingSite {
+    pub(crate) fn resolve(&self, code: &Assembled) -> TailSite {
+        TailSite {
+            offset: code.offset(self.start),
+            exit: code.offset(self.leave),
+            direct: self.direct,
+            poke: self.bypass.map(|bypass| Poke {
+                bypass: code.offset(bypass),
+                target: code.offset(self.leave),
+                out: code.offset(self.out),
+            }),
+        }
+    }
+}
+
+impl Jit<'_> {
+    /// `bpf_tail_call(ctx, array, key)`
+    pub(crate) fn tail_call(&mut self, pc: usize) {
+        let site = self.facts.tail_calls.get(&(pc as u32));
+        let direct = site.and_then(|site| site.direct());
+        let start = self.asm.here();
+        let out = self.asm.label();
+        // A key that is too large fails at run time like any other.
+        let site = match direct.filter(|&(map, key)| self.has_slot(map, key)) {
+            Some(slot) => self.direct_site(start, out, slot),
+            None => self.indirect_site(start, out),
+        };
+        self.asm.bind(out);
+        self.sites.push(site);
+    }
+
+    fn has_slot(&self, map: MapRef, key: u32) -> bool {
+        let map = self.object.maps.get(map);
+        map.is_some_and(|map| map.kind == MapKind::ProgArray && key < map.max_entries)
+    }
+
+    fn direct_site(&mut self, start: Label, out: Label, slot: (MapRef, u32)) -> PendingSite {
+        self.check_counter(out);
+        let bypass = self.asm.here();
+        self.asm.jmp_long(out);
+        self.count();
+        self.frame.unwind_to_landing(&mut self.asm);
+        let leave = self.asm.here();
+        self.asm.nop(5);
+        PendingSite { start, leave, out, direct: Some(slot), bypass: Some(bypass) }
+    }
+
+    fn indirect_site(&mut self, start: Label, out: Label) -> PendingSite {
+        let asm = &mut self.asm;
+        asm.mov(Width::W32, Gpr::RDX, Gpr::RDX);
+        asm.cmp_mem(Width::W32, Mem::new(Gpr::RSI, MAX_ENTRIES), Gpr::RDX);
+        asm.jcc(Cc::Be, out);
+        self.check_counter(out);
+        let asm = &mut self.asm;
+        asm.load(Width::W64, Gpr::RCX, Mem::indexed(Gpr::RSI, Gpr::RDX, 3, SLOTS));
+        asm.test(Width::W64, Gpr::RCX, Gpr::RCX);
+        asm.jcc(Cc::E, out);
+        self.count();
+        self.frame.unwind_to_landing(&mut self.asm);
+        let asm = &mut self.asm;
+        asm.load(Width::W64, Gpr::RCX, Mem::new(Gpr::RCX, ENTRY));
+        asm.alu_imm(AluOp::Add, Width::W64, Gpr::RCX, LANDING as i32);
+        let leave = asm.here();
+        asm.jmp_rm(Gpr::RCX);
+        PendingSite { start, leave, out, direct: None, bypass: None }
+    }
+
+    /// Leaves rax pointing to the counter.
+    fn check_counter(&mut self, out: Label) {
+        self.load_counter_pointer();
+        let counter = Mem::new(Gpr::RAX, 0);
+        self.asm.cmp_imm(Width::W64, counter, i32::from(MAX_TAIL_CALLS));
+        self.asm.jcc(Cc::Ae, out);
+    }
+
+    fn count(&mut self) {
+        self.asm.alu_imm(AluOp::Add, Width::W64, Mem::new(Gpr::RAX, 0), 1);
+    }
+
+    /// `mov rax, [rbp + slot]`, always with a displacement of four bytes.
+    pub(crate) fn load_counter_pointer(&mut self) {
+        let slot = self.frame.counter_pointer();
+        self.asm.bytes(&[0x48, 0x8b, 0x85]);
+        self.asm.bytes(&slot.to_le_bytes());
+    }
+}

@@ -1,0 +1,55 @@
+//! Saves, frames and code of the examples, exactly, against the committed
+//! figures. They change only on purpose: `TAILOR_BLESS=1` writes the new ones,
+//! and the commit says why a worse one is worth it.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use tailor::report::Report;
+use tailor::{Engine, Object, Trace, Unit};
+
+/// The sums of an object's functions, a line for each engine.
+fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
+    let unit = Unit::new(Object::parse(name, bytes)?);
+    let mut out = String::new();
+    for engine in [Engine::Naive612, Engine::Tailor] {
+        let mut report = Report::default();
+        report.add(&unit, &[engine], &mut Trace::checked());
+        assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
+        let totals = &report.totals[engine.name()];
+        let _ = writeln!(
+            out,
+            "{name},{engine},{},{},{},{},{},{},{}",
+            totals.functions,
+            totals.saved,
+            totals.push_sites,
+            totals.pop_sites,
+            totals.frame_bytes,
+            totals.padding_bytes,
+            totals.code_bytes,
+        );
+    }
+    Ok(out)
+}
+
+#[test]
+fn examples() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut found = "object,engine,functions,saved,pushes,pops,frame,padding,code\n".to_string();
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(root.join("examples/objects"))?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<_>>()?;
+    paths.sort();
+    for path in paths {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        found += &totals(&name, &std::fs::read(&path)?)?;
+    }
+    let snapshot = root.join("tests/snapshots/examples.csv");
+    if std::env::var_os("TAILOR_BLESS").is_some() {
+        std::fs::write(&snapshot, &found)?;
+    }
+    let expected = std::fs::read_to_string(&snapshot).unwrap_or_default();
+    let diff = similar::TextDiff::from_lines(&expected, &found);
+    assert!(found == expected, "{}", diff.unified_diff().header("committed", "found"));
+    Ok(())
+}
