@@ -65,11 +65,7 @@ pub(super) struct CallSite {
 
 /// Goes over all instructions once.
 pub(super) fn record(env: &Env, cfg: &Cfg, entry: &[Option<State>]) -> Found {
-    let mut recorder = Recorder {
-        env,
-        slot: 0,
-        found: Found::new(),
-    };
+    let mut recorder = Recorder { env, slot: 0, found: Found::new() };
     for (block, state) in cfg.blocks.iter().zip(entry) {
         let Some(mut state) = state.clone() else {
             continue;
@@ -92,9 +88,7 @@ fn operands(state: &State, op: &Op) -> [Val; 2] {
         Op::Alu { dst, src, .. } => [state.get(dst), operand(state, src)],
         Op::Neg { dst, .. } | Op::End { dst, .. } => [state.get(dst), Val::Undefined],
         Op::MovSx { src, .. } => [state.get(src), Val::Undefined],
-        Op::Mov {
-            w: Width::W32, src, ..
-        } => [operand(state, src), Val::Undefined],
+        Op::Mov { w: Width::W32, src, .. } => [operand(state, src), Val::Undefined],
         _ => [Val::Undefined; 2],
     }
 }
@@ -102,11 +96,7 @@ fn operands(state: &State, op: &Op) -> [Val; 2] {
 /// Where a pointer to the frame may point.
 fn frame_at(value: Val) -> Option<Range> {
     match value {
-        Val::Pointer(Pointer {
-            base: Base::Frame,
-            at,
-            ..
-        }) => Some(at),
+        Val::Pointer(Pointer { base: Base::Frame, at, .. }) => Some(at),
         _ => None,
     }
 }
@@ -118,10 +108,7 @@ impl Found {
             frame_pointers: BTreeMap::new(),
             frame_accesses: BTreeMap::new(),
             tail_calls: BTreeMap::new(),
-            summary: Summary {
-                params: [ParamUse::default(); 5],
-                result: Val::Undefined,
-            },
+            summary: Summary { params: [ParamUse::default(); 5], result: Val::Undefined },
             accesses: Vec::new(),
             leaks: Vec::new(),
             calls: Vec::new(),
@@ -233,9 +220,7 @@ impl Recorder<'_> {
     /// A pointer that is written to memory.
     fn stored(&mut self, state: &State, place: Place, op: &Op) {
         let value = match *op {
-            Op::Store {
-                src: Src::Reg(src), ..
-            }
+            Op::Store { src: Src::Reg(src), .. }
             | Op::Atomic { src, .. }
             | Op::CmpXchg { src, .. } => state.get(src),
             _ => return,
