@@ -9,36 +9,10 @@ use crate::facts::{Facts, FunctionFacts};
 use crate::frequency::frequencies;
 use crate::{Error, FuncRef, Object, pointers};
 
-/// Analyses a validated object. Functions that were refused while linking have
-/// no blocks, and facts that hold for anything. The errors are of functions
-/// that cannot be compiled; each names a program that needs the function, if
-/// there is one.
-pub fn analyze(object: &Object) -> Result<Facts, Vec<Error>> {
-    let (facts, errors) = analyze_all(object);
-    if errors.is_empty() {
-        Ok(facts)
-    } else {
-        let errors = errors.into_iter().map(|(_, error)| error);
-        Err(errors.collect())
-    }
-}
-
-/// Analyses a validated object, and refuses the functions that cannot be
-/// compiled, so that the programs that do without them still can be.
-pub fn analyze_or_refuse(object: &mut Object) -> Facts {
-    let (mut facts, errors) = analyze_all(object);
-    for (function, error) in errors {
-        let refused = &mut object.functions[function].refused;
-        if refused.is_none() {
-            *refused = Some(error);
-        }
-        facts.functions[function] = FunctionFacts::of_refused();
-    }
-    facts
-}
-
-/// The facts, and what is wrong with which function.
-fn analyze_all(object: &Object) -> (Facts, Vec<(FuncRef, Error)>) {
+/// Analyses a validated object: the facts, and what is wrong with functions
+/// that cannot be compiled. Each error names a program that needs the function,
+/// if there is one. Functions that were refused while linking have no blocks.
+pub fn analyze(object: &Object) -> (Facts, Vec<Error>) {
     let mut facts = Facts::default();
     for function in object.functions.values() {
         let mut own = FunctionFacts::of_refused();
@@ -57,25 +31,24 @@ fn analyze_all(object: &Object) -> (Facts, Vec<(FuncRef, Error)>) {
     }
     let mut order = graph.callees_first(object);
     order.retain(|&function| object.functions[function].refused.is_none());
-    let mut errors = pointers::analyze(object, &mut facts, &order);
-    name_programs(object, &graph, &mut errors);
-    (facts, errors)
+    let errors = pointers::analyze(object, &mut facts, &order);
+    (facts, name_programs(object, errors))
 }
 
 /// Names in each error the first program that reaches the function.
-fn name_programs(object: &Object, graph: &CallGraph, errors: &mut [(FuncRef, Error)]) {
+fn name_programs(object: &Object, errors: Vec<(FuncRef, Error)>) -> Vec<Error> {
     if errors.is_empty() {
-        return;
+        return Vec::new();
     }
     let mut first = SecondaryMap::<FuncRef, Option<&str>>::new();
     for program in object.programs.values() {
-        for function in graph.reachable(program.function) {
+        for function in object.reachable(program.function) {
             first[function].get_or_insert(&program.name);
         }
     }
-    for (function, error) in errors {
-        if let Some(program) = first[*function] {
-            error.program.get_or_insert_with(|| program.into());
-        }
-    }
+    let name = |(function, error): (FuncRef, Error)| match first[function] {
+        Some(program) => error.in_program(program),
+        None => error,
+    };
+    errors.into_iter().map(name).collect()
 }

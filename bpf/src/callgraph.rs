@@ -8,7 +8,7 @@ use crate::{FuncRef, Object};
 
 /// The calls of an object's functions.
 #[derive(Clone, Debug, Default)]
-pub struct CallGraph {
+pub(crate) struct CallGraph {
     /// Functions called directly, each once.
     calls: SecondaryMap<FuncRef, Vec<FuncRef>>,
     /// Functions whose address is taken, each once: callbacks.
@@ -44,16 +44,6 @@ impl CallGraph {
             }
         }
         graph
-    }
-
-    /// The functions that a function calls directly, each once.
-    pub fn callees(&self, function: FuncRef) -> &[FuncRef] {
-        &self.calls[function]
-    }
-
-    /// The functions whose address a function takes, each once.
-    pub fn callbacks(&self, function: FuncRef) -> &[FuncRef] {
-        &self.callbacks[function]
     }
 
     /// All functions, each after those that it calls or takes the address of,
@@ -110,23 +100,5 @@ impl CallGraph {
             }
         }
         reaching
-    }
-
-    /// The functions that run in a program that enters at `entry`, callbacks
-    /// included, the entry first.
-    pub fn reachable(&self, entry: FuncRef) -> Vec<FuncRef> {
-        let mut reached = vec![entry];
-        let mut seen = EntitySet::new();
-        seen.insert(entry);
-        let mut next = 0;
-        while let Some(&function) = reached.get(next) {
-            next += 1;
-            for &callee in self.calls[function].iter().chain(&self.callbacks[function]) {
-                if seen.insert(callee) {
-                    reached.push(callee);
-                }
-            }
-        }
-        reached
     }
 }

@@ -5,9 +5,9 @@
 //! interpreter is the oracle, and `lift` hands a function over to the IR.
 #![forbid(unsafe_code)]
 
-pub mod analyze;
+mod analyze;
 mod arity;
-pub mod callgraph;
+mod callgraph;
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
@@ -29,7 +29,7 @@ mod table;
 pub mod text;
 pub mod validate;
 
-pub use analyze::{analyze, analyze_or_refuse};
+pub use analyze::analyze;
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
 pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
