@@ -216,6 +216,8 @@ pub enum MInst {
     Jmp,
     /// s, mem: `lock op [mem], s` (not exchange).
     Atomic(AtomicOp, Width, Mem),
+    /// mem: the same with an immediate.
+    AtomicImm(AtomicOp, Width, i32, Mem),
     /// d=s, s, mem: old value (`lock xadd`, `xchg`); Add and Xchg only.
     AtomicFetch(AtomicOp, Width, Mem),
     /// old value in rax, scratch definition (early, any register), s, mem: a compare-and-exchange loop; And, Or, Xor.
