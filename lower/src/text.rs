@@ -283,6 +283,9 @@ fn form(inst: MInst) -> Form {
         MInst::Jcc(cc) => Form::new(format!("j{}", cc_name(cc))),
         MInst::Jmp => Form::new("jmp"),
         MInst::Atomic(op, w, mem) => sized(&atomic_name("lock", op), w).first(mem),
+        MInst::AtomicImm(op, w, imm, mem) => {
+            sized(&atomic_name("lock", op), w).first(mem).last(imm)
+        }
         MInst::AtomicFetch(op, w, mem) => sized(&atomic_name("fetch", op), w).first(mem),
         MInst::AtomicLoop(op, w, mem) => sized(&atomic_name("loop", op), w).first(mem),
         MInst::CmpXchg(w, mem) => sized("cmpxchg", w).first(mem),

@@ -121,6 +121,21 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    pub(super) fn atomic_imm(
+        &mut self,
+        at: usize,
+        op: AtomicOp,
+        w: Width,
+        imm: i32,
+        mem: &Mem,
+        mut ops: Operands<'_>,
+    ) -> Result<(), EmitError> {
+        let mem = ops.mem(mem)?;
+        let op = self.locked_op(at, op)?;
+        self.asm.lock_alu_imm(op, w, mem, imm);
+        Ok(())
+    }
+
     pub(super) fn atomic_fetch(
         &mut self,
         at: usize,

@@ -251,6 +251,7 @@ impl<'a> Emitter<'a> {
             MInst::Store(bytes, ref mem) => self.store(bytes, mem, ops),
             MInst::StoreImm(bytes, imm, ref mem) => self.store_imm(bytes, imm, mem, ops),
             MInst::Atomic(op, w, ref mem) => self.atomic(at, op, w, mem, ops),
+            MInst::AtomicImm(op, w, imm, ref mem) => self.atomic_imm(at, op, w, imm, mem, ops),
             MInst::AtomicFetch(op, w, ref mem) => self.atomic_fetch(at, op, w, mem, ops),
             MInst::AtomicLoop(op, w, ref mem) => self.atomic_loop(at, op, w, mem, ops),
             MInst::CmpXchg(w, ref mem) => self.cmpxchg(at, w, mem, ops),

@@ -275,6 +275,8 @@ fn memory() {
 fn atomics() {
     let lines = one(MInst::Atomic(AtomicOp::Or, W32, mem(8)), &[RSI, RDI]);
     assert_eq!(lines, ["lock or [rdi+8], esi"]);
+    let lines = one(MInst::AtomicImm(AtomicOp::Add, W64, 1, mem(8)), &[RDI]);
+    assert_eq!(lines, ["lock add qword ptr [rdi+8], 1"]);
     let lines = one(MInst::AtomicFetch(AtomicOp::Add, W64, mem(8)), &[RSI, RSI, RDI]);
     assert_eq!(lines, ["lock xadd [rdi+8], rsi"]);
     let lines = one(MInst::AtomicFetch(AtomicOp::Xchg, W64, mem(0)), &[RSI, RSI, RDI]);

@@ -89,6 +89,11 @@ impl Frame<'_> {
                 let old = world.load(address, size_of(w))?;
                 world.store(address, size_of(w), atomic(op, old, uses[0]))?;
             }
+            MInst::AtomicImm(op, w, imm, mem) => {
+                let address = self.address(mem, uses);
+                let old = world.load(address, size_of(w))?;
+                world.store(address, size_of(w), atomic(op, old, imm as i64 as u64))?;
+            }
             MInst::AtomicFetch(op, w, mem) | MInst::AtomicLoop(op, w, mem) => {
                 let fetch = matches!(inst, MInst::AtomicFetch(..));
                 if fetch != matches!(op, AtomicOp::Add | AtomicOp::Xchg) {

@@ -226,6 +226,7 @@ fn immediates() {
             for mem in some_mems() {
                 for (op, mnemonic) in ALU {
                     let text = with_imm(mnemonic, mem, imm, bits);
+                    check(format!("lock {text}"), |asm| asm.lock_alu_imm(op, w, mem, imm));
                     check(text, |asm| asm.alu_imm(op, w, mem, imm));
                 }
                 check(with_imm("cmp", mem, imm, bits), |asm| asm.cmp_imm(w, mem, imm));

@@ -173,6 +173,10 @@ impl Selector<'_> {
             dst
         };
         let Some(dst) = dst else {
+            if let Some(imm) = self.immediate(value, width) {
+                let (mem, regs) = self.address(data.args[0], offset);
+                return self.out.push(MInst::AtomicImm(op, width, imm, mem), &regs);
+            }
             operands.push(Operand::reg_use(self.reg(value, width)));
             let (mem, regs) = self.address(data.args[0], offset);
             operands.extend(regs);
