@@ -239,6 +239,6 @@ impl Assembler {
         }
         let modrm = 1 + usize::from(has_rex || w == Width::W64);
         bytes[modrm] = bytes[modrm] & !0o070 | digit << 3;
-        self.put(&bytes);
+        self.bytes(&bytes);
     }
 }

@@ -46,7 +46,11 @@ impl Emitter<'_> {
     ) -> Result<(), EmitError> {
         let dst = ops.reg()?;
         let mem = ops.mem(mem)?;
-        self.asm.lea(w, dst, mem);
+        if mem.index.is_none() && mem.disp == 0 {
+            self.asm.mov(w, dst, mem.base);
+        } else {
+            self.asm.lea(w, dst, mem);
+        }
         Ok(())
     }
 

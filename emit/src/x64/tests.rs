@@ -261,14 +261,16 @@ fn memory() {
         .inst(MInst::StoreImm(8, -1, at(0, None)), &[])
         .inst(MInst::Load(Extend::Zero16, at(2, Some(1))), &[RAX, RSI])
         .inst(MInst::Lea(W64, at(0, None)), &[RDX])
+        .inst(MInst::Lea(W64, mem(0)), &[RDX, RDI])
         .ret();
     let expected = [
         "mov [rsp+0x1c], dil",
         "mov qword ptr [rsp+0x18], -1",
         "movzx eax, word ptr [rsp+rsi*2+0x1a]",
         "lea rdx, [rsp+0x18]",
+        "mov rdx, rdi",
     ];
-    assert_eq!(lines[1..5], expected);
+    assert_eq!(lines[1..6], expected);
 }
 
 #[test]
