@@ -170,10 +170,7 @@ mod tests {
             ("call 12\n r0 = 0\n exit", 3),
             ("call 5000\n exit", 5),
             ("r0 = cmpxchg_64(r2 + 0, r0, r1)\n exit", 2),
-            (
-                "r0 = 0\n goto in\n back: r0 += r2\n in: if r1 != 0 goto back\n exit",
-                2,
-            ),
+            ("r0 = 0\n goto in\n back: r0 += r2\n in: if r1 != 0 goto back\n exit", 2),
             // A branch that is never reached reads nothing.
             ("r0 = 0\n exit\n r0 = r5\n exit", 0),
             ("goto -1", 0),

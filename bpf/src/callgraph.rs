@@ -32,10 +32,9 @@ impl CallGraph {
                             graph.calls[function].push(callee);
                         }
                     }
-                    Op::LoadImm {
-                        value: Imm64::Function(callee),
-                        ..
-                    } if object.functions.is_valid(callee) => {
+                    Op::LoadImm { value: Imm64::Function(callee), .. }
+                        if object.functions.is_valid(callee) =>
+                    {
                         if taken.insert(callee) {
                             graph.callbacks[function].push(callee);
                         }

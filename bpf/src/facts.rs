@@ -80,10 +80,7 @@ pub struct StackObject {
 impl FunctionFacts {
     /// Of a function that is not looked at: no blocks, and all arguments.
     pub(crate) fn of_refused() -> FunctionFacts {
-        FunctionFacts {
-            arity: 5,
-            ..FunctionFacts::default()
-        }
+        FunctionFacts { arity: 5, ..FunctionFacts::default() }
     }
 
     /// The index of the object that a byte of the frame lies in. R10 itself is

@@ -28,29 +28,17 @@ pub(super) fn passed(env: &Env, state: &State, callee: Callee) -> SmallVec<[Pass
             let row = helper(id);
             let usages = (0..row.args.len()).map(|index| usage(env, row, &args, index));
             let values = args.iter().zip(usages);
-            let passed = |(&value, (usage, by_bytecode))| Passed {
-                value,
-                usage,
-                by_bytecode,
-            };
+            let passed = |(&value, (usage, by_bytecode))| Passed { value, usage, by_bytecode };
             values.map(passed).collect()
         }
         Callee::Function(function) => {
             let arity = env.arity(function);
             let uses = env.summary(function).params.into_iter().take(arity);
-            let passed = |(&value, usage)| Passed {
-                value,
-                usage,
-                by_bytecode: true,
-            };
+            let passed = |(&value, usage)| Passed { value, usage, by_bytecode: true };
             args.iter().zip(uses).map(passed).collect()
         }
         Callee::Register(_) | Callee::Kfunc(_) | Callee::Relative(_) => {
-            let passed = |&value| Passed {
-                value,
-                usage: ParamUse::ANYTHING,
-                by_bytecode: false,
-            };
+            let passed = |&value| Passed { value, usage: ParamUse::ANYTHING, by_bytecode: false };
             args.iter().map(passed).collect()
         }
     }

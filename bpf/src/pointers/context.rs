@@ -51,18 +51,16 @@ impl Role {
 fn role_of(value: Val, roles: &[Role; 5]) -> Role {
     match value {
         Val::Undefined => Role::Unseen,
-        Val::Pointer(Pointer {
-            base: Base::Param(index),
-            at,
-            sure,
-        }) => match (roles[usize::from(index)], at.exact()) {
-            (Role::Context { kind, at: from }, Some(by)) if sure => {
-                let at = from.saturating_add(by);
-                Role::Context { kind, at }
+        Val::Pointer(Pointer { base: Base::Param(index), at, sure }) => {
+            match (roles[usize::from(index)], at.exact()) {
+                (Role::Context { kind, at: from }, Some(by)) if sure => {
+                    let at = from.saturating_add(by);
+                    Role::Context { kind, at }
+                }
+                (role, _) if role.may_be_context() => Role::Unclear,
+                (role, _) => role,
             }
-            (role, _) if role.may_be_context() => Role::Unclear,
-            (role, _) => role,
-        },
+        }
         Val::Mixed(bases) if bases.params().any(|index| roles[index].may_be_context()) => {
             Role::Unclear
         }
@@ -139,9 +137,7 @@ fn field(access: &ParamAccess, roles: &[Role; 5]) -> Result<Option<CtxAccess>, S
             return Err("access at a variable offset from the context pointer".into());
         }
         (Role::Unclear, _) => {
-            return Err(
-                "access through a pointer that may be the context or something else".into(),
-            );
+            return Err("access through a pointer that may be the context or something else".into());
         }
         _ => return Ok(None),
     };
@@ -154,10 +150,7 @@ fn field(access: &ParamAccess, roles: &[Role; 5]) -> Result<Option<CtxAccess>, S
     let fields = &mut context.fields.iter();
     let Some(index) = fields.position(|field| inside(field.offset, field.size)) else {
         let bytes = size.bytes();
-        return Err(format!(
-            "{} has no field of {bytes} bytes at offset {start}",
-            context.name
-        ));
+        return Err(format!("{} has no field of {bytes} bytes at offset {start}", context.name));
     };
     let field = &context.fields[index];
     let name = format!("`{}` of {}", field.name, context.name);
@@ -169,9 +162,7 @@ fn field(access: &ParamAccess, roles: &[Role; 5]) -> Result<Option<CtxAccess>, S
             return Err(format!("store to a part of field {name}"));
         }
         AccessKind::Load { signed } if field.value == FieldValue::Packet && (narrow || signed) => {
-            return Err(format!(
-                "load of a part of field {name}, which is a pointer"
-            ));
+            return Err(format!("load of a part of field {name}, which is a pointer"));
         }
         _ => {}
     }

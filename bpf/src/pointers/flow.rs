@@ -45,12 +45,7 @@ impl Thresholds {
     fn new(ops: &[Op]) -> Thresholds {
         let mut registers: [Vec<i64>; 11] = Default::default();
         for op in ops {
-            if let Op::Branch {
-                dst,
-                src: Src::Imm(imm),
-                ..
-            } = *op
-            {
+            if let Op::Branch { dst, src: Src::Imm(imm), .. } = *op {
                 let imm = i64::from(imm);
                 let own = &mut registers[dst.index()];
                 own.extend([imm - 1, imm, imm + 1]);
@@ -81,10 +76,7 @@ impl Thresholds {
 
     /// No thresholds at all.
     fn none() -> Thresholds {
-        Thresholds {
-            registers: Default::default(),
-            slots: Vec::new(),
-        }
+        Thresholds { registers: Default::default(), slots: Vec::new() }
     }
 
     pub fn of_register(&self, index: usize) -> &[i64] {

@@ -138,19 +138,13 @@ mod tests {
             f.access(bytes(-8, 0));
             f.access_through(bytes(-32, -17), bytes(-32, -16));
         });
-        assert_eq!(
-            (depth, objects),
-            (32, vec![(-32, -16, true), (-8, 0, false)])
-        );
+        assert_eq!((depth, objects), (32, vec![(-32, -16, true), (-8, 0, false)]));
         // The offset is only bounded below: everything above may be meant.
         let (depth, objects) = cut(|f| {
             f.access(bytes(-40, -32));
             f.access_through(bytes(-32, i64::MAX), bytes(-32, i64::MAX));
         });
-        assert_eq!(
-            (depth, objects),
-            (40, vec![(-40, -32, false), (-32, 0, true)])
-        );
+        assert_eq!((depth, objects), (40, vec![(-40, -32, false), (-32, 0, true)]));
         let (depth, objects) = cut(|f| f.access_through(Range::ALL, Range::ALL));
         assert_eq!((depth, objects), (512, vec![(-512, 0, true)]));
     }

@@ -70,16 +70,9 @@ impl Range {
     /// The sums, where an end that is unbounded stays so.
     pub fn shift(self, other: Range) -> Range {
         let end = |a: i64, b: i64, unbounded: i64| {
-            if a == unbounded || b == unbounded {
-                unbounded
-            } else {
-                a.saturating_add(b)
-            }
+            if a == unbounded || b == unbounded { unbounded } else { a.saturating_add(b) }
         };
-        Range::new(
-            end(self.lo, other.lo, i64::MIN),
-            end(self.hi, other.hi, i64::MAX),
-        )
+        Range::new(end(self.lo, other.lo, i64::MIN), end(self.hi, other.hi, i64::MAX))
     }
 
     /// What a zero- or sign-extending load of this size can give.
@@ -193,9 +186,7 @@ mod tests {
     #[test]
     fn operations_cover_their_results() {
         use AluOp::*;
-        let ops = [
-            Add, Sub, Mul, Div, Sdiv, Mod, Smod, Or, And, Xor, Lsh, Rsh, Arsh,
-        ];
+        let ops = [Add, Sub, Mul, Div, Sdiv, Mod, Smod, Or, And, Xor, Lsh, Rsh, Arsh];
         let ends = [
             i64::MIN,
             -(1 << 32),
@@ -221,34 +212,16 @@ mod tests {
             }
         }
         let members = |r: Range| {
-            let near = [
-                r.lo,
-                r.lo.saturating_add(1),
-                r.hi.saturating_sub(1),
-                r.hi,
-                0,
-                -1,
-                7,
-            ];
-            near.into_iter()
-                .filter(move |&x| r.contains(Range::exactly(x)))
+            let near = [r.lo, r.lo.saturating_add(1), r.hi.saturating_sub(1), r.hi, 0, -1, 7];
+            near.into_iter().filter(move |&x| r.contains(Range::exactly(x)))
         };
-        for (&a, &b) in ranges
-            .iter()
-            .flat_map(|a| ranges.iter().map(move |b| (a, b)))
-        {
-            for (op, w) in ops
-                .iter()
-                .flat_map(|&op| [(op, Width::W32), (op, Width::W64)])
-            {
+        for (&a, &b) in ranges.iter().flat_map(|a| ranges.iter().map(move |b| (a, b))) {
+            for (op, w) in ops.iter().flat_map(|&op| [(op, Width::W32), (op, Width::W64)]) {
                 let result = a.apply(op, w, b);
                 for (x, y) in members(a).flat_map(|x| members(b).map(move |y| (x, y))) {
                     let value = arith::alu(op, w, x as u64, y as u64) as i64;
                     let covered = result.contains(Range::exactly(value));
-                    assert!(
-                        covered,
-                        "{x:#x} {op:?} {y:#x} ({w:?}): {value:#x} not in {result:?}"
-                    );
+                    assert!(covered, "{x:#x} {op:?} {y:#x} ({w:?}): {value:#x} not in {result:?}");
                 }
             }
         }
@@ -258,22 +231,10 @@ mod tests {
     fn typical_indices_stay_bounded() {
         let w = Width::W64;
         let byte = Range::loaded(Size::B, false);
-        assert_eq!(
-            byte.apply(AluOp::And, w, Range::exactly(15)),
-            Range::new(0, 15)
-        );
-        assert_eq!(
-            byte.apply(AluOp::Lsh, w, Range::exactly(3)),
-            Range::new(0, 2040)
-        );
-        assert_eq!(
-            Range::ALL.apply(AluOp::Rsh, w, Range::exactly(32)),
-            Range::U32
-        );
-        assert_eq!(
-            Range::ALL.apply(AluOp::Mod, w, Range::exactly(10)),
-            Range::new(0, 9)
-        );
+        assert_eq!(byte.apply(AluOp::And, w, Range::exactly(15)), Range::new(0, 15));
+        assert_eq!(byte.apply(AluOp::Lsh, w, Range::exactly(3)), Range::new(0, 2040));
+        assert_eq!(Range::ALL.apply(AluOp::Rsh, w, Range::exactly(32)), Range::U32);
+        assert_eq!(Range::ALL.apply(AluOp::Mod, w, Range::exactly(10)), Range::new(0, 9));
         let counter = Range::new(1, 10).apply(AluOp::Add, Width::W32, Range::exactly(-1));
         assert_eq!(counter, Range::new(0, 9));
         assert_eq!(Range::new(0, 10).without(10), Range::new(0, 9));

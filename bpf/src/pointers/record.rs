@@ -65,11 +65,7 @@ pub(super) struct CallSite {
 
 /// Goes over all instructions once.
 pub(super) fn record(env: &Env, cfg: &Cfg, entry: &[Option<State>]) -> Found {
-    let mut recorder = Recorder {
-        env,
-        slot: 0,
-        found: Found::new(),
-    };
+    let mut recorder = Recorder { env, slot: 0, found: Found::new() };
     for (block, state) in cfg.blocks.iter().zip(entry) {
         let Some(mut state) = state.clone() else {
             continue;
@@ -92,9 +88,7 @@ fn operands(state: &State, op: &Op) -> [Val; 2] {
         Op::Alu { dst, src, .. } => [state.get(dst), operand(state, src)],
         Op::Neg { dst, .. } | Op::End { dst, .. } => [state.get(dst), Val::Undefined],
         Op::MovSx { src, .. } => [state.get(src), Val::Undefined],
-        Op::Mov {
-            w: Width::W32, src, ..
-        } => [operand(state, src), Val::Undefined],
+        Op::Mov { w: Width::W32, src, .. } => [operand(state, src), Val::Undefined],
         _ => [Val::Undefined; 2],
     }
 }
@@ -102,11 +96,7 @@ fn operands(state: &State, op: &Op) -> [Val; 2] {
 /// Where a pointer to the frame may point.
 fn frame_at(value: Val) -> Option<Range> {
     match value {
-        Val::Pointer(Pointer {
-            base: Base::Frame,
-            at,
-            ..
-        }) => Some(at),
+        Val::Pointer(Pointer { base: Base::Frame, at, .. }) => Some(at),
         _ => None,
     }
 }
@@ -118,10 +108,7 @@ impl Found {
             frame_pointers: BTreeMap::new(),
             frame_accesses: BTreeMap::new(),
             tail_calls: BTreeMap::new(),
-            summary: Summary {
-                params: [ParamUse::default(); 5],
-                result: Val::Undefined,
-            },
+            summary: Summary { params: [ParamUse::default(); 5], result: Val::Undefined },
             accesses: Vec::new(),
             leaks: Vec::new(),
             calls: Vec::new(),
@@ -233,9 +220,7 @@ impl Recorder<'_> {
     /// A pointer that is written to memory.
     fn stored(&mut self, state: &State, place: Place, op: &Op) {
         let value = match *op {
-            Op::Store {
-                src: Src::Reg(src), ..
-            }
+            Op::Store { src: Src::Reg(src), .. }
             | Op::Atomic { src, .. }
             | Op::CmpXchg { src, .. } => state.get(src),
             _ => return,
@@ -379,6 +364,11 @@ impl Recorder<'_> {
         // Only the low half of the key counts.
         if let Val::Number(key) = key {
             site.key = key.low_half().exact().map(|key| key as u32);
+        }
+        // A slot that the array does not have cannot be reached directly.
+        if let Some(map) = site.map {
+            let slots = self.env.object.maps[map].max_entries;
+            site.key = site.key.filter(|&key| key < slots);
         }
         self.found.tail_calls.insert(self.slot, site);
         // The caller may get the target's result.

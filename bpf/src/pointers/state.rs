@@ -49,11 +49,7 @@ impl State {
         for index in 0..5 {
             registers[usize::from(index) + 1] = Val::base(Base::Param(index));
         }
-        State {
-            registers,
-            slots: SmallVec::new(),
-            written: 0,
-        }
+        State { registers, slots: SmallVec::new(), written: 0 }
     }
 
     pub fn get(&self, reg: Reg) -> Val {
@@ -84,11 +80,7 @@ impl State {
 
     /// What a slot that is not listed holds.
     fn unlisted(&self, slot: u8) -> Val {
-        if self.written & (1 << slot) != 0 {
-            Val::ANY
-        } else {
-            Val::Undefined
-        }
+        if self.written & (1 << slot) != 0 { Val::ANY } else { Val::Undefined }
     }
 
     fn set_slot(&mut self, slot: i64, value: Val) {
@@ -106,11 +98,7 @@ impl State {
     pub fn load(&self, bytes: Range, aligned: bool) -> Val {
         let slots = slots_of(bytes).map(|slot| self.slot(slot));
         let joined = slots.fold(Val::Undefined, Val::join);
-        if aligned {
-            joined
-        } else {
-            Val::tainted(joined.bases())
-        }
+        if aligned { joined } else { Val::tainted(joined.bases()) }
     }
 
     /// An aligned 8-byte store that certainly happens.
@@ -214,10 +202,7 @@ mod tests {
         state.may_store(bytes(-24, -15), Val::ANY);
         assert_eq!(state.load(bytes(-16, -8), true), param.join(Val::ANY));
         // Loads across slots or at one of several places.
-        assert_eq!(
-            state.load(bytes(-20, -12), false),
-            Val::tainted(param.bases())
-        );
+        assert_eq!(state.load(bytes(-20, -12), false), Val::tainted(param.bases()));
         assert_eq!(state.load(bytes(-24, -8), true), param.join(Val::ANY));
     }
 

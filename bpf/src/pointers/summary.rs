@@ -25,11 +25,8 @@ pub(super) struct Summary {
 
 impl ParamUse {
     /// Anything at all.
-    pub const ANYTHING: ParamUse = ParamUse {
-        touched: Some(Range::ALL),
-        written: Some(Range::ALL),
-        kept: true,
-    };
+    pub const ANYTHING: ParamUse =
+        ParamUse { touched: Some(Range::ALL), written: Some(Range::ALL), kept: true };
 
     /// Adds an access.
     pub fn touch(&mut self, bytes: Range, writes: bool) {
@@ -58,10 +55,7 @@ fn join(a: Option<Range>, b: Option<Range>) -> Option<Range> {
 impl Summary {
     /// Of a function of which nothing is known.
     pub fn unknown() -> Summary {
-        Summary {
-            params: [ParamUse::ANYTHING; 5],
-            result: Val::Mixed(Bases::PARAMS),
-        }
+        Summary { params: [ParamUse::ANYTHING; 5], result: Val::Mixed(Bases::PARAMS) }
     }
 
     /// The result in terms of the caller, who passes `args`.
@@ -76,11 +70,7 @@ impl Summary {
                     Val::Pointer(arg) => Val::Pointer(arg.shift(pointer.at)),
                     other => Val::tainted(other.bases()),
                 };
-                if pointer.sure {
-                    result
-                } else {
-                    result.join(Val::ANY)
-                }
+                if pointer.sure { result } else { result.join(Val::ANY) }
             }
             Val::Mixed(bases) => {
                 let from = bases.params().map(|index| args[index].bases());

@@ -54,28 +54,16 @@ fn check_frames(cases: &[(&str, u32, &str)]) {
 fn constant_accesses() {
     check_frames(&[
         ("exit", 0, ""),
-        (
-            "*(u64 *)(r10 - 8) = 1\n *(u32 *)(r10 - 12) = 1\n exit",
-            12,
-            "-12..-8 -8..0",
-        ),
+        ("*(u64 *)(r10 - 8) = 1\n *(u32 *)(r10 - 12) = 1\n exit", 12, "-12..-8 -8..0"),
         // Parts of one thing, and a wider view of two.
-        (
-            "*(u64 *)(r10 - 8) = 1\n r0 = *(u8 *)(r10 - 3)\n exit",
-            8,
-            "-8..0",
-        ),
+        ("*(u64 *)(r10 - 8) = 1\n r0 = *(u8 *)(r10 - 3)\n exit", 8, "-8..0"),
         (
             "*(u32 *)(r10 - 8) = 1\n *(u32 *)(r10 - 4) = 1\n r0 = *(u64 *)(r10 - 8)\n exit",
             8,
             "-8..0",
         ),
         // Copies of R10 and constants.
-        (
-            "r2 = r10\n r2 += -16\n r3 = r2\n r3 -= -4\n *(u32 *)(r3 + 4) = 1\n exit",
-            8,
-            "-8..-4",
-        ),
+        ("r2 = r10\n r2 += -16\n r3 = r2\n r3 -= -4\n *(u32 *)(r3 + 4) = 1\n exit", 8, "-8..-4"),
         // The same on two paths, and a loop that leaves the pointer alone.
         (
             "r2 = r10\n if r1 == 0 goto a\n r2 += -8\n goto b\n a: r2 += -8\n b: \
@@ -170,11 +158,7 @@ fn helpers_access_what_their_rows_say() {
             "-16..0!",
         ),
         // A size in a register: constant, bounded, unknown, zero.
-        (
-            "r1 = r10\n r1 += -32\n r2 = 16\n r3 = 0\n call 113\n exit",
-            32,
-            "-32..-16!",
-        ),
+        ("r1 = r10\n r1 += -32\n r2 = 16\n r3 = 0\n call 113\n exit", 32, "-32..-16!"),
         (
             "r2 = *(u32 *)(r1 + 0)\n if r2 > 16 goto out\n r1 = r10\n r1 += -64\n r3 = 0\n \
              call 113\n out: exit",
@@ -187,11 +171,7 @@ fn helpers_access_what_their_rows_say() {
             40,
             "-40..-32 -32..0!",
         ),
-        (
-            "r1 = r10\n r1 += -32\n r2 = 0\n r3 = 0\n call 113\n exit",
-            0,
-            "-32..-31!",
-        ),
+        ("r1 = r10\n r1 += -32\n r2 = 0\n r3 = 0\n call 113\n exit", 0, "-32..-31!"),
         // Not in the table.
         (
             "*(u64 *)(r10 - 32) = 1\n r1 = r10\n r1 += -8\n r2 = 0\n r3 = 0\n r4 = 0\n r5 = 0\n \
@@ -224,11 +204,7 @@ fn pointers_that_cannot_be_followed_freeze_the_frame() {
             "-512..0!",
         ),
         // Stored, but never followed: 32 bits are no pointer; nor a difference.
-        (
-            "*(u64 *)(r10 - 16) = 1\n w2 = w10\n *(u32 *)(r1 + 0) = w2\n exit",
-            16,
-            "-16..-8 -1..0!",
-        ),
+        ("*(u64 *)(r10 - 16) = 1\n w2 = w10\n *(u32 *)(r1 + 0) = w2\n exit", 16, "-16..-8 -1..0!"),
         (
             "r2 = r10\n r2 += -16\n r3 = r10\n r3 += -8\n r3 -= r2\n *(u64 *)(r1 + 0) = r3\n \
              *(u64 *)(r10 - 24) = 1\n exit",
@@ -236,11 +212,7 @@ fn pointers_that_cannot_be_followed_freeze_the_frame() {
             "-24..-16 -16..-7!",
         ),
         // Returned: nobody can follow it any more.
-        (
-            "*(u64 *)(r10 - 16) = 1\n r0 = r10\n r0 += -8\n exit",
-            16,
-            "-16..-8 -8..-7!",
-        ),
+        ("*(u64 *)(r10 - 16) = 1\n r0 = r10\n r0 += -8\n exit", 16, "-16..-8 -8..-7!"),
     ]);
 }
 
@@ -263,22 +235,10 @@ fn callees_touch_what_they_are_given() {
         // Below what was passed.
         ("r0 = *(u64 *)(r1 - 8)\n exit", 64, "-64..-56 -40..-31!"),
         // An index.
-        (
-            "r2 &= 7\n r1 += r2\n *(u8 *)(r1 + 0) = 0\n exit",
-            64,
-            "-64..-56 -32..-24!",
-        ),
-        (
-            "r2 = *(u64 *)(r2 + 0)\n r1 += r2\n *(u8 *)(r1 + 0) = 0\n exit",
-            512,
-            "-512..0!",
-        ),
+        ("r2 &= 7\n r1 += r2\n *(u8 *)(r1 + 0) = 0\n exit", 64, "-64..-56 -32..-24!"),
+        ("r2 = *(u64 *)(r2 + 0)\n r1 += r2\n *(u8 *)(r1 + 0) = 0\n exit", 512, "-512..0!"),
         // Given to a helper.
-        (
-            "r2 = 12\n r3 = 0\n call 113\n exit",
-            64,
-            "-64..-56 -32..-20!",
-        ),
+        ("r2 = 12\n r3 = 0\n call 113\n exit", 64, "-64..-56 -32..-20!"),
         // Kept, or not used at all.
         ("*(u64 *)(r2 + 0) = r1\n exit", 64, "-64..0!"),
         ("r0 = r1\n r0 &= 1\n exit", 64, "-64..-56 -32..-31!"),
@@ -327,10 +287,8 @@ function f1 \"identity\"
     assert_eq!(objects_of(&facts1), "-64..-56 -32..-31! -20..-12");
     assert_eq!(function(&facts1, 0).frame_accesses[&3], -20);
     // With a tail call in it the result may come from anywhere.
-    let tail = text.replace(
-        "r0 = r1\n",
-        "r6 = r1\n r1 = 0\n r2 = map1 ll\n r3 = 0\n call 12\n r0 = r6\n",
-    );
+    let tail =
+        text.replace("r0 = r1\n", "r6 = r1\n r1 = 0\n r2 = map1 ll\n r3 = 0\n call 12\n r0 = r6\n");
     let facts2 = facts(&tail);
     assert!(function(&facts2, 0).reaches_tail_call);
     assert!(!function(&facts2, 0).frame_accesses.contains_key(&3));
@@ -391,10 +349,8 @@ fn context_fields() {
     );
     // Moved, spilled, offset, after a branch and a call.
     assert_eq!(
-        xdp(
-            "r6 = r1\n r6 += 4\n *(u64 *)(r10 - 8) = r6\n call 7\n if r0 == 0 goto +0\n \
-             r1 = *(u64 *)(r10 - 8)\n r2 = *(u32 *)(r1 + 4)\n r2 = *(u32 *)(r6 + 0)\n exit"
-        ),
+        xdp("r6 = r1\n r6 += 4\n *(u64 *)(r10 - 8) = r6\n call 7\n if r0 == 0 goto +0\n \
+             r1 = *(u64 *)(r10 - 8)\n r2 = *(u32 *)(r1 + 4)\n r2 = *(u32 *)(r6 + 0)\n exit"),
         [(6, 2, 0), (7, 1, 0)]
     );
     // Parts of numbers.
@@ -481,34 +437,16 @@ function f1 \"sub\"
   r0 = *(u32 *)(r1 + 0)
   exit";
     let cases = [
-        (
-            xdp("r0 = *(u64 *)(r1 + 0)\n exit"),
-            "main: main+0: xdp_md has no field of 8 bytes",
-        ),
-        (
-            xdp("r0 = *(u32 *)(r1 + 2)\n exit"),
-            "main: main+0: xdp_md has no field of 4 bytes",
-        ),
-        (
-            xdp("r0 = *(u32 *)(r1 + 24)\n exit"),
-            "main: main+0: xdp_md has no field",
-        ),
-        (
-            xdp("r0 = *(u32 *)(r1 - 4)\n exit"),
-            "main: main+0: xdp_md has no field",
-        ),
-        (
-            xdp("r0 = *(u16 *)(r1 + 0)\n exit"),
-            "main: main+0: load of a part of field `data`",
-        ),
+        (xdp("r0 = *(u64 *)(r1 + 0)\n exit"), "main: main+0: xdp_md has no field of 8 bytes"),
+        (xdp("r0 = *(u32 *)(r1 + 2)\n exit"), "main: main+0: xdp_md has no field of 4 bytes"),
+        (xdp("r0 = *(u32 *)(r1 + 24)\n exit"), "main: main+0: xdp_md has no field"),
+        (xdp("r0 = *(u32 *)(r1 - 4)\n exit"), "main: main+0: xdp_md has no field"),
+        (xdp("r0 = *(u16 *)(r1 + 0)\n exit"), "main: main+0: load of a part of field `data`"),
         (
             xdp("*(u32 *)(r1 + 12) = 1\n exit"),
             "main: main+0: field `ingress_ifindex` of xdp_md is read-only",
         ),
-        (
-            xdp("lock *(u32 *)(r1 + 12) += w2\n exit"),
-            "main: main+0: atomic access to field",
-        ),
+        (xdp("lock *(u32 *)(r1 + 12) += w2\n exit"), "main: main+0: atomic access to field"),
         (
             xdp("r2 = *(u8 *)(r1 + 12)\n r1 += r2\n r0 = *(u32 *)(r1 + 0)\n exit"),
             "main: main+2: access at a variable offset",
@@ -527,18 +465,9 @@ function f1 \"sub\"
             xdp("r2 = map3 ll\n *(u64 *)(r2 + 0) = r1\n exit"),
             "main: main+2: the context pointer is stored",
         ),
-        (
-            sub.into(),
-            "main: sub+0: access through a pointer that may be",
-        ),
-        (
-            shared.into(),
-            "one: sub+0: access through a pointer that may be",
-        ),
-        (
-            in_memory.into(),
-            "main: main+3: the context pointer is passed in memory",
-        ),
+        (sub.into(), "main: sub+0: access through a pointer that may be"),
+        (shared.into(), "one: sub+0: access through a pointer that may be"),
+        (in_memory.into(), "main: main+3: the context pointer is passed in memory"),
     ];
     for (text, expected) in cases {
         let errors = errors(&text);
@@ -570,18 +499,9 @@ out:
 fn accesses_outside_of_the_frame_are_errors() {
     let raw = |code: &str| format!("program f0 \"main\" raw\n{code}");
     let cases = [
-        (
-            "*(u8 *)(r10 - 513) = 0\n exit",
-            "main: main+0: access of 1 bytes at r10-513",
-        ),
-        (
-            "*(u64 *)(r10 - 4) = 0\n exit",
-            "main: main+0: access of 8 bytes at r10-4",
-        ),
-        (
-            "r0 = *(u8 *)(r10 + 0)\n exit",
-            "main: main+0: access of 1 bytes at r10+0",
-        ),
+        ("*(u8 *)(r10 - 513) = 0\n exit", "main: main+0: access of 1 bytes at r10-513"),
+        ("*(u64 *)(r10 - 4) = 0\n exit", "main: main+0: access of 8 bytes at r10-4"),
+        ("r0 = *(u8 *)(r10 + 0)\n exit", "main: main+0: access of 1 bytes at r10+0"),
         (
             "r1 = map0 ll\n r2 = r1\n r3 = 0\n r1 = r10\n call 12\n exit",
             "main: main+5: tail call on map `h`",
@@ -603,11 +523,7 @@ function f2 \"sub\"
   exit";
     let mut object = parse_object(text).expect("parses");
     let facts = crate::analyze_or_refuse(&mut object);
-    let refused: Vec<bool> = object
-        .functions
-        .values()
-        .map(|f| f.refused.is_some())
-        .collect();
+    let refused: Vec<bool> = object.functions.values().map(|f| f.refused.is_some()).collect();
     assert_eq!(refused, [false, false, true]);
     assert!(function(&facts, 2).cfg.blocks.is_empty());
 }
@@ -617,28 +533,12 @@ fn tail_call_sites() {
     let (map1, map2) = (Some(MapRef::from_u32(1)), Some(MapRef::from_u32(2)));
     let cases: &[(&str, Option<MapRef>, Option<u32>)] = &[
         ("r2 = map1 ll\n r3 = 3\n call 12", map1, Some(3)),
-        (
-            "r2 = map2 ll\n r3 = 0x500000003 ll\n call 12",
-            map2,
-            Some(3),
-        ),
+        ("r2 = map2 ll\n r3 = 0x500000003 ll\n call 12", map2, Some(3)),
         ("r2 = map1 ll\n r3 = *(u32 *)(r1 + 0)\n call 12", map1, None),
         // The same, and not the same, on two paths.
-        (
-            "r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +1\n r3 = 3\n call 12",
-            map1,
-            Some(3),
-        ),
-        (
-            "r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +1\n r3 = 4\n call 12",
-            map1,
-            None,
-        ),
-        (
-            "r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +2\n r2 = map2 ll\n call 12",
-            None,
-            Some(3),
-        ),
+        ("r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +1\n r3 = 3\n call 12", map1, Some(3)),
+        ("r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +1\n r3 = 4\n call 12", map1, None),
+        ("r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +2\n r2 = map2 ll\n call 12", None, Some(3)),
         // Through other registers, the frame and arithmetic.
         (
             "r6 = map1 ll\n r7 = 2\n *(u64 *)(r10 - 8) = r6\n *(u64 *)(r10 - 16) = r7\n call 7\n \
@@ -698,9 +598,5 @@ fn a_million_instructions_with_loops() {
     code += "exit";
     let facts = facts(&code);
     assert_eq!(function(&facts, 0).ctx_accesses.len(), 50_000);
-    assert!(
-        objects_of(&facts).ends_with(" -64..-48!"),
-        "{}",
-        objects_of(&facts)
-    );
+    assert!(objects_of(&facts).ends_with(" -64..-48!"), "{}", objects_of(&facts));
 }

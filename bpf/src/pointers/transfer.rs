@@ -34,12 +34,7 @@ impl Place {
 /// The place that an instruction accesses.
 pub(super) fn place(state: &State, op: &Op) -> Option<Place> {
     let (base, off, size) = match *op {
-        Op::Load {
-            size, base, off, ..
-        }
-        | Op::Store {
-            size, base, off, ..
-        } => (base, off, size),
+        Op::Load { size, base, off, .. } | Op::Store { size, base, off, .. } => (base, off, size),
         Op::Atomic { w, base, off, .. } | Op::CmpXchg { w, base, off, .. } => {
             (base, off, atomic_size(w))
         }
@@ -99,12 +94,7 @@ pub(super) fn step(env: &Env, state: &mut State, op: &Op) {
                 store(env, state, place, value);
             }
         }
-        Op::Atomic {
-            op: rmw,
-            fetch,
-            src,
-            ..
-        } => {
+        Op::Atomic { op: rmw, fetch, src, .. } => {
             let place = place(state, op);
             atomic(env, state, place, state.get(src));
             if fetch || rmw == AtomicOp::Xchg {
@@ -164,11 +154,7 @@ fn load(env: &Env, state: &State, place: Place, signed: bool) -> Val {
     let number = Val::Number(Range::loaded(place.size, signed));
     match place.base {
         // A 32-bit field of a context may be a 64-bit pointer to packet bytes.
-        Val::Pointer(Pointer {
-            base: Base::Param(_),
-            ..
-        })
-        | Val::Mixed(_)
+        Val::Pointer(Pointer { base: Base::Param(_), .. }) | Val::Mixed(_)
             if place.size >= Size::W =>
         {
             let all = Range::new(i64::MIN, i64::MAX);
@@ -183,11 +169,7 @@ fn load(env: &Env, state: &State, place: Place, signed: bool) -> Val {
         {
             let aligned = place.spill_slot().is_some();
             let value = state.load(place.bytes(pointer), aligned);
-            if pointer.sure {
-                value
-            } else {
-                value.join(number)
-            }
+            if pointer.sure { value } else { value.join(number) }
         }
         _ => number,
     }
@@ -271,10 +253,7 @@ fn call(env: &Env, state: &mut State, callee: Callee) {
 
 /// What is known in addition where a branch goes one way.
 pub(super) fn refine(state: &mut State, op: &Op, taken: bool) {
-    let Op::Branch {
-        cond, w, dst, src, ..
-    } = *op
-    else {
+    let Op::Branch { cond, w, dst, src, .. } = *op else {
         return;
     };
     let cond = if taken { cond } else { cond.negate() };

@@ -116,11 +116,7 @@ impl Val {
     /// Any pointer that starts from one of these, or a number.
     pub fn tainted(bases: Bases) -> Val {
         match bases.single() {
-            Some(base) => Val::Pointer(Pointer {
-                base,
-                at: Range::ALL,
-                sure: false,
-            }),
+            Some(base) => Val::Pointer(Pointer { base, at: Range::ALL, sure: false }),
             None if bases.is_empty() => Val::ANY,
             None => Val::Mixed(bases),
         }
@@ -146,11 +142,9 @@ impl Val {
     /// Its offset from R10, if it is R10 plus a constant.
     pub fn frame_offset(self) -> Option<i32> {
         match self {
-            Val::Pointer(Pointer {
-                base: Base::Frame,
-                at,
-                sure: true,
-            }) => i32::try_from(at.exact()?).ok(),
+            Val::Pointer(Pointer { base: Base::Frame, at, sure: true }) => {
+                i32::try_from(at.exact()?).ok()
+            }
             _ => None,
         }
     }
@@ -162,11 +156,9 @@ impl Val {
             (a, b) if a == b => a,
             (Undefined, x) | (x, Undefined) => x,
             (Number(a), Number(b)) => Number(a.join(b)),
-            (Pointer(a), Pointer(b)) if a.base == b.base => Pointer(super::value::Pointer {
-                at: a.at.join(b.at),
-                sure: a.sure && b.sure,
-                ..a
-            }),
+            (Pointer(a), Pointer(b)) if a.base == b.base => {
+                Pointer(super::value::Pointer { at: a.at.join(b.at), sure: a.sure && b.sure, ..a })
+            }
             (a, b) => {
                 let bases = a.bases().union(b.bases());
                 match (a, b) {
@@ -221,21 +213,13 @@ impl Val {
             }
         }
         let range = a.range().apply(op, w, b.range());
-        if bases.is_empty() {
-            Val::Number(range)
-        } else {
-            Val::narrowed(bases, range)
-        }
+        if bases.is_empty() { Val::Number(range) } else { Val::narrowed(bases, range) }
     }
 
     /// What is computed from pointers in a way that is not followed: a number
     /// if it fits in 32 bits.
     pub fn narrowed(bases: Bases, range: Range) -> Val {
-        if Range::U32.contains(range) {
-            Val::Number(range)
-        } else {
-            Val::tainted(bases)
-        }
+        if Range::U32.contains(range) { Val::Number(range) } else { Val::tainted(bases) }
     }
 }
 
@@ -243,16 +227,8 @@ fn grow(old: Range, new: Range, thresholds: &[i64]) -> Range {
     let below = || thresholds.iter().rev().find(|&&t| t <= new.lo);
     let above = || thresholds.iter().find(|&&t| t >= new.hi);
     Range::new(
-        if new.lo < old.lo {
-            below().copied().unwrap_or(i64::MIN)
-        } else {
-            new.lo
-        },
-        if new.hi > old.hi {
-            above().copied().unwrap_or(i64::MAX)
-        } else {
-            new.hi
-        },
+        if new.lo < old.lo { below().copied().unwrap_or(i64::MIN) } else { new.lo },
+        if new.hi > old.hi { above().copied().unwrap_or(i64::MAX) } else { new.hi },
     )
 }
 
@@ -280,11 +256,7 @@ mod tests {
             (map, map, map),
             (map, Val::Map(MapRef::from_u32(2)), Val::ANY),
             (map, number(0, 0), Val::ANY),
-            (
-                frame(-8, -8, true),
-                frame(-16, -16, true),
-                frame(-16, -8, true),
-            ),
+            (frame(-8, -8, true), frame(-16, -16, true), frame(-16, -8, true)),
             (frame(-8, -8, true), number(0, 0), frame(-8, -8, false)),
             (frame(-8, -8, true), map, frame(-8, -8, false)),
             (frame(-8, -8, true), param, Val::Mixed(both)),

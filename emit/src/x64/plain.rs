@@ -144,6 +144,11 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    pub(super) fn swap16(&mut self, mut ops: Operands<'_>) -> Result<(), EmitError> {
+        self.asm.rol16(ops.tied()?, 8);
+        Ok(())
+    }
+
     pub(super) fn ext(&mut self, extend: Extend, mut ops: Operands<'_>) -> Result<(), EmitError> {
         let (dst, src) = (ops.reg()?, ops.rm()?);
         if extend != Extend::None64 || src != Rm::Reg(dst) {

@@ -231,6 +231,7 @@ fn arithmetic() {
     assert_eq!(one(MInst::Bswap(W64), &[RAX, RAX]), ["bswap rax"]);
     let lines = one(MInst::Bswap16, &[RAX, RAX]);
     assert_eq!(lines, ["rol ax, 8", "movzx eax, ax"]);
+    assert_eq!(one(MInst::Swap16, &[RAX, RAX]), ["rol ax, 8"]);
 }
 
 #[test]
@@ -244,6 +245,10 @@ fn comparisons() {
     assert_eq!(lines, ["test dil, 0x10"]);
     let lines = one(MInst::CmpMemImm(2, 0x800, mem(12)), &[RDI]);
     assert_eq!(lines, ["cmp word ptr [rdi+0xc], 0x800"]);
+    let test = |bytes, imm| one(MInst::TestMemImm(bytes, imm, mem(12)), &[RDI]);
+    assert_eq!(test(1, 0x12), ["test byte ptr [rdi+0xc], 0x12"]);
+    assert_eq!(test(4, -2), ["test dword ptr [rdi+0xc], -2"]);
+    assert_eq!(test(8, -2), ["test qword ptr [rdi+0xc], -2"]);
 }
 
 #[test]

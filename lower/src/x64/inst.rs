@@ -168,6 +168,8 @@ pub enum MInst {
     Bswap(Width),
     /// d=s, s: reverses the low two bytes and clears the rest.
     Bswap16,
+    /// d=s, s: reverses the low two bytes and leaves the rest as it is.
+    Swap16,
     /// d, s (r/m).
     Ext(Extend),
     /// d, mem.
@@ -176,6 +178,8 @@ pub enum MInst {
     Store(u8, Mem),
     /// mem: a constant of `bytes` bytes.
     StoreImm(u8, i32, Mem),
+    /// s (none with an immediate), mem: changes memory of that width in place.
+    AluMem(AluOp, Width, Option<i32>, Mem),
     /// quotient in rax, rdx (scratch definition), dividend in rax, divisor.
     /// Total as eBPF's: by zero 0; MIN / -1 = MIN. `nonzero`: divisor known not to be 0 (or -1 if signed).
     Div {
@@ -198,10 +202,14 @@ pub enum MInst {
     },
     /// s, rhs: sets flags.
     Cmp(Width, Rhs),
-    /// mem: compares `bytes` bytes of memory with an immediate; sets flags.
+    /// mem: compares `bytes` bytes of memory with an immediate, of which the low
+    /// `bytes` count (for 8: sign-extended); sets flags.
     CmpMemImm(u8, i32, Mem),
     /// s, rhs: sets flags of the bitwise and.
     Test(Width, Rhs),
+    /// mem: sets flags of the bitwise and of `bytes` (1, 4, 8) bytes of memory
+    /// with an immediate.
+    TestMemImm(u8, i32, Mem),
     /// Goes to the first successor if the condition holds, else to the second.
     Jcc(Cc),
     /// Goes to the only successor.

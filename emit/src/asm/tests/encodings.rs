@@ -150,6 +150,7 @@ fn no_empty_prefix() {
     }
     let mem = Mem::new(Gpr::RSI, 1);
     assert_eq!(assemble(|asm| asm.cmp_mem_imm(1, mem, 0)).len(), 4);
+    assert_eq!(assemble(|asm| asm.test_byte_imm(mem, 1)).len(), 4);
     assert_eq!(assemble(|asm| asm.store(1, mem, Gpr::RBX)).len(), 3);
     assert_eq!(assemble(|asm| asm.store(1, mem, Gpr::RDI)).len(), 4);
 }
