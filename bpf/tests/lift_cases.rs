@@ -22,6 +22,7 @@ fn cases() -> Vec<PathBuf> {
 
 /// What the functions of an object are lifted to, one after the other.
 fn lifted(object: &Object) -> String {
+    assert_eq!(tailor_bpf::validate::validate(object), []);
     let facts = tailor_bpf::analyze(object).expect("nothing is wrong with the object");
     let mut out = String::new();
     for id in object.functions.keys() {

@@ -1,6 +1,6 @@
 //! Running an object in both interpreters.
 
-use tailor_bpf::ctx::{Field, KINDS};
+use tailor_bpf::ctx::{Field, FieldValue, KINDS, XDP};
 use tailor_bpf::host::{FlatHost, Host};
 use tailor_bpf::{Error, FuncRef, MapRef, Object, Size, helpers, interp, lift, text};
 use tailor_ir::verifier::verify_module;
@@ -122,7 +122,17 @@ pub fn agree_on_memory(text: &str, memory: Vec<u8>) {
     agree(text, |object| FlatHost::new(object, memory.clone()));
 }
 
-/// An XDP program that gets these bytes.
+/// An XDP program that gets these bytes, and numbers in its context whose
+/// halves and bytes differ.
 pub fn agree_on_packet(text: &str, packet: Vec<u8>) {
-    agree(text, |object| FlatHost::xdp(object, packet.clone()));
+    agree(text, |object| {
+        let mut host = FlatHost::xdp(object, packet.clone());
+        let context = host.args()[0];
+        let fields = KINDS[usize::from(XDP)].fields.iter();
+        for field in fields.filter(|field| field.value == FieldValue::Scalar) {
+            let address = context + u64::from(field.native_offset);
+            host.store(address, field.native_size, 0x8182_8384 + address).unwrap();
+        }
+        host
+    });
 }
