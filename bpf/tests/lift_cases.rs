@@ -22,22 +22,14 @@ fn cases() -> Vec<PathBuf> {
 
 /// What the functions of an object are lifted to, one after the other.
 fn lifted(object: &Object) -> String {
-    let (facts, errors) = tailor_bpf::analyze(object);
+    assert_eq!(tailor_bpf::validate::validate(object), []);
+    let facts = tailor_bpf::analyze(object).expect("nothing is wrong with the object");
     let mut out = String::new();
-    for error in errors {
-        writeln!(out, "error: {error}").unwrap();
-    }
     for id in object.functions.keys() {
         if !out.is_empty() {
             out.push('\n');
         }
-        let function = match lift::lift(object, &facts, id) {
-            Ok(function) => function,
-            Err(error) => {
-                writeln!(out, "error: {error}").unwrap();
-                continue;
-            }
-        };
+        let function = lift::lift(object, &facts, id).expect("everything is supported");
         let printed = function.to_string();
         if let Err(errors) = verify_function(&function) {
             panic!("{errors}\n{printed}");

@@ -16,7 +16,7 @@
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
-use tailor_ir::{Function, InstData, Opcode, Payload, Region, Value, ValueDef};
+use tailor_ir::{Block, Function, InstData, Opcode, Payload, Region, Value, ValueDef};
 
 use crate::ctx::{FieldValue, KINDS};
 use crate::helpers::{Returns, helper};
@@ -91,7 +91,7 @@ impl<'a> Propagation<'a> {
         this
     }
 
-    fn collect_arguments(&mut self, block: tailor_ir::Block) {
+    fn collect_arguments(&mut self, block: Block) {
         let function = self.function;
         for target in function.blocks[block].term.targets() {
             let params = &function.blocks[target.block].params;

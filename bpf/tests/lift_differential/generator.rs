@@ -1,5 +1,5 @@
 //! Random programs in text form. They end, follow no wild pointer and observe
-//! neither addresses nor uninitialised bytes of the stack.
+//! neither addresses nor what is undefined.
 //!
 //! R0 to R5 are data and R6 a frame pointer's copy; R7 counts loops; R8 points
 //! to memory or, in the function that is called, to the caller's stack, and R9
@@ -84,10 +84,7 @@ impl Generator {
     /// Registers and the window get values, statements work on them, and all
     /// of them are mixed into R0.
     fn function(&mut self) {
-        for register in 0..6 {
-            let value = self.below(usize::MAX) >> self.below(48);
-            self.line(format!("r{register} = {value:#x} ll"));
-        }
+        self.initialise(0..6);
         let mut off = -WINDOW;
         while off < 0 {
             // Pieces of one size, so that objects differ from program to program.
@@ -256,5 +253,14 @@ impl Generator {
     fn call(&mut self) {
         let start = -WINDOW + self.below((WINDOW - MEMORY + 1) as usize) as i32;
         self.line(format!("r1 = r10\nr1 += {start}\nr2 = r9\ncall f1"));
+        self.initialise(1..6);
+    }
+
+    /// Gives registers new values.
+    fn initialise(&mut self, registers: std::ops::Range<u8>) {
+        for register in registers {
+            let value = self.below(usize::MAX) >> self.below(48);
+            self.line(format!("r{register} = {value:#x} ll"));
+        }
     }
 }

@@ -1,12 +1,14 @@
 //! Running an object in both interpreters.
 
-use tailor_bpf::ctx::{Field, KINDS};
+use tailor_bpf::ctx::{Field, FieldValue, KINDS, XDP};
 use tailor_bpf::host::{FlatHost, Host};
 use tailor_bpf::{Error, FuncRef, MapRef, Object, Size, helpers, interp, lift, text};
 use tailor_ir::verifier::verify_module;
 use tailor_ir::{Function, Module, interp as ir_interp};
 
 const LIMIT: u64 = 2_000_000;
+/// Bytes added to stack slots.
+const GAP: u32 = 64;
 
 /// A host for both interpreters: flat memory, and helpers that mix the
 /// arguments which they take into their result.
@@ -81,8 +83,8 @@ fn parse(text: &str) -> Object {
 
 /// Lifts the first function of an object, valid or not.
 pub fn lift_first(text: &str) -> Result<Function, Error> {
-    let object = parse(text);
-    let (facts, _) = tailor_bpf::analyze(&object);
+    let mut object = parse(text);
+    let facts = tailor_bpf::analyze_or_refuse(&mut object);
     lift::lift(&object, &facts, FuncRef::from_u32(0))
 }
 
@@ -92,12 +94,16 @@ fn agree(text: &str, host: impl Fn(&Object) -> FlatHost) {
     let object = parse(text);
     let errors = tailor_bpf::validate::validate(&object);
     assert!(errors.is_empty(), "{errors:?}\n{text}");
-    let (facts, errors) = tailor_bpf::analyze(&object);
-    assert!(errors.is_empty(), "{errors:?}\n{text}");
+    let facts = tailor_bpf::analyze(&object);
+    let facts = facts.unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
     let mut module = Module::new();
     for id in object.functions.keys() {
         let lifted = lift::lift(&object, &facts, id);
-        module.functions.push(lifted.unwrap_or_else(|error| panic!("{error}\n{text}")));
+        let mut lifted = lifted.unwrap_or_else(|error| panic!("{error}\n{text}"));
+        // Slots need not keep the distances that objects have in the bytecode's
+        // frame: between them is space where a stray access finds zeros.
+        lifted.stack_slots.values_mut().for_each(|slot| slot.size += GAP);
+        module.functions.push(lifted);
     }
     if let Err(errors) = verify_module(&module) {
         panic!("{errors}\n{module}");
@@ -122,7 +128,17 @@ pub fn agree_on_memory(text: &str, memory: Vec<u8>) {
     agree(text, |object| FlatHost::new(object, memory.clone()));
 }
 
-/// An XDP program that gets these bytes.
+/// An XDP program that gets these bytes, and numbers in its context whose
+/// halves and bytes differ.
 pub fn agree_on_packet(text: &str, packet: Vec<u8>) {
-    agree(text, |object| FlatHost::xdp(object, packet.clone()));
+    agree(text, |object| {
+        let mut host = FlatHost::xdp(object, packet.clone());
+        let context = host.args()[0];
+        let fields = KINDS[usize::from(XDP)].fields.iter();
+        for field in fields.filter(|field| field.value == FieldValue::Scalar) {
+            let address = context + u64::from(field.native_offset);
+            host.store(address, field.native_size, 0x8182_8384 + address).unwrap();
+        }
+        host
+    });
 }
