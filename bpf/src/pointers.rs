@@ -119,3 +119,6 @@ pub(crate) fn analyze(
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod soundness;

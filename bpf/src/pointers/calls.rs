@@ -38,7 +38,7 @@ pub(super) fn passed(env: &Env, state: &State, callee: Callee) -> SmallVec<[Pass
             args.iter().zip(uses).map(passed).collect()
         }
         Callee::Register(_) | Callee::Kfunc(_) | Callee::Relative(_) => {
-            let passed = |&value| Passed { value, usage: ParamUse::ANYTHING, by_bytecode: false };
+            let passed = |&value| Passed { value, usage: ParamUse::KEPT, by_bytecode: false };
             args.iter().map(passed).collect()
         }
     }
@@ -60,7 +60,7 @@ fn usage(env: &Env, row: &Helper, args: &[Val; 5], index: usize) -> (ParamUse, b
     let mut usage = ParamUse::default();
     match row.args[index] {
         Arg::Number | Arg::Size { .. } | Arg::Map | Arg::Callback { .. } => {}
-        Arg::Context | Arg::Object | Arg::Kept => return (ParamUse::ANYTHING, false),
+        Arg::Context | Arg::Object | Arg::Kept => return (ParamUse::KEPT, false),
         Arg::Memory { access, extent } => {
             if let Some(bytes) = extent_of(env, row, args, extent) {
                 usage.touch(bytes, access != Access::Read);
@@ -69,7 +69,7 @@ fn usage(env: &Env, row: &Helper, args: &[Val; 5], index: usize) -> (ParamUse, b
         Arg::CallbackArg => {
             let usage = match callback(row, args) {
                 Some((function, param)) => env.summary(function).params[param],
-                None => ParamUse::ANYTHING,
+                None => ParamUse::KEPT,
             };
             return (usage, true);
         }

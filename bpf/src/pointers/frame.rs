@@ -27,6 +27,8 @@ pub(super) struct Frame {
     /// The lowest offset of all pointers made.
     lowest_made: i64,
     lowest_touched: i64,
+    /// How far below such a pointer it may be followed, at most 0.
+    lowest_distance: i64,
     frozen: bool,
 }
 
@@ -73,16 +75,19 @@ impl Frame {
         self.lowest_made = self.lowest_made.min(lo);
     }
 
-    /// A pointer went where it cannot be followed.
-    pub fn freeze(&mut self) {
+    /// A pointer to somewhere in the frame goes where it cannot be followed, and
+    /// may be followed there from this distance on upwards.
+    pub fn freeze(&mut self, from: i64) {
         self.frozen = true;
+        self.lowest_distance = self.lowest_distance.min(from);
     }
 
     /// Bytes below R10 that may be touched, and the objects.
     pub fn finish(mut self) -> (u32, Vec<StackObject>) {
         let mut lowest = self.lowest_touched;
         if self.frozen {
-            lowest = lowest.min(self.lowest_made);
+            let followed = self.lowest_made.saturating_add(self.lowest_distance);
+            lowest = lowest.min(followed.max(-i64::from(FRAME_BYTES)));
             if lowest < 0 {
                 self.push(lowest, 0, true);
             }
@@ -162,8 +167,13 @@ mod tests {
         let (depth, objects) = cut(|f| {
             f.access(bytes(-8, 0));
             f.made(bytes(-48, -48));
-            f.freeze();
+            f.freeze(0);
         });
         assert_eq!((depth, objects), (48, vec![(-48, 0, true)]));
+        let (depth, _) = cut(|f| {
+            f.made(bytes(-48, -48));
+            f.freeze(-8);
+        });
+        assert_eq!(depth, 56);
     }
 }

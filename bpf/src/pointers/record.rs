@@ -153,6 +153,9 @@ impl Recorder<'_> {
         let at = frame_at(result);
         if let Some(at) = at {
             self.found.frame.made(at);
+        } else if matches!(op, Op::Alu { .. }) && result.bases().has_frame() {
+            // The sum of two pointers: one of them is a number of any size.
+            self.found.frame.made(Range::ALL);
         }
         let used: Vec<Range> = operands.into_iter().filter_map(frame_at).collect();
         let hull = used.iter().copied().chain(at).reduce(Range::join);
@@ -181,7 +184,7 @@ impl Recorder<'_> {
             },
             Val::Mixed(bases) => {
                 if bases.has_frame() {
-                    self.found.frame.freeze();
+                    self.found.frame.freeze(place.off.into());
                 }
                 for index in bases.params() {
                     self.found.summary.params[index].touch(Range::ALL, writes);
@@ -245,11 +248,12 @@ impl Recorder<'_> {
     /// A pointer goes where it cannot be followed.
     fn lost(&mut self, bases: Bases, how: &'static str) {
         if bases.has_frame() {
-            self.found.frame.freeze();
+            self.found.frame.freeze(0);
             self.found.escaped = true;
         }
         for index in bases.params() {
-            self.found.summary.params[index] = ParamUse::ANYTHING;
+            let usage = &mut self.found.summary.params[index];
+            usage.pass(Range::exactly(0), &ParamUse::KEPT);
         }
         if bases.params().next().is_some() && self.env.has_contexts {
             let slot = self.slot;
@@ -299,7 +303,7 @@ impl Recorder<'_> {
         match value {
             Val::Pointer(pointer) => match pointer.base {
                 Base::Frame => {
-                    if let Some(bytes) = usage.touched.filter(|_| !usage.kept) {
+                    if let Some(bytes) = usage.touched {
                         let bytes = pointer.at.shift(bytes);
                         self.found.frame.access_through(pointer.at, bytes);
                         self.read_by_callee(state.spilled(bytes), by_bytecode);
@@ -317,6 +321,9 @@ impl Recorder<'_> {
                 if bases.has_frame() {
                     self.read_by_callee(state.spilled(Range::ALL), by_bytecode);
                     self.lost(Bases::of(Base::Frame), "");
+                    if let Some(bytes) = usage.touched {
+                        self.found.frame.freeze(bytes.lo);
+                    }
                 }
                 for index in bases.params() {
                     self.found.summary.params[index].pass(Range::ALL, &usage);
@@ -334,10 +341,11 @@ impl Recorder<'_> {
             return;
         }
         if bases.has_frame() {
-            self.found.frame.freeze();
+            self.found.frame.freeze(0);
         }
         for index in bases.params() {
-            self.found.summary.params[index] = ParamUse::ANYTHING;
+            let usage = &mut self.found.summary.params[index];
+            usage.pass(Range::exactly(0), &ParamUse::KEPT);
         }
     }
 

@@ -25,8 +25,15 @@ pub(super) struct Summary {
 
 impl ParamUse {
     /// Anything at all.
-    pub const ANYTHING: ParamUse =
+    const ANYTHING: ParamUse =
         ParamUse { touched: Some(Range::ALL), written: Some(Range::ALL), kept: true };
+
+    /// From the pointer upwards anything, now or later.
+    pub const KEPT: ParamUse = ParamUse {
+        touched: Some(Range::new(0, i64::MAX)),
+        written: Some(Range::new(0, i64::MAX)),
+        kept: true,
+    };
 
     /// Adds an access.
     pub fn touch(&mut self, bytes: Range, writes: bool) {

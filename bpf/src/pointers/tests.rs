@@ -269,7 +269,7 @@ function f2 \"leaf\"
     let facts1 = facts(deep);
     assert_eq!(objects_of(&facts1), "-64..-56 -32..-8!");
     let facts2 = facts(&deep.replace("*(u64 *)(r1 + 8) = 0", "call f1"));
-    assert_eq!(objects_of(&facts2), "-64..0!");
+    assert_eq!(objects_of(&facts2), "-512..0!");
 }
 
 #[test]

@@ -168,8 +168,12 @@ fn load(env: &Env, state: &State, place: Place, signed: bool) -> Val {
             if pointer.base == Base::Frame && place.size == Size::D && !env.opaque =>
         {
             let aligned = place.spill_slot().is_some();
-            let value = state.load(place.bytes(pointer), aligned);
-            if pointer.sure { value } else { value.join(number) }
+            match state.load(place.bytes(pointer), aligned) {
+                // Bytes that nothing wrote are numbers of unknown value.
+                Val::Undefined => number,
+                value if pointer.sure => value,
+                value => value.join(number),
+            }
         }
         _ => number,
     }

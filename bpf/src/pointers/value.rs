@@ -191,18 +191,20 @@ impl Val {
 
     /// What an arithmetic operation makes of two values.
     pub fn apply(op: AluOp, w: Width, a: Val, b: Val) -> Val {
-        if a == Val::Undefined || b == Val::Undefined {
+        let bases = a.bases().union(b.bases());
+        let undefined = a == Val::Undefined || b == Val::Undefined;
+        if undefined && bases.is_empty() {
             return Val::Undefined;
         }
-        let bases = a.bases().union(b.bases());
         if w == Width::W64 && !bases.is_empty() {
             match (op, a, b) {
-                (AluOp::Add, Val::Pointer(p), Val::Number(by))
-                | (AluOp::Add, Val::Number(by), Val::Pointer(p)) => {
-                    return Val::Pointer(p.shift(by));
+                (AluOp::Add, Val::Pointer(p), by) | (AluOp::Add, by, Val::Pointer(p))
+                    if by.bases().is_empty() =>
+                {
+                    return Val::Pointer(p.shift(by.range()));
                 }
-                (AluOp::Sub, Val::Pointer(p), Val::Number(by)) => {
-                    return Val::Pointer(p.shift(Range::exactly(0).sub(by)));
+                (AluOp::Sub, Val::Pointer(p), by) if by.bases().is_empty() => {
+                    return Val::Pointer(p.shift(Range::exactly(0).sub(by.range())));
                 }
                 (AluOp::Sub, Val::Pointer(p), Val::Pointer(q))
                     if p.base == q.base && p.sure && q.sure =>
@@ -288,7 +290,8 @@ mod tests {
             (AluOp::Rsh, w64, fp, number(32, 32), Val::Number(Range::U32)),
             (AluOp::Add, w32, fp, number(0, 0), Val::Number(Range::U32)),
             (AluOp::Sub, w64, fp, Val::base(Base::Param(0)), mixed),
-            (AluOp::Add, w64, fp, Val::Undefined, Val::Undefined),
+            (AluOp::Add, w64, fp, Val::Undefined, frame(i64::MIN, i64::MAX, true)),
+            (AluOp::Add, w64, number(1, 1), Val::Undefined, Val::Undefined),
         ];
         for (op, w, a, b, expected) in cases {
             assert_eq!(Val::apply(op, w, a, b), expected, "{a:?} {op:?} {b:?}");
