@@ -38,7 +38,10 @@ impl Unit {
         for error in tailor_bpf::validate::validate(&object) {
             refuse(&mut object, error);
         }
-        let facts = tailor_bpf::analyze_or_refuse(&mut object);
+        let (facts, errors) = tailor_bpf::analyze(&object);
+        for error in errors {
+            refuse(&mut object, error);
+        }
         Unit { object: Arc::new(object), facts: Arc::new(facts) }
     }
 
@@ -104,7 +107,7 @@ fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     for func in graph.callees_first(object) {
         relies[func] = object.functions[func].calls_helper()
             || facts.functions[func].reaches_tail_call
-            || graph.callees(func).iter().any(|&callee| relies[callee]);
+            || object.functions[func].callees().any(|callee| relies[callee]);
     }
     relies
 }

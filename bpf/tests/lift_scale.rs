@@ -7,7 +7,7 @@ use tailor_ir::Function;
 
 fn lifted(code: &str) -> Function {
     let object = text::parse_object(&format!("program f0 \"main\" raw\n{code}")).unwrap();
-    let facts = tailor_bpf::analyze(&object).expect("a valid object");
+    let (facts, errors) = tailor_bpf::analyze(&object);
     assert!(errors.is_empty());
     let start = Instant::now();
     let function = lift::lift(&object, &facts, FuncRef::from_u32(0)).unwrap();

@@ -25,7 +25,11 @@ impl Emitter<'_> {
     }
 
     pub(super) fn imm(&mut self, value: u64, mut ops: Operands<'_>) -> Result<(), EmitError> {
-        self.asm.mov_imm(ops.reg()?, value);
+        let dst = ops.reg()?;
+        match value {
+            0 if !self.flags.now() => self.asm.alu(AluOp::Xor, Width::W32, dst, dst),
+            _ => self.asm.mov_imm(dst, value),
+        }
         Ok(())
     }
 
