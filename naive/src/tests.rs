@@ -6,7 +6,7 @@ use tailor_bpf::cfg::{Cfg, is_tail_call};
 use tailor_bpf::facts::{Facts, FunctionFacts, TailCall};
 use tailor_bpf::text::parse_object;
 use tailor_bpf::{Callee, Error, FuncRef, Object, Op};
-use tailor_emit::{CompiledFunction, FunctionKind, Gpr};
+use tailor_emit::{CompiledFunction, FunctionKind, Gpr, frame};
 
 mod encodings;
 mod frames;
@@ -55,22 +55,24 @@ fn compile(text: &str, stack_depth: u32, tail_call: TailCall) -> Vec<CompiledFun
     functions
 }
 
-/// Every byte belongs to a valid instruction.
+/// Every byte belongs to a valid instruction, and the frame is the believed one.
 fn decodes(function: &CompiledFunction) {
     let mut decoder = Decoder::new(64, &function.code, DecoderOptions::NONE);
     for insn in &mut decoder {
         let at = insn.ip() as usize..insn.next_ip() as usize;
         assert!(!insn.is_invalid(), "{}: {:x?}", function.name, &function.code[at]);
     }
+    frame::check(function).expect("the frame is as believed");
 }
 
-/// The code of a program without stack between prologue and epilogue.
+/// The code of a program between prologue and epilogue.
 fn body(ops: &str) -> String {
     let text = format!("program f0 \"main\" raw\n{ops}\nexit");
-    let function = &compile(&text, 0, TailCall::default())[0];
+    let (depth, sub) = if ops.contains("r10") { (256, 7) } else { (0, 0) };
+    let function = &compile(&text, depth, TailCall::default())[0];
     let size = |reg: &Gpr| if *reg == Gpr::RBX { 1 } else { 2 };
     let pushes: usize = function.frame.saved.iter().map(size).sum();
-    hex(&function.code[12 + pushes..function.code.len() - 2 - pushes])
+    hex(&function.code[12 + sub + pushes..function.code.len() - 2 - pushes])
 }
 
 /// Why a program does not compile.
