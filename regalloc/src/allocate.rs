@@ -99,9 +99,12 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
     if !ion {
         return Ok(best);
     }
-    // Costs need not fall or rise steadily, so one worse step is looked past.
+    // As many registers once more where others than the preferred ones were
+    // taken. Costs need not fall or rise steadily, so one worse step is looked past.
+    let preferred = Gpr::CALLEE_SAVED.starts_with(&best.saved);
+    let most = best.saved.len() + usize::from(!preferred);
     let mut worse = 0;
-    for limit in (0..best.saved.len()).rev() {
+    for limit in (0..most).rev() {
         let candidate = match run(function, options, limit, ion, &mut ctx) {
             // Fewer registers than some instruction needs at once.
             Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => break,

@@ -180,7 +180,7 @@ fn moves() {
     let mut narrow = Build::new();
     narrow.function.vreg_bytes = vec![4];
     assert!(narrow.inst(MInst::Mov(W32), &[RAX, RAX]).ret().is_empty());
-    assert_eq!(one(MInst::Imm(0), &[RAX]), ["mov eax, 0"]);
+    assert_eq!(one(MInst::Imm(0), &[RAX]), ["xor eax, eax"]);
     let map = Symbol::Map(tailor_lower::MapRef::new(2));
     assert_eq!(one(MInst::Addr(map), &[RSI]), ["mov rsi, map2"]);
     let lines = one(MInst::Ext(Extend::Sign16), &[RAX, S(1)]);
