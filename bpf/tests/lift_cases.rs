@@ -23,7 +23,8 @@ fn cases() -> Vec<PathBuf> {
 /// What the functions of an object are lifted to, one after the other.
 fn lifted(object: &Object) -> String {
     assert_eq!(tailor_bpf::validate::validate(object), []);
-    let facts = tailor_bpf::analyze(object).expect("nothing is wrong with the object");
+    let (facts, errors) = tailor_bpf::analyze(object);
+    assert_eq!(errors, []);
     let mut out = String::new();
     for id in object.functions.keys() {
         if !out.is_empty() {
