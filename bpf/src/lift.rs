@@ -140,11 +140,7 @@ impl<'a> Lifter<'a> {
             Op::Load { .. } | Op::Store { .. } | Op::Atomic { .. } | Op::CmpXchg { .. } => {
                 self.memory(op);
             }
-            Op::LoadPacket { .. } => {
-                return Err(
-                    self.error("legacy packet loads (LD_ABS, LD_IND) are not supported yet")
-                );
-            }
+            Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Call(callee) => return self.call(callee),
             // The second slot of a load does nothing; the others end blocks.
             Op::LoadImmHi | Op::Jump { .. } | Op::Branch { .. } | Op::Exit => {}

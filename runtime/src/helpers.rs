@@ -45,6 +45,26 @@ impl Table {
         self
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, ascending by number.
+    pub fn iter(&self) -> impl Iterator<Item = Helper> {
+        self.0.values().copied()
+    }
+
+    /// The position of a number in that order.
+    pub fn position(&self, number: u32) -> Option<usize> {
+        self.0.keys().position(|&other| other == number)
+    }
+
     /// The helper with this number in the eBPF ABI.
     pub fn get(&self, number: u32) -> Option<Helper> {
         self.0.get(&number).copied()

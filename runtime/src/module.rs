@@ -19,8 +19,6 @@ use crate::memory::CodeSpace;
 
 /// Functions start at multiples of this.
 const FUNCTION_ALIGN: usize = 16;
-/// Highest helper number that has a cell.
-const MAX_HELPER: u32 = 255;
 /// Bytes of a helper's thunk.
 const THUNK_BYTES: usize = 16;
 /// Word of a kernel-convention program's descriptor that holds its address
@@ -48,9 +46,9 @@ pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
 pub struct Runtime {
     code: CodeSpace,
     helpers: Table,
-    /// Offset of helper 0's cell.
+    /// Offset of the first helper's cell; the others follow in table order.
     cells: usize,
-    /// Offset of helper 0's realigning thunk.
+    /// Offset of the first helper's realigning thunk.
     thunks: usize,
 }
 
@@ -63,16 +61,12 @@ impl Runtime {
     /// Reserves the range. Programs can call these helpers.
     pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
         let code = CodeSpace::new()?;
-        let count = MAX_HELPER as usize + 1;
-        let cells = code.allocate(8 * count)?;
-        let thunks = code.allocate(THUNK_BYTES * count)?;
-        for id in 0..=MAX_HELPER {
-            let Some(helper) = helpers.get(id) else {
-                continue;
-            };
-            let cell = cells + 8 * id as usize;
+        let cells = code.allocate(8 * helpers.len())?;
+        let thunks = code.allocate(THUNK_BYTES * helpers.len())?;
+        for (position, helper) in helpers.iter().enumerate() {
+            let cell = cells + 8 * position;
             code.write(cell, &(helper as usize as u64).to_le_bytes());
-            let thunk = thunks + THUNK_BYTES * id as usize;
+            let thunk = thunks + THUNK_BYTES * position;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
         Ok(Arc::new(Runtime { code, helpers, cells, thunks }))
@@ -212,10 +206,7 @@ impl Module {
     fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
         let code = &self.runtime.code;
         let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
-        let known = |id: u32| match self.runtime.helpers.get(id) {
-            Some(_) if id <= MAX_HELPER => Ok(id as usize),
-            _ => Err(Error::Helper(id)),
-        };
+        let known = |id: u32| self.runtime.helpers.position(id).ok_or(Error::Helper(id));
         Ok(match symbol {
             Symbol::Map(m) => map(m)?.address(),
             Symbol::MapValue(m, offset) => map(m)?.pool().0 + u64::from(offset),
