@@ -44,7 +44,7 @@ pub struct Pass {
 const EXTENSIONS: Pass = pass("extensions", &["unreachable"], extensions::run);
 const NARROW: Pass = pass("narrow", &["unreachable"], narrow::run);
 const CSE: Pass = pass("cse", &["unreachable"], cse::run);
-const COMBINE: Pass = pass("combine", &["unreachable", "fold"], combine::run);
+const COMBINE: Pass = pass("combine", &["unreachable", "narrow", "dce"], combine::run);
 const FOLD: Pass = pass("fold", &["unreachable"], fold::run);
 const UNREACHABLE: Pass = pass("unreachable", &[], unreachable::run);
 const COPIES: Pass = pass("copies", &["unreachable"], copies::run);
@@ -70,6 +70,7 @@ pub const PASSES: &[Pass] = &[
     EXTENSIONS,
     NARROW,
     FOLD,
+    DCE,
     COMBINE,
     CSE,
     DCE,

@@ -314,7 +314,8 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
-            23 => self.assembly(block, pool, ty),
+            23 if self.random.chance(50) => self.assembly(block, pool, ty),
+            23 => self.disassembly(block, pool, ty),
             _ => self.context(block, pool, ty),
         }
     }
@@ -359,6 +360,29 @@ impl Generator {
             let op = self.random.pick(&[Opcode::Or, Opcode::Iadd, Opcode::Xor]);
             let args = [parts[at], parts.remove(at + 1)];
             parts[at] = self.op(block, pool, op, ty, &args);
+        }
+    }
+
+    /// The bytes of a number, stored in any order to adjacent addresses.
+    fn disassembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let (base, bytes) = self.random.pick(&pool.addresses);
+        let size = self.random.pick(&[Size::B, Size::B, Size::H]);
+        let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / size.bits());
+        let total = count * size.bytes();
+        let first = self.random.below((bytes - total + 1) as usize) as i32;
+        let value = self.value(block, pool, ty);
+        let mut order: Vec<u32> = (0..count).collect();
+        order.rotate_left(self.random.below(count as usize));
+        for index in order {
+            let skip = self.random.chance(2) as i32;
+            let by = self.number(block, ty, u64::from(index * size.bits()));
+            let part = self.op(block, pool, Opcode::Lshr, ty, &[value, by]);
+            let offset = (first + (index * size.bytes()) as i32 - skip).max(0);
+            let payload = Payload::Mem { offset, size, region: Region::Any };
+            self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
+            if self.random.chance(2) {
+                self.memory(block, pool, ty);
+            }
         }
     }
 
