@@ -9,7 +9,8 @@
 //! stack slots, and whatever the analysis knows to be R10 plus a constant is
 //! made anew as an address in the slot that this byte lies in (`frame`).
 //! Otherwise each instruction is translated by itself (`alu`, `memory`,
-//! `calls`), as literally as can be: simplifying is the passes' work.
+//! `calls`), as literally as can be: simplifying is the passes' work. In the end
+//! accesses are marked with what they may touch (`regions`).
 //!
 //! Invariants: IR blocks stand in the order of the bytecode's; each carries
 //! the frequency of its bytecode block, each instruction its slot. Registers
@@ -20,6 +21,7 @@ mod calls;
 mod flow;
 mod frame;
 mod memory;
+mod regions;
 
 use std::collections::HashMap;
 
@@ -40,7 +42,9 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
     let mut lifter = Lifter::new(object, facts, func);
     lifter.make_frame();
     lifter.blocks()?;
-    Ok(lifter.b.finish())
+    let mut lifted = lifter.b.finish();
+    regions::infer(&mut lifted);
+    Ok(lifted)
 }
 
 /// How many of R1 to R5 a function takes: those that it reads, and what its

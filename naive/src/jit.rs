@@ -99,11 +99,11 @@ impl<'a> Jit<'a> {
     }
 
     fn run(&mut self) -> Result<(), Error> {
-        self.frame.prologue(&mut self.asm);
         let facts = self.facts;
         if facts.cfg.blocks.is_empty() {
             return Err(self.error(0, "the function has no code"));
         }
+        self.frame.prologue(&mut self.asm);
         for (block, &label) in facts.cfg.blocks.iter().zip(&self.labels.clone()) {
             self.asm.bind(label);
             for pc in block.slots() {

@@ -34,7 +34,7 @@ fn is_directive(line: &str) -> bool {
 
 fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
     let unit = Unit::new(object);
-    for engine in [Engine::Interp, Engine::Naive612] {
+    for engine in Engine::ALL {
         run(case, &unit, engine).map_err(|what| format!("{engine}: {what}"))?;
     }
     Ok(())
