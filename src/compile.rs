@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cranelift_entity::SecondaryMap;
+use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
+use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 
@@ -39,10 +42,7 @@ impl Unit {
         for error in errors {
             refuse(&mut object, error);
         }
-        Unit {
-            object: Arc::new(object),
-            facts: Arc::new(facts),
-        }
+        Unit { object: Arc::new(object), facts: Arc::new(facts) }
     }
 
     /// The functions that a program consists of, its entry first; an error if
@@ -70,11 +70,7 @@ impl Unit {
 /// Marks the function that an error names; an error that names none concerns all.
 fn refuse(object: &mut Object, error: Error) {
     for function in object.functions.values_mut() {
-        if error
-            .function
-            .as_ref()
-            .is_none_or(|name| *name == function.name)
-        {
+        if error.function.as_ref().is_none_or(|name| *name == function.name) {
             function.refused.get_or_insert_with(|| error.clone());
         }
     }
@@ -95,21 +91,34 @@ pub struct Compiled {
 pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Trace) -> Compiled {
     let mut compilation = Compilation::new(unit, engine);
     let mut errors = BTreeMap::new();
-    for id in unit
-        .object
-        .programs
-        .keys()
-        .filter(|&id| only.is_none_or(|only| only == id))
-    {
+    for id in unit.object.programs.keys().filter(|&id| only.is_none_or(|only| only == id)) {
         if let Err(error) = compilation.program(id, trace) {
             errors.insert(id, error.in_program(&unit.object.programs[id].name));
         }
     }
-    Compiled {
-        code: compilation.code,
-        errors,
-        times: compilation.times,
+    Compiled { code: compilation.code, errors, times: compilation.times }
+}
+
+/// For each function: it, or something it calls, calls C code or can tail-call.
+fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
+    let Unit { object, facts } = unit;
+    let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
+    let mut relies = SecondaryMap::new();
+    for func in graph.callees_first(object) {
+        relies[func] = object.functions[func].calls_helper()
+            || facts.functions[func].reaches_tail_call
+            || object.functions[func].callees().any(|callee| relies[callee]);
     }
+    relies
+}
+
+/// A broken invariant of this compiler: stops debug builds with the stage's
+/// listing, and is the text of an error in release builds.
+fn bug(what: String, listing: impl FnOnce() -> String) -> String {
+    if cfg!(debug_assertions) {
+        panic!("{what}\n{}", listing());
+    }
+    format!("internal error: {what}")
 }
 
 struct Compilation<'a> {
@@ -117,7 +126,7 @@ struct Compilation<'a> {
     engine: Engine,
     /// By function: it, or something it calls, calls C code or can tail-call,
     /// so that it relies on the stack's alignment at its entry.
-    relies_on_alignment: Vec<bool>,
+    relies_on_alignment: SecondaryMap<FuncRef, bool>,
     code: CompiledCode,
     times: BTreeMap<FuncRef, Duration>,
 }
@@ -129,22 +138,9 @@ impl<'a> Compilation<'a> {
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
-        let code = CompiledCode {
-            convention,
-            functions,
-            stubs: Default::default(),
-        };
-        let relies_on_alignment = crate::callgraph::closure(&unit.object, |func| {
-            unit.object.functions[func].calls_helper()
-                || unit.facts.functions[func].reaches_tail_call
-        });
-        Compilation {
-            unit,
-            engine,
-            relies_on_alignment,
-            code,
-            times: BTreeMap::new(),
-        }
+        let code = CompiledCode { convention, functions, stubs: Default::default() };
+        let relies_on_alignment = relies_on_alignment(unit);
+        Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
     }
 
     /// Compiles what a program consists of and is not compiled yet.
@@ -173,7 +169,7 @@ impl<'a> Compilation<'a> {
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
             Family::Optimizing => self.optimizing(func, trace),
-            Family::Naive => self.naive(func),
+            Family::Naive => self.naive(func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
     }
@@ -182,16 +178,17 @@ impl<'a> Compilation<'a> {
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         let Unit { object, facts } = self.unit;
         let source = &object.functions[func];
-        let fail = |what: String| Error {
-            function: Some(source.name.clone()),
-            ..Error::new(what)
-        };
+        let name = &source.name;
+        let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
 
-        let mut ir = tailor_bpf::lift::lift(object, facts, func)?;
-        trace.show(Stage::Lift, &source.name, || ir.to_string());
+        let mut ir = lift(object, facts, func)?;
+        trace.show(Stage::Lift, name, || ir.to_string());
 
-        trace.optimise(&mut ir);
-        trace.show(Stage::Opt, &source.name, || ir.to_string());
+        trace.optimise(&mut ir).map_err(|broken| {
+            let what = format!("after pass {}: {}", broken.pass, broken.errors);
+            fail(bug(what, || broken.listing.clone()))
+        })?;
+        trace.show(Stage::Opt, name, || ir.to_string());
 
         let options = tailor_lower::Options {
             features: trace.features,
@@ -199,40 +196,45 @@ impl<'a> Compilation<'a> {
             ctx_field: &crate::engine::ctx_field,
         };
         let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Lower, &source.name, || mach.to_string());
+        trace.show(Stage::Lower, name, || mach.to_string());
 
         let options = tailor_regalloc::Options {
             check: trace.check,
             ion_limit: ION_LIMIT,
-            relies_on_alignment: &|callee| self.relies_on_alignment[callee.as_u32() as usize],
+            relies_on_alignment: &|callee| self.relies_on_alignment[callee],
         };
-        let allocated =
-            tailor_regalloc::allocate(&mach, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Regalloc, &source.name, || {
-            tailor_regalloc::text::listing(&mach, &allocated)
-        });
+        let allocated = tailor_regalloc::allocate(&mach, &options)
+            .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;
+        trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 
-        let compiled =
-            tailor_emit::emit(&mach, &allocated, self.kind(func), source.ops.len() as u32)
-                .map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Emit, &source.name, || {
-            tailor_emit::listing::listing(&compiled)
-        });
+        let insns = source.ops.len() as u32;
+        let compiled = tailor_emit::emit(&mach, &allocated, self.kind(func), insns)
+            .map_err(|error| fail(error.to_string()))?;
+        trace.show(Stage::Emit, name, || tailor_emit::listing::listing(&compiled));
+        self.check_frame(&compiled, trace)?;
         Ok(compiled)
     }
 
-    fn naive(&self, func: FuncRef) -> Result<CompiledFunction, Error> {
-        tailor_naive::compile(&self.unit.object, &self.unit.facts, func, self.kind(func))
+    /// Compares the frame that the compiler believes in with what the bytes say.
+    fn check_frame(&self, compiled: &CompiledFunction, trace: &Trace) -> Result<(), Error> {
+        if !trace.check {
+            return Ok(());
+        }
+        let fail = |what| Error { function: Some(compiled.name.clone()), ..Error::new(what) };
+        tailor_emit::frame::check(compiled).map(|_| ()).map_err(|error| {
+            fail(bug(error.to_string(), || tailor_emit::listing::listing(compiled)))
+        })
+    }
+
+    fn naive(&self, func: FuncRef, trace: &Trace) -> Result<CompiledFunction, Error> {
+        let Unit { object, facts } = self.unit;
+        let compiled = tailor_naive::compile(object, facts, func, self.kind(func))?;
+        self.check_frame(&compiled, trace)?;
+        Ok(compiled)
     }
 
     fn kind(&self, func: FuncRef) -> FunctionKind {
-        match self
-            .unit
-            .object
-            .programs
-            .values()
-            .any(|program| program.function == func)
-        {
+        match self.unit.object.programs.values().any(|program| program.function == func) {
             true => FunctionKind::Program,
             false => FunctionKind::Subprogram,
         }

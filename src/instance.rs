@@ -54,6 +54,11 @@ impl Instance {
                 helpers,
             ))
         } else {
+            let bmi2 = std::arch::is_x86_feature_detected!("bmi2");
+            if engine.family() == Family::Naive && !bmi2 {
+                return Err(Error::new(format!("{engine} needs a processor with BMI2")));
+            }
+            trace.features.bmi2 = bmi2;
             let Compiled { code, errors, .. } = compile(unit, engine, None, trace);
             refused = errors;
             let maps = make_maps(&unit.object, slot_layout(code.convention));

@@ -7,7 +7,7 @@
 //! wrote, R1 to R5 after a call and R6 to R9 at the start of a function are 0,
 //! and R0 after a tail call that failed is [`TAIL_CALL_FAILED`].
 
-mod arith;
+pub(crate) mod arith;
 mod profile;
 
 use crate::ctx::{Field, KINDS};

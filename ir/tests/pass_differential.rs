@@ -10,7 +10,7 @@ use pass_differential::{generate, host};
 
 use host::{BUFFER, World};
 use tailor_ir::interp::run;
-use tailor_ir::passes::{Context, PASSES, run_named};
+use tailor_ir::passes::{self, Context, PASSES, run_named};
 use tailor_ir::{FuncRef, Module};
 
 /// What a module does, as far as anyone can see.
@@ -32,7 +32,8 @@ fn outcome(module: &Module) -> Outcome {
     }
 }
 
-fn check(seed: u64) -> bool {
+/// Checks one module. Counts the rewrites of each row; tells whether it ran.
+fn check(seed: u64, rewrites: &mut [u64]) -> bool {
     let original = generate::module(seed);
     let expected = outcome(&original);
     if expected.result.is_err() {
@@ -46,6 +47,7 @@ fn check(seed: u64) -> bool {
             if let Some(Err(broken)) = run_named(pass.name, function, &mut context) {
                 panic!("seed {seed}: {broken}\n{}\nbefore:\n{before}", broken.listing);
             }
+            rewrites[row] += context.rewrites;
         }
         let actual = outcome(&module);
         assert!(
@@ -54,7 +56,23 @@ fn check(seed: u64) -> bool {
             pass.name
         );
     }
+    bisected(seed, &original, &expected);
     true
+}
+
+/// Stopped after any number of rewrites, the passes have done no harm.
+fn bisected(seed: u64, original: &Module, expected: &Outcome) {
+    let mut module = original.clone();
+    let limit = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    let mut context = Context { verify: true, bisect: Some(limit), ..Context::default() };
+    for function in module.functions.values_mut() {
+        if let Err(broken) = passes::run(function, &mut context) {
+            panic!("seed {seed}, {limit} rewrites: {broken}\n{}", broken.listing);
+        }
+    }
+    assert!(context.rewrites <= limit);
+    let actual = outcome(&module);
+    assert!(actual == *expected, "seed {seed}, {limit} rewrites:\n{original}\nbecame\n{module}");
 }
 
 #[test]
@@ -63,6 +81,13 @@ fn passes_keep_what_programs_do() {
     let (from, to) = text.split_once("..").expect("TAILOR_SEEDS is from..to");
     let seeds = from.parse().unwrap()..to.parse().unwrap();
     let total = seeds.end - seeds.start;
-    let ran = seeds.filter(|&seed| check(seed)).count() as u64;
+    let mut rewrites = [0; PASSES.len()];
+    let ran = seeds.filter(|&seed| check(seed, &mut rewrites)).count() as u64;
     assert!(ran * 10 > total * 9, "only {ran} of {total} programs ran");
+    // The programs give every pass something to do.
+    for pass in PASSES {
+        let rows = PASSES.iter().zip(rewrites).filter(|(row, _)| row.name == pass.name);
+        let sum: u64 = rows.map(|(_, rewrites)| rewrites).sum();
+        assert!(sum * 10 > total, "{}: only {sum} rewrites", pass.name);
+    }
 }

@@ -101,6 +101,17 @@ impl Assembled {
     }
 }
 
+/// Which of the possible sizes branches get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Relaxation {
+    /// The smallest code.
+    #[default]
+    Least,
+    /// What the Linux JIT arrives at from the other end: every branch is long
+    /// until it reaches with the length it has, a forward one within 123 bytes.
+    Kernel,
+}
+
 /// Code under construction.
 #[derive(Default, Debug)]
 pub struct Assembler {
@@ -110,8 +121,7 @@ pub struct Assembler {
     branches: Vec<Branch>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
-    /// By how many bytes a short forward branch stays below its full reach.
-    forward_reserve: u8,
+    relaxation: Relaxation,
 }
 
 impl Assembler {
@@ -120,10 +130,9 @@ impl Assembler {
         Assembler::default()
     }
 
-    /// Forward branches over more than this many bytes (at most 127) are long:
-    /// for images that must have the sizes that another assembler chose.
-    pub fn set_forward_reach(&mut self, bytes: u8) {
-        self.forward_reserve = 127u8.saturating_sub(bytes);
+    /// Chooses how branches get their sizes.
+    pub fn set_relaxation(&mut self, relaxation: Relaxation) {
+        self.relaxation = relaxation;
     }
 
     /// A label to be bound later.
@@ -157,12 +166,8 @@ impl Assembler {
         Place { raw: self.code.len() as u32, branches: self.branches.len() as u32 }
     }
 
-    /// Bytes that no method makes, an encoding longer than need be for one.
+    /// Plain bytes: what no method makes, such as a longer encoding than need be.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.put(bytes);
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
         self.code.extend_from_slice(bytes);
     }
 
@@ -179,13 +184,13 @@ impl Assembler {
     fn put_reloc(&mut self, kind: RelocKind, target: Symbol) {
         let field = self.place();
         self.relocs.push(PendingReloc { field, kind, target });
-        self.put(&[0; 8][..kind.bytes()]);
+        self.bytes(&[0; 8][..kind.bytes()]);
     }
 
     /// A zero field for the distance from its end to `target`.
     fn put_distance(&mut self, target: Label) {
         let field = self.place();
         self.fixups.push(Fixup { field, target });
-        self.put(&[0; 4]);
+        self.bytes(&[0; 4]);
     }
 }

@@ -10,6 +10,7 @@
 
 mod control;
 mod divide;
+mod flags;
 mod memory;
 mod operands;
 mod plain;
@@ -18,7 +19,7 @@ mod stub;
 mod tests;
 mod threading;
 
-use regalloc2::{Allocation, Block, Edit, ProgPoint};
+use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
@@ -98,6 +99,8 @@ struct Emitter<'a> {
     layout: Vec<Block>,
     /// The first of the allocator's moves that is not emitted yet.
     next_edit: usize,
+    /// Where in the current block the flags must be left alone.
+    flags: flags::Awaited,
     sites: Vec<Site>,
 }
 
@@ -114,6 +117,7 @@ impl<'a> Emitter<'a> {
             labels: goals.iter().map(|goal| own[goal.index()]).collect(),
             layout: (0..goals.len()).map(Block::new).filter(has_code).collect(),
             next_edit: 0,
+            flags: flags::Awaited::default(),
             sites: Vec::new(),
         }
     }
@@ -129,23 +133,29 @@ impl<'a> Emitter<'a> {
             let next = self.layout.get(at + 1).copied();
             self.asm.bind(self.labels[block.index()]);
             let range = &self.function.blocks[block.index()];
-            for inst in range.start..range.end {
-                let inst = regalloc2::Inst::new(inst as usize);
-                self.edits(ProgPoint::before(inst))?;
-                self.inst(inst.index(), block, next)?;
-                self.edits(ProgPoint::after(inst))?;
+            let (start, end) = (range.start as usize, range.end as usize);
+            self.flags = flags::awaited(&self.function.insts[start..end]);
+            let first = ProgPoint::before(Inst::new(start));
+            self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
+            for inst in start..end {
+                self.edits(ProgPoint::before(Inst::new(inst)))?;
+                self.inst(inst, block, next)?;
+                self.edits(ProgPoint::after(Inst::new(inst)))?;
+                self.flags.step();
+            }
+            match self.allocated.edits.get(self.next_edit) {
+                Some((point, _)) if point.inst().index() < end => {
+                    return Err(self.broken(point.inst().index(), "a move is out of order"));
+                }
+                _ => {}
             }
         }
-        match self.allocated.edits.get(self.next_edit) {
-            None => Ok(()),
-            Some((point, _)) => Err(self.broken(point.inst().index(), "a move is out of order")),
-        }
+        Ok(())
     }
 
     /// The allocator's moves at `point`.
     fn edits(&mut self, point: ProgPoint) -> Result<(), EmitError> {
         let edits = &self.allocated.edits;
-        // Those of a block without code would come first; it has none by definition.
         while let Some((at, Edit::Move { from, to })) = edits.get(self.next_edit)
             && *at == point
         {
@@ -240,14 +250,18 @@ impl<'a> Emitter<'a> {
             MInst::ShiftX(op, w) => self.shift_x(op, w, ops),
             MInst::Bswap(w) => self.bswap(w, ops),
             MInst::Bswap16 => self.bswap16(ops),
+            MInst::Swap16 => self.swap16(ops),
             MInst::Ext(extend) => self.ext(extend, ops),
             MInst::Cmp(w, ref rhs) => self.cmp(w, rhs, ops),
             MInst::CmpMemImm(bytes, imm, ref mem) => self.cmp_mem_imm(bytes, imm, mem, ops),
+            MInst::TestMemImm(bytes, imm, ref mem) => self.test_mem_imm(bytes, imm, mem, ops),
+            MInst::AluMem(op, w, imm, ref mem) => self.alu_mem(op, w, imm, mem, ops),
             MInst::Test(w, ref rhs) => self.test(w, rhs, ops),
             MInst::Load(extend, ref mem) => self.load(extend, mem, ops),
             MInst::Store(bytes, ref mem) => self.store(bytes, mem, ops),
             MInst::StoreImm(bytes, imm, ref mem) => self.store_imm(bytes, imm, mem, ops),
             MInst::Atomic(op, w, ref mem) => self.atomic(at, op, w, mem, ops),
+            MInst::AtomicImm(op, w, imm, ref mem) => self.atomic_imm(at, op, w, imm, mem, ops),
             MInst::AtomicFetch(op, w, ref mem) => self.atomic_fetch(at, op, w, mem, ops),
             MInst::AtomicLoop(op, w, ref mem) => self.atomic_loop(at, op, w, mem, ops),
             MInst::CmpXchg(w, ref mem) => self.cmpxchg(at, w, mem, ops),

@@ -10,6 +10,7 @@
 //! ask [`Context::allow`] before each change.
 
 mod bits;
+mod combine;
 mod context;
 mod copies;
 mod cse;
@@ -43,6 +44,7 @@ pub struct Pass {
 const EXTENSIONS: Pass = pass("extensions", &["unreachable"], extensions::run);
 const NARROW: Pass = pass("narrow", &["unreachable"], narrow::run);
 const CSE: Pass = pass("cse", &["unreachable"], cse::run);
+const COMBINE: Pass = pass("combine", &["unreachable", "fold"], combine::run);
 const FOLD: Pass = pass("fold", &["unreachable"], fold::run);
 const UNREACHABLE: Pass = pass("unreachable", &[], unreachable::run);
 const COPIES: Pass = pass("copies", &["unreachable"], copies::run);
@@ -66,10 +68,9 @@ pub const PASSES: &[Pass] = &[
     COPIES,
     FOLD,
     EXTENSIONS,
-    CSE,
     NARROW,
     FOLD,
-    EXTENSIONS,
+    COMBINE,
     CSE,
     DCE,
     COPIES,

@@ -293,7 +293,7 @@ impl Generator {
 
     fn statement(&mut self, block: Block, pool: &mut Pool) {
         let ty = self.random.pick(&[Type::I32, Type::I64]);
-        match self.random.below(24) {
+        match self.random.below(25) {
             0..7 => {
                 let op = self.random.pick(BINARY);
                 let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
@@ -314,6 +314,7 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
+            23 => self.assembly(block, pool, ty),
             _ => self.context(block, pool, ty),
         }
     }
@@ -331,6 +332,34 @@ impl Generator {
         let shifted = self.op(block, pool, Opcode::Shl, ty, &[arg, first]);
         let op = self.random.pick(SHIFTS);
         self.op(block, pool, op, ty, &[shifted, second]);
+    }
+
+    /// A number put together from bytes of memory, in order or nearly so.
+    fn assembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let (base, bytes) = self.random.pick(&pool.addresses);
+        let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / 8);
+        let first = self.random.below((bytes - count + 1) as usize) as i32;
+        let mut parts = Vec::new();
+        for index in 0..count {
+            let skip = self.random.chance(2) as i32;
+            let offset = (first + index as i32 - skip).max(0);
+            let payload = Payload::Mem { offset, size: Size::B, region: Region::Any };
+            let load = InstData::new(Opcode::Load, ty, &[base], payload);
+            let by = self.number(block, ty, 8 * u64::from(index));
+            if let Some(part) = self.inst(block, load) {
+                parts.push(self.op(block, pool, Opcode::Shl, ty, &[part, by]));
+            }
+            if self.random.chance(2) {
+                self.memory(block, pool, ty);
+            }
+        }
+        // Neighbours are joined in any order.
+        while parts.len() > 1 {
+            let at = self.random.below(parts.len() - 1);
+            let op = self.random.pick(&[Opcode::Or, Opcode::Iadd, Opcode::Xor]);
+            let args = [parts[at], parts.remove(at + 1)];
+            parts[at] = self.op(block, pool, op, ty, &args);
+        }
     }
 
     /// An address, what is added to it, and the region there.
@@ -479,8 +508,12 @@ impl Generator {
             let params = self.function.blocks[target.block].params.clone();
             for (position, param) in params.into_iter().enumerate() {
                 let ty = self.function.ty(param);
-                let arg = match fuel {
-                    Some(fuel) if position == 0 => fuel,
+                // Some parameters are copies: they get one value or themselves.
+                let copy = (target.block.as_u32() as usize + position).is_multiple_of(5);
+                let arg = match (fuel, ty) {
+                    (Some(fuel), _) if position == 0 => fuel,
+                    (_, Type::I64) if copy && pool.wide.contains(&param) => param,
+                    (_, Type::I64) if copy => self.pools[0].wide[1],
                     _ => self.value(block, &pool, ty),
                 };
                 target.args.push(arg);
