@@ -51,8 +51,8 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
 /// programs are given.
 pub fn parameters(object: &Object, facts: &Facts, func: FuncRef) -> usize {
     let given = |kind| match kind {
-        ProgramKind::Xdp | ProgramKind::Opaque => 1,
         ProgramKind::Raw => 2,
+        _ => 1,
     };
     let programs = object.programs.values().filter(|p| p.function == func);
     let given = programs.map(|p| given(p.kind)).max().unwrap_or(0);

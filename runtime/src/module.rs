@@ -7,14 +7,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tailor_bpf::{FuncRef, MapRef, Object};
+use tailor_bpf::{FuncRef, MapDef, MapRef, Object};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
 
 use crate::Error;
 use crate::ctx::Context;
 use crate::env::{self, Environment};
 use crate::helpers::Table;
-use crate::map::{Map, SlotLayout};
+use crate::map::{self, Map, SlotLayout};
 use crate::memory::CodeSpace;
 
 /// Functions start at multiples of this.
@@ -37,9 +37,37 @@ pub fn slot_layout(convention: Convention) -> SlotLayout {
 /// The maps of an object, by number; an error where one cannot be made.
 pub type MapSet = Vec<Result<Arc<Map>, Error>>;
 
-/// Makes the maps of an object.
-pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
-    object.maps.values().map(|def| Map::new(def, layout)).collect()
+/// Makes the maps of an object, and fills its maps of maps as it says.
+pub fn make_maps(object: &Object, options: impl Into<map::Options>) -> MapSet {
+    let options = options.into();
+    let mut maps: MapSet = object.maps.values().map(|def| Map::new(def, options)).collect();
+    for (outer, def) in &object.maps {
+        for (key, inner) in &def.inner_maps {
+            if let Err(error) = put_in(&maps, outer, def, *key, *inner) {
+                maps[outer.as_u32() as usize] = Err(error);
+            }
+        }
+    }
+    maps
+}
+
+/// Puts a map into a map of maps as the object says.
+fn put_in(
+    maps: &MapSet,
+    outer: MapRef,
+    def: &MapDef,
+    key: u32,
+    inner: MapRef,
+) -> Result<(), Error> {
+    let [outer, inner] = [outer, inner].map(|map| maps[map.as_u32() as usize].clone());
+    let (outer, inner) = (outer?, inner?);
+    match outer.insert_map(&key.to_le_bytes(), &inner, 0) {
+        0 => Ok(()),
+        error => Err(Error::Map {
+            map: def.name.clone(),
+            what: format!("{} cannot be put in at {key} (error {error})", inner.name()),
+        }),
+    }
 }
 
 /// A range of code memory and the table of helpers in it.
@@ -154,6 +182,14 @@ pub struct Module {
     pub environment: Environment,
 }
 
+/// Address of a map's first value.
+pub(crate) fn first_value(map: &Map) -> Result<u64, Error> {
+    map.first_value().ok_or_else(|| Error::Map {
+        map: map.name().into(),
+        what: "its values have no fixed address".into(),
+    })
+}
+
 impl Module {
     fn place(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool, at: usize) {
         if is_stub {
@@ -209,7 +245,7 @@ impl Module {
         let known = |id: u32| self.runtime.helpers.position(id).ok_or(Error::Helper(id));
         Ok(match symbol {
             Symbol::Map(m) => map(m)?.address(),
-            Symbol::MapValue(m, offset) => map(m)?.pool().0 + u64::from(offset),
+            Symbol::MapValue(m, offset) => first_value(&*map(m)?)? + u64::from(offset),
             Symbol::MapSlot(m, index) => {
                 let map = map(m)?;
                 map.slot_address(index).ok_or_else(|| Error::Map {
