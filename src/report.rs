@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 
 use cranelift_entity::SecondaryMap;
 use serde::Serialize;
-use tailor_bpf::callgraph::CallGraph;
-use tailor_bpf::{Error, FuncRef, ProgId};
+use tailor_bpf::{Callee, Error, FuncRef, Op, ProgId};
 use tailor_emit::{CompiledFunction, FunctionKind, frame};
 
 use crate::compile::{Compiled, Unit, compile};
@@ -233,18 +232,28 @@ impl ObjectReport<'_> {
         }
     }
 
-    /// For each function the worst chain of frames and return addresses, its own
-    /// included.
-    fn chains(&self) -> SecondaryMap<FuncRef, u32> {
-        let Unit { object, facts } = self.unit;
-        let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
-        let mut chains = SecondaryMap::new();
-        for func in graph.callees_first(object) {
-            let own = self.compiled.code.functions[func].as_ref();
-            let deepest = object.functions[func].callees().map(|callee| chains[callee]).max();
-            chains[func] = own.map_or(0, |c| c.frame.frame_bytes) + 8 + deepest.unwrap_or(0);
+    /// The worst chain of frames below an entry. Validation bounds the depth of
+    /// calls and refuses recursion. A callback is an outermost entry of its own:
+    /// helpers enter it, and a timer's may well set the timer again.
+    fn chain_bytes(&self, entry: FuncRef) -> u32 {
+        let mut known = BTreeMap::new();
+        let stub = self.compiled.code.stubs[entry].as_ref();
+        self.chain_below(entry, &mut known) + stub.map_or(0, |stub| stub.frame.frame_bytes + 8)
+    }
+
+    fn chain_below(&self, func: FuncRef, known: &mut BTreeMap<FuncRef, u32>) -> u32 {
+        if let Some(&bytes) = known.get(&func) {
+            return bytes;
         }
-        chains
+        let calls = self.unit.object.functions[func].ops.iter().filter_map(|op| match *op {
+            Op::Call(Callee::Function(callee)) => Some(callee),
+            _ => None,
+        });
+        let deepest = calls.map(|callee| self.chain_below(callee, known)).max();
+        let own = self.compiled.code.functions[func].as_ref().map_or(0, |c| c.frame.frame_bytes);
+        let bytes = own + 8 + deepest.unwrap_or(0);
+        known.insert(func, bytes);
+        bytes
     }
 }
 
@@ -260,5 +269,32 @@ impl Totals {
         self.frame_bytes += u64::from(row.frame_bytes);
         self.body_push_bytes += u64::from(row.body_push_bytes);
         self.padding_bytes += u64::from(row.padding_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_may_name_itself() {
+        let text = "map map0 \"timers\" array key 4 value 16 entries 1
+            program f0 \"main\" xdp
+              r1 = map0[0] ll
+              r2 = f1 ll
+              call 170
+              r0 = 2
+              exit
+            function f1 \"again\"
+              r1 = r3
+              r2 = f1 ll
+              call 170
+              r0 = 0
+              exit";
+        let unit = Unit::new(tailor_bpf::text::parse_object(text).unwrap());
+        let mut report = Report::default();
+        report.add(&unit, &[Engine::Naive612, Engine::Tailor], &mut Trace::checked());
+        assert_eq!(report.errors.len(), 0);
+        assert_eq!(report.functions.len(), 4);
     }
 }
