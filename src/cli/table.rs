@@ -56,7 +56,8 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
             rows.iter().find(same)
         };
         let insns = engines.iter().find_map(of).map_or(0, |row| row.insns);
-        let mut cells = vec![format!("  {name}"), insns.to_string()];
+        let label = if kind == "stub" { " (entry stub)" } else { "" };
+        let mut cells = vec![format!("  {name}{label}"), insns.to_string()];
         for engine in engines {
             cells.extend(match of(engine) {
                 Some(row) => figures(row),
