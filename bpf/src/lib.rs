@@ -18,6 +18,7 @@ pub mod helpers;
 pub mod host;
 pub mod insn;
 pub mod interp;
+pub mod lift;
 mod link;
 pub mod object;
 mod table;

@@ -1,29 +1,29 @@
 //! The cases of `tests/cases/passes`: the passes that the first line names turn
-//! the function before `; expect` into the one after it.
+//! the functions before `; expect` into those after it.
 //! `TAILOR_BLESS=1` writes what they give instead.
 
 use std::fs;
 use std::path::Path;
 
-use tailor_ir::passes::{Context, run, run_named};
-use tailor_ir::text::parse_function;
-use tailor_ir::verifier::verify_function;
+use tailor_ir::passes::{Context, run_named};
+use tailor_ir::text::parse_module;
+use tailor_ir::verifier::verify_module;
 
 /// What the passes make of a case's input.
 fn optimise(input: &str) -> Result<String, String> {
     let first = input.lines().next().unwrap_or_default();
     let names = first.strip_prefix("; pass: ").ok_or("no line `; pass:`")?;
-    let mut function = parse_function(input).map_err(|error| error.to_string())?;
-    verify_function(&function).map_err(|errors| errors.to_string())?;
+    let mut module = parse_module(input).map_err(|error| error.to_string())?;
+    verify_module(&module).map_err(|errors| errors.to_string())?;
     let mut context = Context { verify: true, ..Context::default() };
-    for name in names.split(',').map(str::trim) {
-        let result = match name {
-            "all" => run(&mut function, &mut context),
-            _ => run_named(name, &mut function, &mut context).ok_or(format!("no pass {name}"))?,
-        };
-        result.map_err(|broken| format!("{broken}\n{}", broken.listing))?;
+    for function in module.functions.values_mut() {
+        for name in names.split(',').map(str::trim) {
+            run_named(name, function, &mut context)
+                .ok_or(format!("no pass {name}"))?
+                .map_err(|broken| format!("{broken}\n{}", broken.listing))?;
+        }
     }
-    Ok(function.to_string())
+    Ok(module.to_string())
 }
 
 #[test]

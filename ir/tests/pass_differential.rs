@@ -10,7 +10,7 @@ use pass_differential::{generate, host};
 
 use host::{BUFFER, World};
 use tailor_ir::interp::run;
-use tailor_ir::passes::{Context, PASSES, run_named};
+use tailor_ir::passes::{self, Context, PASSES, run_named};
 use tailor_ir::{FuncRef, Module};
 
 /// What a module does, as far as anyone can see.
@@ -54,7 +54,23 @@ fn check(seed: u64) -> bool {
             pass.name
         );
     }
+    bisected(seed, &original, &expected);
     true
+}
+
+/// Stopped after any number of rewrites, the passes have done no harm.
+fn bisected(seed: u64, original: &Module, expected: &Outcome) {
+    let mut module = original.clone();
+    let limit = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    let mut context = Context { verify: true, bisect: Some(limit), ..Context::default() };
+    for function in module.functions.values_mut() {
+        if let Err(broken) = passes::run(function, &mut context) {
+            panic!("seed {seed}, {limit} rewrites: {broken}\n{}", broken.listing);
+        }
+    }
+    assert!(context.rewrites <= limit);
+    let actual = outcome(&module);
+    assert!(actual == *expected, "seed {seed}, {limit} rewrites:\n{original}\nbecame\n{module}");
 }
 
 #[test]

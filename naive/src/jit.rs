@@ -3,16 +3,12 @@
 use tailor_bpf::cfg::{is_tail_call, last_slot};
 use tailor_bpf::facts::{Facts, FunctionFacts};
 use tailor_bpf::{AluOp, Error, FuncRef, Function, Object, Op, Src, Width};
-use tailor_emit::asm::{Label, Width as MachineWidth};
+use tailor_emit::asm::{Label, Relaxation, Width as MachineWidth};
 use tailor_emit::{Assembled, Assembler, CompiledFunction, FunctionKind, TailSite};
 
 use crate::frame::{Frame, LANDING};
 use crate::regs;
 use crate::tail::PendingSite;
-
-/// The kernel takes the long form of a forward jump a little before it has to,
-/// so that its passes over shrinking code come to an end.
-const FORWARD_REACH: u8 = 123;
 
 /// Compiles one function.
 pub fn compile(
@@ -87,7 +83,7 @@ impl<'a> Jit<'a> {
             facts.reaches_tail_call || reachable.clone().any(is_tail_call),
         );
         let mut asm = Assembler::new();
-        asm.set_forward_reach(FORWARD_REACH);
+        asm.set_relaxation(Relaxation::Kernel);
         let labels = facts.cfg.blocks.iter().map(|_| asm.label()).collect();
         Jit {
             object,

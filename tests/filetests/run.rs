@@ -21,9 +21,15 @@ pub fn example(path: &Path) -> Result<(), Failed> {
 pub fn inline(path: &Path) -> Result<(), Failed> {
     let text = std::fs::read_to_string(path)?;
     let directives = text.lines().filter_map(|line| line.strip_prefix("; "));
-    let case = Case::parse(directives.filter(|line| line.split_once(": ").is_some()))?;
+    let case = Case::parse(directives.filter(|line| is_directive(line)))?;
     let object = tailor::bpf::text::parse_object(&text)?;
     every_engine(&case, object)
+}
+
+/// A line `key: value`; other comments are prose.
+fn is_directive(line: &str) -> bool {
+    let key = line.split_once(": ").map_or("", |(key, _)| key);
+    !key.is_empty() && !key.contains(' ')
 }
 
 fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {

@@ -101,6 +101,17 @@ impl Assembled {
     }
 }
 
+/// Which of the possible sizes branches get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Relaxation {
+    /// The smallest code.
+    #[default]
+    Least,
+    /// What the Linux JIT arrives at from the other end: every branch is long
+    /// until it reaches with the length it has, a forward one within 123 bytes.
+    Kernel,
+}
+
 /// Code under construction.
 #[derive(Default, Debug)]
 pub struct Assembler {
@@ -110,8 +121,7 @@ pub struct Assembler {
     branches: Vec<Branch>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
-    /// By how many bytes a short forward branch stays below its full reach.
-    forward_reserve: u8,
+    relaxation: Relaxation,
 }
 
 impl Assembler {
@@ -120,10 +130,9 @@ impl Assembler {
         Assembler::default()
     }
 
-    /// Forward branches over more than this many bytes (at most 127) are long:
-    /// for images that must have the sizes that another assembler chose.
-    pub fn set_forward_reach(&mut self, bytes: u8) {
-        self.forward_reserve = 127u8.saturating_sub(bytes);
+    /// Chooses how branches get their sizes.
+    pub fn set_relaxation(&mut self, relaxation: Relaxation) {
+        self.relaxation = relaxation;
     }
 
     /// A label to be bound later.

@@ -19,7 +19,7 @@
 
 use cranelift_entity::PrimaryMap;
 
-use super::{AsmError, Assembled, Assembler, Branch, Cc, Label, MAX_CODE, Place};
+use super::{AsmError, Assembled, Assembler, Branch, Cc, Label, MAX_CODE, Place, Relaxation};
 use crate::Reloc;
 
 /// Bytes of a short branch, conditional or not.
@@ -38,7 +38,10 @@ pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
         return Err(AsmError::TooLarge);
     }
     let targets = targets(&asm)?;
-    let is_long = choose(&asm.branches, &targets, i64::from(127 - asm.forward_reserve));
+    let is_long = match asm.relaxation {
+        Relaxation::Least => choose(&asm.branches, &targets),
+        Relaxation::Kernel => choose_shrinking(&asm.branches, &targets),
+    };
     let before = sizes_before(&asm.branches, &is_long);
     let offset = |place: Place| place.raw + before[place.branches as usize];
 
@@ -66,8 +69,7 @@ fn targets(asm: &Assembler) -> Result<Vec<Place>, AsmError> {
 }
 
 /// Which branches must be long.
-fn choose(branches: &[Branch], targets: &[Place], forward_reach: i64) -> Vec<bool> {
-    let reaches = |distance| (-128..=forward_reach).contains(&distance);
+fn choose(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
     let mut distance: Vec<i64> =
         (0..branches.len()).map(|i| all_short_distance(branches, targets, i)).collect();
     let mut is_long: Vec<bool> = distance.iter().map(|&d| !reaches(d)).collect();
@@ -89,6 +91,53 @@ fn choose(branches: &[Branch], targets: &[Place], forward_reach: i64) -> Vec<boo
             if !reaches(distance[i]) {
                 is_long[i] = true;
                 grown.push(i);
+            }
+        }
+    }
+    is_long
+}
+
+fn reaches(distance: i64) -> bool {
+    i8::try_from(distance).is_ok()
+}
+
+/// Which branches stay long where all are long at first (see
+/// [`Relaxation::Kernel`]): the greatest solution, found like the least one. A
+/// long branch that is to become short spans few others by then, for each
+/// takes two bytes at least.
+fn choose_shrinking(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
+    let reaches = |distance| (-128..=123).contains(&distance);
+    let all_long = vec![true; branches.len()];
+    let before = sizes_before(branches, &all_long);
+    let offset = |raw: u32, count: usize| i64::from(raw) + i64::from(before[count]);
+    let mut distance: Vec<i64> = branches
+        .iter()
+        .zip(targets)
+        .enumerate()
+        .map(|(i, (branch, target))| {
+            offset(target.raw, target.branches as usize) - offset(branch.raw, i + 1)
+        })
+        .collect();
+    let mut is_long = all_long;
+    let mut shrunk: Vec<usize> = (0..branches.len()).filter(|&i| reaches(distance[i])).collect();
+    shrunk.iter().for_each(|&i| is_long[i] = false);
+    while let Some(at) = shrunk.pop() {
+        let gain = i64::from(long(branches[at].cc) - SHORT);
+        let first = at.saturating_sub(NEIGHBOURS);
+        let last = (at + NEIGHBOURS).min(branches.len() - 1);
+        for i in first..=last {
+            let target = targets[i].branches as usize;
+            if !is_long[i] {
+                continue;
+            }
+            if i < at && at < target {
+                distance[i] -= gain;
+            } else if target <= at && at < i {
+                distance[i] += gain;
+            }
+            if reaches(distance[i]) {
+                is_long[i] = false;
+                shrunk.push(i);
             }
         }
     }

@@ -57,11 +57,6 @@ impl SlotUses {
         uses
     }
 
-    /// Whether an address in the slot is used other than by loads and stores.
-    pub fn escapes(&self, slot: StackSlot) -> bool {
-        self.escapes[slot]
-    }
-
     /// What an instruction reads or writes of a slot that does not escape.
     pub fn access(&self, function: &Function, inst: Inst) -> Option<Access> {
         let access = self.candidate(function, inst)?;

@@ -241,11 +241,11 @@ fn shift(editor: &mut Editor, op: Opcode, ty: Type, x: Value, c: u64) -> Rewrite
     if c == 0 {
         return Rewrite::Value(x);
     }
-    match editor.binary_const(op, x) {
+    match editor.binary_const(op, x).filter(|&(_, c1)| c1 < bits) {
         Some((inner, c1)) if c1 + c < bits => with(editor, op, ty, inner, c1 + c),
-        Some((inner, c1)) if c1 < bits && op == Ashr => with(editor, op, ty, inner, bits - 1),
-        Some((_, c1)) if c1 < bits => Rewrite::constant(ty, 0),
-        _ => Rewrite::Keep,
+        Some((inner, _)) if op == Ashr => with(editor, op, ty, inner, bits - 1),
+        Some(_) => Rewrite::constant(ty, 0),
+        None => Rewrite::Keep,
     }
 }
 

@@ -15,11 +15,9 @@ impl Selector<'_> {
         let (a, b) = (data.args[0], data.args[1]);
         let width = Width::of(data.ty);
         // A load as operand saves more than a `lea` does.
-        if self.foldable_operand(b, width).is_some() {
-            return self.alu(AluOp::Add, width, dst, a, b);
-        }
-        if self.foldable_operand(a, width).is_some() {
-            return self.alu(AluOp::Add, width, dst, b, a);
+        let (first, last) = self.constant_last(data);
+        if self.foldable_operand(last, width).is_some() {
+            return self.alu(AluOp::Add, width, dst, first, last);
         }
         let sum = self.sum(&[a, b], data.ty);
         self.select_sum(&sum, width, dst);
@@ -59,13 +57,13 @@ impl Selector<'_> {
                 width = Width::W32;
             }
         }
-        self.alu(AluOp::And, width, dst, a, b);
+        self.alu_commuting(AluOp::And, width, dst, a, b);
     }
 
     /// `dst = a op b` where the order does not matter.
     pub(super) fn select_commuting(&mut self, op: AluOp, data: &InstData, dst: VReg) {
         let (a, b) = self.constant_last(data);
-        self.alu(op, Width::of(data.ty), dst, a, b);
+        self.alu_commuting(op, Width::of(data.ty), dst, a, b);
     }
 
     /// `dst = op src`, in place.
@@ -85,23 +83,33 @@ impl Selector<'_> {
         }
     }
 
-    /// The operands of a commuting operation, a constant or a foldable load
-    /// second, else the one first that is not needed any more.
+    /// The operands of a commuting operation: first what may be overwritten,
+    /// last what is part of the instruction.
     pub(super) fn constant_last(&self, data: &InstData) -> (Value, Value) {
         let (a, b) = (data.args[0], data.args[1]);
         let width = Width::of(data.ty);
         let rank = |value| {
             if self.number(value).is_some() {
                 4
-            } else if self.constant(value).is_some() {
-                3
             } else if self.foldable_operand(value, width).is_some() {
+                3
+            } else if self.stays_live(value) {
                 2
             } else {
-                u32::from(self.stays_live(value))
+                u32::from(self.constant(value).is_some())
             }
         };
         if rank(a) > rank(b) { (b, a) } else { (a, b) }
+    }
+
+    /// `dst = a op b` where the order does not matter; a constant is `b`.
+    fn alu_commuting(&mut self, op: AluOp, width: Width, dst: VReg, a: Value, b: Value) {
+        let in_register = self.number(b).is_some() && self.immediate(b, width).is_none();
+        if in_register && (self.stays_live(a) || self.foldable_operand(a, width).is_some()) {
+            self.alu(op, width, dst, b, a);
+        } else {
+            self.alu(op, width, dst, a, b);
+        }
     }
 
     /// `dst = a op b`, in place of `a`.
@@ -169,6 +177,7 @@ impl Selector<'_> {
     /// The rules for opcodes of this group.
     pub(super) fn select_arith(&mut self, data: &InstData, dst: VReg) {
         match data.op {
+            Opcode::Iadd | Opcode::Or | Opcode::Xor if self.select_rotation(data, dst) => {}
             Opcode::Iadd => self.select_add(data, dst),
             Opcode::Isub => self.select_sub(data, dst),
             Opcode::And => self.select_and(data, dst),

@@ -38,7 +38,8 @@ impl Selector<'_> {
             return self.compare_zero(compare);
         }
         let foldable = |value| self.foldable_operand(value, compare.width).is_some();
-        if foldable(compare.lhs) && !foldable(compare.rhs) && self.number(compare.rhs).is_none() {
+        let immediate = self.immediate(compare.rhs, compare.width).is_some();
+        if foldable(compare.lhs) && !foldable(compare.rhs) && !immediate {
             compare.swap();
         }
         let lhs = self.reg(compare.lhs, compare.width);
@@ -63,7 +64,8 @@ impl Selector<'_> {
             compare.width = Width::W32;
         }
         let foldable = |value| self.foldable_operand(value, compare.width).is_some();
-        if foldable(compare.lhs) && self.number(compare.rhs).is_none() {
+        let immediate = self.immediate(compare.rhs, compare.width).is_some();
+        if foldable(compare.lhs) && !immediate {
             compare.swap();
         }
         let lhs = self.reg(compare.lhs, compare.width);
@@ -103,6 +105,10 @@ impl Selector<'_> {
         let load = self.foldable_load(compare.lhs)?;
         let (cond, imm) = narrow_compare(load, compare, number)?;
         let bytes = load.size.bytes().min(compare.width.bytes()) as u8;
+        // Decoders stall on an immediate of two bytes.
+        if bytes == 2 && i8::try_from(imm).is_err() {
+            return None;
+        }
         let (mem, regs) = self.address(load.address, load.offset);
         self.out.push(MInst::CmpMemImm(bytes, imm, mem), &regs);
         Some(code(cond))

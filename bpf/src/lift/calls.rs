@@ -1,0 +1,85 @@
+//! Lifting calls of helpers and functions, and tail calls.
+
+use tailor_ir::{Block, BlockCall, ExtFunc, ExternData, Terminator, Value};
+
+use super::{Lifter, parameters};
+use crate::helpers::helper;
+use crate::insn::Callee;
+use crate::{Error, Reg};
+
+impl Lifter<'_> {
+    pub(super) fn call(&mut self, callee: Callee) -> Result<(), Error> {
+        let result = match callee {
+            Callee::Helper(number) => {
+                let callee = self.helper(number);
+                let arity = self.b.func().externs[callee].arity;
+                let args = self.arguments(arity.into());
+                self.b.call_ext(callee, &args)
+            }
+            Callee::Function(func) => {
+                let args = self.arguments(parameters(self.object, self.facts, func));
+                self.b.call(func, &args)
+            }
+            Callee::Register(reg) => {
+                return Err(self.error(format!(
+                    "callx {reg}: calls through a register are not supported yet"
+                )));
+            }
+            Callee::Kfunc(id) => {
+                return Err(
+                    self.error(format!("call of kernel function {id}: kfuncs are not supported"))
+                );
+            }
+            Callee::Relative(off) => {
+                return Err(self.error(format!("unlinked call to {off:+}")));
+            }
+        };
+        self.forget_arguments();
+        self.write(Reg::R0, result);
+        Ok(())
+    }
+
+    fn arguments(&mut self, count: usize) -> Vec<Value> {
+        Reg::args().take(count).map(|reg| self.read(reg)).collect()
+    }
+
+    /// R1 to R5 are dead after any call.
+    fn forget_arguments(&mut self) {
+        for reg in Reg::args() {
+            self.b.undef_var(self.registers[reg.index()]);
+        }
+    }
+
+    /// The helper as this function declares it.
+    fn helper(&mut self, number: u32) -> ExtFunc {
+        if let Some(&declared) = self.externs.get(&number) {
+            return declared;
+        }
+        let row = helper(number);
+        let declared = self.b.add_extern(ExternData {
+            helper: number,
+            name: row.name.into(),
+            arity: row.arity(),
+            reads: row.effect.reads,
+            writes: row.effect.writes,
+        });
+        self.externs.insert(number, declared);
+        declared
+    }
+
+    /// Ends the block with a tail call that goes on at `fail` if it does not happen.
+    pub(super) fn tail_call(&mut self, fail: Block) {
+        let [ctx, array, index] = [1, 2, 3].map(|i| self.b.use_var(self.registers[i]));
+        let site = self.own.tail_calls.get(&(self.pc as u32));
+        let direct = site.and_then(|site| site.direct());
+        self.forget_arguments();
+        self.b.undef_var(self.registers[0]);
+        self.b.terminate(Terminator::TailCall {
+            ctx,
+            array,
+            index,
+            direct,
+            fail: BlockCall::to(fail),
+        });
+    }
+}
