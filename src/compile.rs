@@ -15,6 +15,7 @@ use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
+use tailor_naive::Variant;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -99,6 +100,16 @@ pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Tr
     Compiled { code: compilation.code, errors, times: compilation.times }
 }
 
+/// Why an engine by its nature does not take a program, which is not the
+/// program's fault.
+pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
+    let Family::Naive(variant) = engine.family() else {
+        return None;
+    };
+    let functions = unit.reachable(program).ok()?;
+    variant.admit(&unit.object, &functions).err()
+}
+
 /// For each function: it, or something it calls, calls C code or can tail-call.
 fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     let Unit { object, facts } = unit;
@@ -134,7 +145,7 @@ struct Compilation<'a> {
 impl<'a> Compilation<'a> {
     fn new(unit: &'a Unit, engine: Engine) -> Compilation<'a> {
         let convention = match engine.family() {
-            Family::Naive => Convention::Kernel,
+            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
@@ -146,6 +157,9 @@ impl<'a> Compilation<'a> {
     /// Compiles what a program consists of and is not compiled yet.
     fn program(&mut self, id: ProgId, trace: &mut Trace) -> Result<(), Error> {
         let object = &self.unit.object;
+        if let Some(limit) = beyond(self.unit, self.engine, id) {
+            return Err(limit);
+        }
         for func in self.unit.reachable(id)? {
             if self.code.functions[func].is_some() {
                 continue;
@@ -169,7 +183,7 @@ impl<'a> Compilation<'a> {
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
             Family::Optimizing => self.optimizing(func, trace),
-            Family::Naive => self.naive(func, trace),
+            Family::Naive(variant) => self.naive(variant, func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
     }
@@ -226,9 +240,14 @@ impl<'a> Compilation<'a> {
         })
     }
 
-    fn naive(&self, func: FuncRef, trace: &Trace) -> Result<CompiledFunction, Error> {
+    fn naive(
+        &self,
+        variant: Variant,
+        func: FuncRef,
+        trace: &Trace,
+    ) -> Result<CompiledFunction, Error> {
         let Unit { object, facts } = self.unit;
-        let compiled = tailor_naive::compile(object, facts, func, self.kind(func))?;
+        let compiled = tailor_naive::compile(variant, object, facts, func, self.kind(func))?;
         self.check_frame(&compiled, trace)?;
         Ok(compiled)
     }

@@ -74,7 +74,8 @@ fn figures(row: &FunctionRow) -> [String; 5] {
         .map(|figure| figure.to_string())
 }
 
-/// One line for each engine, and its ratio to the first.
+/// One line for each engine, and its ratio to the baseline: naive-6.12, or else
+/// the first.
 fn totals(report: &Report, engines: &[Engine]) -> Table {
     let header = ["  engine", "functions", "saved", "pushes", "pops", "frame", "code", "chain"];
     let mut table = table(header.map(String::from).to_vec());
@@ -98,10 +99,11 @@ fn totals(report: &Report, engines: &[Engine]) -> Table {
         cells.extend(figures.iter().map(u64::to_string));
         table.add_row(cells);
     }
-    let Some((base, of_base)) = all.first() else {
+    let baseline = all.iter().find(|(engine, _)| **engine == Engine::Naive612);
+    let Some((base, of_base)) = baseline.or(all.first()) else {
         return table;
     };
-    for (engine, figures) in all.iter().skip(1) {
+    for (engine, figures) in all.iter().filter(|(engine, _)| engine != base) {
         let ratio = |(a, b): (&u64, &u64)| match b {
             0 => "-".to_string(),
             _ => format!("{:.2}", *a as f64 / *b as f64),
