@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use cranelift_entity::SecondaryMap;
 use serde::Serialize;
+use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::{Callee, Error, FuncRef, Op, ProgId};
 use tailor_emit::{CompiledFunction, FunctionKind, frame};
 
@@ -206,6 +208,7 @@ impl ObjectReport<'_> {
     }
 
     fn programs(&mut self) {
+        let chains = self.chains();
         for (id, program) in &self.unit.object.programs {
             if self.compiled.errors.contains_key(&id) {
                 continue;
@@ -213,11 +216,12 @@ impl ObjectReport<'_> {
             let functions = self.unit.reachable(id).unwrap_or_default();
             let time =
                 |func| self.compiled.times.get(func).map_or(0, |time| time.as_nanos() as u64);
+            let stub = self.compiled.code.stubs[program.function].as_ref();
             let row = ProgramRow {
                 object: self.unit.object.name.clone(),
                 program: program.name.clone(),
                 engine: self.engine.name().into(),
-                chain_bytes: self.chain_bytes(program.function),
+                chain_bytes: chains[program.function] + stub.map_or(0, |s| s.frame.frame_bytes + 8),
                 weighted_cost: None,
                 compile_ns: functions.iter().map(time).sum(),
             };
@@ -229,28 +233,22 @@ impl ObjectReport<'_> {
         }
     }
 
-    /// The worst chain of frames below an entry. Validation bounds the depth of
-    /// calls and refuses recursion. A callback is an outermost entry of its own:
-    /// helpers enter it, and a timer's may well set the timer again.
-    fn chain_bytes(&self, entry: FuncRef) -> u32 {
-        let mut known = BTreeMap::new();
-        let stub = self.compiled.code.stubs[entry].as_ref();
-        self.chain_below(entry, &mut known) + stub.map_or(0, |stub| stub.frame.frame_bytes + 8)
-    }
-
-    fn chain_below(&self, func: FuncRef, known: &mut BTreeMap<FuncRef, u32>) -> u32 {
-        if let Some(&bytes) = known.get(&func) {
-            return bytes;
+    /// For each function the worst chain of frames and return addresses, its own
+    /// included. A callback is an outermost entry of its own: helpers enter it.
+    fn chains(&self) -> SecondaryMap<FuncRef, u32> {
+        let Unit { object, facts } = self.unit;
+        let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
+        let mut chains = SecondaryMap::new();
+        for func in graph.callees_first(object) {
+            let own = self.compiled.code.functions[func].as_ref();
+            let calls = object.functions[func].ops.iter().filter_map(|op| match *op {
+                Op::Call(Callee::Function(callee)) => Some(chains[callee]),
+                _ => None,
+            });
+            let deepest = calls.max();
+            chains[func] = own.map_or(0, |c| c.frame.frame_bytes) + 8 + deepest.unwrap_or(0);
         }
-        let calls = self.unit.object.functions[func].ops.iter().filter_map(|op| match *op {
-            Op::Call(Callee::Function(callee)) => Some(callee),
-            _ => None,
-        });
-        let deepest = calls.map(|callee| self.chain_below(callee, known)).max();
-        let own = self.compiled.code.functions[func].as_ref().map_or(0, |c| c.frame.frame_bytes);
-        let bytes = own + 8 + deepest.unwrap_or(0);
-        known.insert(func, bytes);
-        bytes
+        chains
     }
 }
 

@@ -10,7 +10,8 @@
 //! - R10 is never written, and every operation has an encoding.
 //! - Calls do not recurse, and no more than [`MAX_FRAMES`] frames
 //!   ([`MAX_RAW_FRAMES`] for plain bytecode) nest.
-//! - Programs have functions, and slots of program arrays have programs.
+//! - Programs have functions, slots of program arrays have programs, and maps
+//!   of maps have maps that hold none themselves.
 //!
 //! What the kernel's verifier proves about values is not looked at.
 
@@ -111,6 +112,15 @@ fn slot_errors(object: &Object) -> Vec<Error> {
                 let (name, entries) = (&map.name, map.max_entries);
                 errors.push(Error::new(format!(
                     "map {name}: slot {slot} of {entries} cannot hold {program}"
+                )));
+            }
+        }
+        for (key, inner) in &map.inner_maps {
+            let inner = object.maps.get(*inner);
+            if inner.is_none_or(|inner| inner.kind.holds_maps()) {
+                let name = &map.name;
+                errors.push(Error::new(format!(
+                    "map {name}: key {key} cannot hold what is no map or holds maps itself"
                 )));
             }
         }

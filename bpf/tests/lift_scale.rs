@@ -7,7 +7,8 @@ use tailor_ir::Function;
 
 fn lifted(code: &str) -> Function {
     let object = text::parse_object(&format!("program f0 \"main\" raw\n{code}")).unwrap();
-    let facts = tailor_bpf::analyze(&object).unwrap();
+    let (facts, errors) = tailor_bpf::analyze(&object);
+    assert_eq!(errors, []);
     let start = Instant::now();
     let function = lift::lift(&object, &facts, FuncRef::from_u32(0)).unwrap();
     let took = start.elapsed();

@@ -5,6 +5,7 @@
 mod pass_differential {
     pub mod generate;
     pub mod host;
+    pub mod random;
 }
 use pass_differential::{generate, host};
 

@@ -135,9 +135,7 @@ impl<'a> Jit<'a> {
             Op::LoadImmHi => {}
             Op::Load { .. } | Op::Store { .. } => self.access(pc, op)?,
             Op::Atomic { .. } | Op::CmpXchg { .. } => self.atomic(op),
-            Op::LoadPacket { .. } => {
-                return Err(self.error(pc, "legacy packet loads are not supported yet"));
-            }
+            Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Jump { .. } => self.jump(pc, op)?,
             Op::Branch { .. } => self.branch(pc, op)?,
             Op::Call(callee) => self.call(pc, callee)?,

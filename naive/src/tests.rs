@@ -91,10 +91,6 @@ fn hex(bytes: &[u8]) -> String {
 #[test]
 fn what_is_not_supported_is_named() {
     assert_eq!(
-        error("r0 = *(u16 *)skb[4]\nexit"),
-        "main+0: legacy packet loads are not supported yet"
-    );
-    assert_eq!(
         error("r1 = 5\ncallx r1\nexit"),
         "main+1: calls through a register are not supported yet"
     );

@@ -83,8 +83,8 @@ fn parse(text: &str) -> Object {
 
 /// Lifts the first function of an object, valid or not.
 pub fn lift_first(text: &str) -> Result<Function, Error> {
-    let mut object = parse(text);
-    let facts = tailor_bpf::analyze_or_refuse(&mut object);
+    let object = parse(text);
+    let (facts, _) = tailor_bpf::analyze(&object);
     lift::lift(&object, &facts, FuncRef::from_u32(0))
 }
 
@@ -94,8 +94,8 @@ fn agree(text: &str, host: impl Fn(&Object) -> FlatHost) {
     let object = parse(text);
     let errors = tailor_bpf::validate::validate(&object);
     assert!(errors.is_empty(), "{errors:?}\n{text}");
-    let facts = tailor_bpf::analyze(&object);
-    let facts = facts.unwrap_or_else(|errors| panic!("{errors:?}\n{text}"));
+    let (facts, errors) = tailor_bpf::analyze(&object);
+    assert!(errors.is_empty(), "{errors:?}\n{text}");
     let mut module = Module::new();
     for id in object.functions.keys() {
         let lifted = lift::lift(&object, &facts, id);

@@ -13,31 +13,7 @@ use tailor_ir::{
 };
 
 use super::host::{BUFFER_SIZE, MIX, READ, WRITE};
-
-/// Random numbers (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len())]
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
+use super::random::Random;
 
 /// A module: a program that may call the second function, or be replaced by
 /// the third.
@@ -314,7 +290,8 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
-            23 => self.assembly(block, pool, ty),
+            23 if self.random.chance(50) => self.assembly(block, pool, ty),
+            23 => self.disassembly(block, pool, ty),
             _ => self.context(block, pool, ty),
         }
     }
@@ -359,6 +336,29 @@ impl Generator {
             let op = self.random.pick(&[Opcode::Or, Opcode::Iadd, Opcode::Xor]);
             let args = [parts[at], parts.remove(at + 1)];
             parts[at] = self.op(block, pool, op, ty, &args);
+        }
+    }
+
+    /// The bytes of a number, stored in any order to adjacent addresses.
+    fn disassembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let (base, bytes) = self.random.pick(&pool.addresses);
+        let size = self.random.pick(&[Size::B, Size::B, Size::H]);
+        let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / size.bits());
+        let total = count * size.bytes();
+        let first = self.random.below((bytes - total + 1) as usize) as i32;
+        let value = self.value(block, pool, ty);
+        let mut order: Vec<u32> = (0..count).collect();
+        order.rotate_left(self.random.below(count as usize));
+        for index in order {
+            let skip = self.random.chance(2) as i32;
+            let by = self.number(block, ty, u64::from(index * size.bits()));
+            let part = self.op(block, pool, Opcode::Lshr, ty, &[value, by]);
+            let offset = (first + (index * size.bytes()) as i32 - skip).max(0);
+            let payload = Payload::Mem { offset, size, region: Region::Any };
+            self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
+            if self.random.chance(2) {
+                self.memory(block, pool, ty);
+            }
         }
     }
 

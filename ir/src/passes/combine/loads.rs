@@ -1,8 +1,5 @@
 //! Values put together from adjacent loads.
 //!
-//! Problem: compilers for eBPF load a field that may be unaligned in pieces,
-//! and put them together with shifts. Our target loads it at once.
-//!
 //! Idea: the walk knows of each value of the block whether it is some bytes of
 //! memory in order, moved up by a number of bits. The sum (`or`, `xor` and
 //! `iadd` are the same where no bits overlap) of two values that continue each
@@ -16,12 +13,12 @@
 
 use cranelift_entity::SecondaryMap;
 
-use super::Context;
-use super::edit::{Editor, Rewrite, Rules, walk};
+use super::super::Context;
+use super::super::edit::{Editor, Rewrite, Rules, walk};
 use crate::opcode::Effect;
 use crate::{Function, InstData, Opcode, Payload, Region, Size, Terminator, Type, Value};
 
-/// Runs the pass.
+/// Replaces such values by loads.
 pub(super) fn run(function: &mut Function, context: &mut Context) {
     let mut uses = SecondaryMap::<Value, u32>::new();
     for &block in &function.layout {
