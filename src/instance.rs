@@ -93,6 +93,14 @@ impl Instance {
         }
     }
 
+    /// Gives runs in the interpreter up after so many instructions. Compiled
+    /// code is not limited.
+    pub fn limit_steps(&mut self, steps: u64) {
+        if let Kind::Interpreted(interpreted) = &mut self.kind {
+            interpreted.step_limit = steps;
+        }
+    }
+
     /// Puts a program into a slot of a program array, or clears it.
     pub fn set_slot(
         &mut self,
