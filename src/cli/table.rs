@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::report::{FunctionRow, Report, Totals};
 
 /// Engine columns of the table.
-const COLUMNS: [&str; 5] = ["saved", "pushes", "pops", "frame", "code"];
+const COLUMNS: [&str; 4] = ["saved", "pops", "frame", "code"];
 
 /// A table per object, with engines side by side, then totals and ratios.
 pub fn text(report: &Report, engines: &[Engine]) -> String {
@@ -69,8 +69,8 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
     table
 }
 
-fn figures(row: &FunctionRow) -> [String; 5] {
-    [row.saved.len() as u32, row.push_sites, row.pop_sites, row.frame_bytes, row.code_bytes]
+fn figures(row: &FunctionRow) -> [String; 4] {
+    [row.saved.len() as u32, row.pop_sites, row.frame_bytes, row.code_bytes]
         .map(|figure| figure.to_string())
 }
 
