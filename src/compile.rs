@@ -5,7 +5,7 @@
 //! the back half: [`Compilation::function`] takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,20 +30,21 @@ pub struct Unit {
     pub object: Arc<Object>,
     /// Facts about the others.
     pub facts: Arc<Facts>,
+    /// Everything that is wrong, in the order of functions and instructions.
+    pub errors: Arc<[Error]>,
 }
 
 impl Unit {
     /// Validates and analyses an object. What is wrong with a function concerns
     /// only the programs that reach it, so nothing fails here.
     pub fn new(mut object: Object) -> Unit {
-        for error in tailor_bpf::validate::validate(&object) {
-            refuse(&mut object, error);
-        }
-        let (facts, errors) = tailor_bpf::analyze(&object);
-        for error in errors {
-            refuse(&mut object, error);
-        }
-        Unit { object: Arc::new(object), facts: Arc::new(facts) }
+        let mut errors = tailor_bpf::validate::validate(&object);
+        refuse(&mut object, &errors);
+        let (facts, found) = tailor_bpf::analyze(&object);
+        refuse(&mut object, &found);
+        errors.extend(found);
+        let errors = in_order(&object, errors).into();
+        Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
     }
 
     /// The functions that a program consists of, its entry first; an error if
@@ -68,13 +69,42 @@ impl Unit {
     }
 }
 
-/// Marks the function that an error names; an error that names none concerns all.
-fn refuse(object: &mut Object, error: Error) {
+/// Marks the functions that errors name; an error that names none concerns all.
+fn refuse(object: &mut Object, errors: &[Error]) {
+    let mut by_function = BTreeMap::new();
+    for error in errors {
+        by_function.entry(error.function.as_deref()).or_insert(error);
+    }
     for function in object.functions.values_mut() {
-        if error.function.as_ref().is_none_or(|name| *name == function.name) {
-            function.refused.get_or_insert_with(|| error.clone());
+        let own = by_function.get(&Some(&*function.name)).or_else(|| by_function.get(&None));
+        if let (Some(error), None) = (own, &function.refused) {
+            function.refused = Some((*error).clone());
         }
     }
+}
+
+/// Sorts errors by place, those of the object as a whole first, and names in
+/// each the first program that it concerns.
+fn in_order(object: &Object, mut errors: Vec<Error>) -> Vec<Error> {
+    if errors.is_empty() {
+        return errors;
+    }
+    let names = object.functions.iter().map(|(func, function)| (&*function.name, func));
+    let order: HashMap<&str, FuncRef> = names.collect();
+    let mut users: SecondaryMap<FuncRef, Option<&str>> = SecondaryMap::new();
+    for program in object.programs.values() {
+        for func in object.reachable(program.function) {
+            users[func].get_or_insert(&program.name);
+        }
+    }
+    let place = |error: &Error| error.function.as_ref().and_then(|name| order.get(&**name));
+    errors.sort_by_key(|error| (place(error).copied(), error.insn));
+    errors.dedup();
+    let named = errors.into_iter().map(|error| match place(&error).and_then(|at| users[*at]) {
+        Some(program) => error.in_program(program),
+        None => error,
+    });
+    named.collect()
 }
 
 /// What compilation of an object came to.
@@ -112,7 +142,7 @@ pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
 
 /// For each function: it, or something it calls, calls C code or can tail-call.
 fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
-    let Unit { object, facts } = unit;
+    let Unit { object, facts, .. } = unit;
     let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
     let mut relies = SecondaryMap::new();
     for func in graph.callees_first(object) {
@@ -190,7 +220,7 @@ impl<'a> Compilation<'a> {
 
     /// The optimizing pipeline, stage by stage.
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts } = self.unit;
+        let Unit { object, facts, .. } = self.unit;
         let source = &object.functions[func];
         let name = &source.name;
         let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
@@ -240,14 +270,9 @@ impl<'a> Compilation<'a> {
         })
     }
 
-    fn naive(
-        &self,
-        variant: Variant,
-        func: FuncRef,
-        trace: &Trace,
-    ) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts } = self.unit;
-        let compiled = tailor_naive::compile(variant, object, facts, func, self.kind(func))?;
+    fn naive(&self, func: FuncRef, trace: &Trace) -> Result<CompiledFunction, Error> {
+        let Unit { object, facts, .. } = self.unit;
+        let compiled = tailor_naive::compile(object, facts, func, self.kind(func))?;
         self.check_frame(&compiled, trace)?;
         Ok(compiled)
     }

@@ -256,7 +256,7 @@ impl ObjectReport<'_> {
     /// For each function the worst chain of frames and return addresses, its own
     /// included. A callback is an outermost entry of its own: helpers enter it.
     fn chains(&self) -> SecondaryMap<FuncRef, u32> {
-        let Unit { object, facts } = self.unit;
+        let Unit { object, facts, .. } = self.unit;
         let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
         let mut chains = SecondaryMap::new();
         for func in graph.callees_first(object) {

@@ -28,7 +28,7 @@ pub struct Object {
 /// A linked function: calls and addresses name entities of the object.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Symbol name.
+    /// Symbol name, made unique within the object.
     pub name: String,
     /// Section that it lies in.
     pub section: String,
@@ -37,6 +37,8 @@ pub struct Function {
     /// Why the function cannot be compiled or run (say, a CO-RE relocation),
     /// found while linking; concerns only programs that reach it.
     pub refused: Option<Error>,
+    /// What else linking found wrong with it.
+    pub further: Vec<Error>,
 }
 
 /// A program: an entry function and what it attaches to.

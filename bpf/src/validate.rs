@@ -15,6 +15,8 @@
 //!
 //! What the kernel's verifier proves about values is not looked at.
 
+use std::collections::BTreeSet;
+
 use cranelift_entity::SecondaryMap;
 
 use crate::encode::slot;
@@ -130,19 +132,21 @@ fn slot_errors(object: &Object) -> Vec<Error> {
 
 /// Everything that is wrong with a function by itself.
 fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
-    if let Some(error) = &function.refused {
-        return vec![error.clone()];
-    }
+    let linking = function.refused.iter().chain(&function.further);
+    let mut errors: Vec<Error> = linking.cloned().collect();
     let name = &function.name;
     let ops = &function.ops;
     if ops.is_empty() {
+        if function.refused.is_some() {
+            return errors;
+        }
         return vec![Error {
             function: Some(name.clone()),
             ..Error::new("the function has no code")
         }];
     }
-    let mut errors = Vec::new();
-    for (pc, op) in ops.iter().enumerate() {
+    let refused: BTreeSet<Option<u32>> = errors.iter().map(|error| error.insn).collect();
+    for (pc, op) in ops.iter().enumerate().filter(|(pc, _)| !refused.contains(&Some(*pc as u32))) {
         if let Err(what) = check_op(object, ops, pc, *op) {
             errors.push(Error::at(name, pc, what));
         }

@@ -326,6 +326,7 @@ fn function(c: &mut Cursor<'_>, object: &mut Object, is_program: bool) -> Result
         section: section.clone(),
         ops,
         refused,
+        further: Vec::new(),
     });
     if let Some(kind) = kind {
         object.programs.push(Program { name, function, section, kind });
