@@ -8,7 +8,7 @@ use crate::{FuncRef, Object};
 
 /// The calls of an object's functions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CallGraph {
+pub struct CallGraph {
     /// Functions called directly, each once.
     calls: SecondaryMap<FuncRef, Vec<FuncRef>>,
     /// Functions whose address is taken, each once: callbacks.

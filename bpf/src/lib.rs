@@ -7,7 +7,7 @@
 
 mod analyze;
 mod arity;
-mod callgraph;
+pub mod callgraph;
 pub mod cfg;
 pub mod ctx;
 pub mod decode;

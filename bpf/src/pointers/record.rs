@@ -373,6 +373,11 @@ impl Recorder<'_> {
         if let Val::Number(key) = key {
             site.key = key.low_half().exact().map(|key| key as u32);
         }
+        // A slot that the array does not have cannot be reached directly.
+        if let Some(map) = site.map {
+            let slots = self.env.object.maps[map].max_entries;
+            site.key = site.key.filter(|&key| key < slots);
+        }
         self.found.tail_calls.insert(self.slot, site);
         // The caller may get the target's result.
         self.result(Val::ANY);
