@@ -5,13 +5,17 @@
 //! the back half: [`Compilation::function`] takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cranelift_entity::SecondaryMap;
+use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
+use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
+use tailor_naive::Variant;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -26,23 +30,21 @@ pub struct Unit {
     pub object: Arc<Object>,
     /// Facts about the others.
     pub facts: Arc<Facts>,
+    /// Everything that is wrong, in the order of functions and instructions.
+    pub errors: Arc<[Error]>,
 }
 
 impl Unit {
     /// Validates and analyses an object. What is wrong with a function concerns
     /// only the programs that reach it, so nothing fails here.
     pub fn new(mut object: Object) -> Unit {
-        for error in tailor_bpf::validate::validate(&object) {
-            refuse(&mut object, error);
-        }
-        let (facts, errors) = tailor_bpf::analyze(&object);
-        for error in errors {
-            refuse(&mut object, error);
-        }
-        Unit {
-            object: Arc::new(object),
-            facts: Arc::new(facts),
-        }
+        let mut errors = tailor_bpf::validate::validate(&object);
+        refuse(&mut object, &errors);
+        let (facts, found) = tailor_bpf::analyze(&object);
+        refuse(&mut object, &found);
+        errors.extend(found);
+        let errors = in_order(&object, errors).into();
+        Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
     }
 
     /// The functions that a program consists of, its entry first; an error if
@@ -67,17 +69,42 @@ impl Unit {
     }
 }
 
-/// Marks the function that an error names; an error that names none concerns all.
-fn refuse(object: &mut Object, error: Error) {
+/// Marks the functions that errors name; an error that names none concerns all.
+fn refuse(object: &mut Object, errors: &[Error]) {
+    let mut by_function = BTreeMap::new();
+    for error in errors {
+        by_function.entry(error.function.as_deref()).or_insert(error);
+    }
     for function in object.functions.values_mut() {
-        if error
-            .function
-            .as_ref()
-            .is_none_or(|name| *name == function.name)
-        {
-            function.refused.get_or_insert_with(|| error.clone());
+        let own = by_function.get(&Some(&*function.name)).or_else(|| by_function.get(&None));
+        if let (Some(error), None) = (own, &function.refused) {
+            function.refused = Some((*error).clone());
         }
     }
+}
+
+/// Sorts errors by place, those of the object as a whole first, and names in
+/// each the first program that it concerns.
+fn in_order(object: &Object, mut errors: Vec<Error>) -> Vec<Error> {
+    if errors.is_empty() {
+        return errors;
+    }
+    let names = object.functions.iter().map(|(func, function)| (&*function.name, func));
+    let order: HashMap<&str, FuncRef> = names.collect();
+    let mut users: SecondaryMap<FuncRef, Option<&str>> = SecondaryMap::new();
+    for program in object.programs.values() {
+        for func in object.reachable(program.function) {
+            users[func].get_or_insert(&program.name);
+        }
+    }
+    let place = |error: &Error| error.function.as_ref().and_then(|name| order.get(&**name));
+    errors.sort_by_key(|error| (place(error).copied(), error.insn));
+    errors.dedup();
+    let named = errors.into_iter().map(|error| match place(&error).and_then(|at| users[*at]) {
+        Some(program) => error.in_program(program),
+        None => error,
+    });
+    named.collect()
 }
 
 /// What compilation of an object came to.
@@ -95,21 +122,44 @@ pub struct Compiled {
 pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Trace) -> Compiled {
     let mut compilation = Compilation::new(unit, engine);
     let mut errors = BTreeMap::new();
-    for id in unit
-        .object
-        .programs
-        .keys()
-        .filter(|&id| only.is_none_or(|only| only == id))
-    {
+    for id in unit.object.programs.keys().filter(|&id| only.is_none_or(|only| only == id)) {
         if let Err(error) = compilation.program(id, trace) {
             errors.insert(id, error.in_program(&unit.object.programs[id].name));
         }
     }
-    Compiled {
-        code: compilation.code,
-        errors,
-        times: compilation.times,
+    Compiled { code: compilation.code, errors, times: compilation.times }
+}
+
+/// Why an engine by its nature does not take a program, which is not the
+/// program's fault.
+pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
+    let Family::Naive(variant) = engine.family() else {
+        return None;
+    };
+    let functions = unit.reachable(program).ok()?;
+    variant.admit(&unit.object, &functions).err()
+}
+
+/// For each function: it, or something it calls, calls C code or can tail-call.
+fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
+    let Unit { object, facts, .. } = unit;
+    let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
+    let mut relies = SecondaryMap::new();
+    for func in graph.callees_first(object) {
+        relies[func] = object.functions[func].calls_helper()
+            || facts.functions[func].reaches_tail_call
+            || object.functions[func].callees().any(|callee| relies[callee]);
     }
+    relies
+}
+
+/// A broken invariant of this compiler: stops debug builds with the stage's
+/// listing, and is the text of an error in release builds.
+fn bug(what: String, listing: impl FnOnce() -> String) -> String {
+    if cfg!(debug_assertions) {
+        panic!("{what}\n{}", listing());
+    }
+    format!("internal error: {what}")
 }
 
 struct Compilation<'a> {
@@ -117,7 +167,7 @@ struct Compilation<'a> {
     engine: Engine,
     /// By function: it, or something it calls, calls C code or can tail-call,
     /// so that it relies on the stack's alignment at its entry.
-    relies_on_alignment: Vec<bool>,
+    relies_on_alignment: SecondaryMap<FuncRef, bool>,
     code: CompiledCode,
     times: BTreeMap<FuncRef, Duration>,
 }
@@ -125,31 +175,21 @@ struct Compilation<'a> {
 impl<'a> Compilation<'a> {
     fn new(unit: &'a Unit, engine: Engine) -> Compilation<'a> {
         let convention = match engine.family() {
-            Family::Naive => Convention::Kernel,
+            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
-        let code = CompiledCode {
-            convention,
-            functions,
-            stubs: Default::default(),
-        };
-        let relies_on_alignment = crate::callgraph::closure(&unit.object, |func| {
-            unit.object.functions[func].calls_helper()
-                || unit.facts.functions[func].reaches_tail_call
-        });
-        Compilation {
-            unit,
-            engine,
-            relies_on_alignment,
-            code,
-            times: BTreeMap::new(),
-        }
+        let code = CompiledCode { convention, functions, stubs: Default::default() };
+        let relies_on_alignment = relies_on_alignment(unit);
+        Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
     }
 
     /// Compiles what a program consists of and is not compiled yet.
     fn program(&mut self, id: ProgId, trace: &mut Trace) -> Result<(), Error> {
         let object = &self.unit.object;
+        if let Some(limit) = beyond(self.unit, self.engine, id) {
+            return Err(limit);
+        }
         for func in self.unit.reachable(id)? {
             if self.code.functions[func].is_some() {
                 continue;
@@ -173,25 +213,26 @@ impl<'a> Compilation<'a> {
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
             Family::Optimizing => self.optimizing(func, trace),
-            Family::Naive => self.naive(func),
+            Family::Naive(variant) => self.naive(variant, func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
     }
 
     /// The optimizing pipeline, stage by stage.
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts } = self.unit;
+        let Unit { object, facts, .. } = self.unit;
         let source = &object.functions[func];
-        let fail = |what: String| Error {
-            function: Some(source.name.clone()),
-            ..Error::new(what)
-        };
+        let name = &source.name;
+        let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
 
-        let mut ir = tailor_bpf::lift::lift(object, facts, func)?;
-        trace.show(Stage::Lift, &source.name, || ir.to_string());
+        let mut ir = lift(object, facts, func)?;
+        trace.show(Stage::Lift, name, || ir.to_string());
 
-        trace.optimise(&mut ir);
-        trace.show(Stage::Opt, &source.name, || ir.to_string());
+        trace.optimise(&mut ir).map_err(|broken| {
+            let what = format!("after pass {}: {}", broken.pass, broken.errors);
+            fail(bug(what, || broken.listing.clone()))
+        })?;
+        trace.show(Stage::Opt, name, || ir.to_string());
 
         let options = tailor_lower::Options {
             features: trace.features,
@@ -199,40 +240,45 @@ impl<'a> Compilation<'a> {
             ctx_field: &crate::engine::ctx_field,
         };
         let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Lower, &source.name, || mach.to_string());
+        trace.show(Stage::Lower, name, || mach.to_string());
 
         let options = tailor_regalloc::Options {
             check: trace.check,
             ion_limit: ION_LIMIT,
-            relies_on_alignment: &|callee| self.relies_on_alignment[callee.as_u32() as usize],
+            relies_on_alignment: &|callee| self.relies_on_alignment[callee],
         };
-        let allocated =
-            tailor_regalloc::allocate(&mach, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Regalloc, &source.name, || {
-            tailor_regalloc::text::listing(&mach, &allocated)
-        });
+        let allocated = tailor_regalloc::allocate(&mach, &options)
+            .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;
+        trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 
-        let compiled =
-            tailor_emit::emit(&mach, &allocated, self.kind(func), source.ops.len() as u32)
-                .map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Emit, &source.name, || {
-            tailor_emit::listing::listing(&compiled)
-        });
+        let insns = source.ops.len() as u32;
+        let compiled = tailor_emit::emit(&mach, &allocated, self.kind(func), insns)
+            .map_err(|error| fail(error.to_string()))?;
+        trace.show(Stage::Emit, name, || tailor_emit::listing::listing(&compiled));
+        self.check_frame(&compiled, trace)?;
         Ok(compiled)
     }
 
-    fn naive(&self, func: FuncRef) -> Result<CompiledFunction, Error> {
-        tailor_naive::compile(&self.unit.object, &self.unit.facts, func, self.kind(func))
+    /// Compares the frame that the compiler believes in with what the bytes say.
+    fn check_frame(&self, compiled: &CompiledFunction, trace: &Trace) -> Result<(), Error> {
+        if !trace.check {
+            return Ok(());
+        }
+        let fail = |what| Error { function: Some(compiled.name.clone()), ..Error::new(what) };
+        tailor_emit::frame::check(compiled).map(|_| ()).map_err(|error| {
+            fail(bug(error.to_string(), || tailor_emit::listing::listing(compiled)))
+        })
+    }
+
+    fn naive(&self, func: FuncRef, trace: &Trace) -> Result<CompiledFunction, Error> {
+        let Unit { object, facts, .. } = self.unit;
+        let compiled = tailor_naive::compile(object, facts, func, self.kind(func))?;
+        self.check_frame(&compiled, trace)?;
+        Ok(compiled)
     }
 
     fn kind(&self, func: FuncRef) -> FunctionKind {
-        match self
-            .unit
-            .object
-            .programs
-            .values()
-            .any(|program| program.function == func)
-        {
+        match self.unit.object.programs.values().any(|program| program.function == func) {
             true => FunctionKind::Program,
             false => FunctionKind::Subprogram,
         }

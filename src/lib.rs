@@ -4,7 +4,6 @@
 //! through the pipeline with one [`Engine`]; [`Instance`] loads the result and
 //! runs it. [`report`] says how large frames are.
 
-pub mod callgraph;
 pub mod cli;
 pub mod compile;
 pub mod compiler;

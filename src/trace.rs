@@ -52,7 +52,9 @@ pub struct Trace {
     pub check: bool,
     /// Rewrites left before optimisation stops.
     bisect: Option<u64>,
-    /// Instructions of the processor that may be used.
+    /// Instructions of the processor that may be used. Figures are of one
+    /// processor everywhere (with BMI2, as the baseline assumes); what is to
+    /// run gets what this one has.
     pub features: Features,
 }
 
@@ -71,7 +73,7 @@ impl Default for Trace {
     /// Shows nothing; checks in debug builds.
     fn default() -> Trace {
         let check = cfg!(debug_assertions);
-        Trace { sink: None, only: None, check, bisect: None, features: Features::default() }
+        Trace { sink: None, only: None, check, bisect: None, features: Features { bmi2: true } }
     }
 }
 

@@ -39,7 +39,7 @@ fn compare(ops: &[Op]) -> Result<(), String> {
     let object = Object::raw("generated", &bytecode).map_err(text)?;
     let unit = Unit::new(object);
     let expected = run(&unit, Engine::Interp)?;
-    for engine in [Engine::Interp, Engine::Naive612] {
+    for engine in Engine::ALL {
         let found = run(&unit, engine).map_err(|what| format!("{engine}: {what}"))?;
         if found != expected {
             let (value, bytes) = &expected;

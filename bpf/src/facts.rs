@@ -78,6 +78,11 @@ pub struct StackObject {
 }
 
 impl FunctionFacts {
+    /// Of a function that is not looked at: no blocks, and all arguments.
+    pub(crate) fn of_refused() -> FunctionFacts {
+        FunctionFacts { arity: 5, ..FunctionFacts::default() }
+    }
+
     /// The index of the object that a byte of the frame lies in. R10 itself is
     /// one past the last byte, and counts as part of the object that ends there.
     pub fn stack_object_at(&self, offset: i32) -> Option<usize> {

@@ -7,6 +7,8 @@
 //! keeping memory accesses in order: releasing an object counts as a write,
 //! since no access may move past it.
 
+use crate::Size;
+
 /// A row of the table.
 #[derive(Debug)]
 pub struct Helper {
@@ -49,7 +51,11 @@ pub enum Arg {
     /// Memory that the helper keeps the address of.
     Kept,
     /// A function that the helper calls.
-    Callback,
+    Callback {
+        /// The number (1 to 5) of its argument in which it gets the
+        /// [`Arg::CallbackArg`]; 0 if there is none.
+        passed: u8,
+    },
     /// A pointer, often null, that the callback gets.
     CallbackArg,
 }
@@ -102,6 +108,13 @@ pub struct Effect {
     pub moves_packet: bool,
 }
 
+impl Arg {
+    /// Whether it is the pointer that a callback gets.
+    pub fn is_passed_on(&self) -> bool {
+        *self == Arg::CallbackArg
+    }
+}
+
 impl Helper {
     /// How many of R1 to R5 it reads.
     pub fn arity(&self) -> u8 {
@@ -122,10 +135,41 @@ pub fn helper(id: u32) -> &'static Helper {
 
 /// The row of a helper, if it is in the table.
 pub fn find(id: u32) -> Option<&'static Helper> {
+    if id >= PACKET_LOAD {
+        return PACKET_LOADS.get((id - PACKET_LOAD) as usize);
+    }
     // The rows are numbered from 1 without gaps.
     let row = HELPERS.get((id as usize).checked_sub(1)?)?;
     debug_assert_eq!(row.id, id);
     Some(row)
+}
+
+/// Number of the first of three rows that are no helpers of the eBPF ABI: what
+/// `LD_ABS` and `LD_IND` call to load one, two or four bytes. They take the
+/// context and an offset, and return a number in host order, or a negative one
+/// where the packet has no such bytes.
+pub const PACKET_LOAD: u32 = 0x8000_0000;
+
+/// The number of the row that loads `size` bytes of the packet.
+pub fn packet_load(size: Size) -> u32 {
+    PACKET_LOAD + size as u32
+}
+
+static PACKET_LOADS: [Helper; 3] = [
+    packet_load_row(0, "packet_load_8"),
+    packet_load_row(1, "packet_load_16"),
+    packet_load_row(2, "packet_load_32"),
+];
+
+const fn packet_load_row(index: u32, name: &'static str) -> Helper {
+    let effect = Effect { reads: true, writes: false, moves_packet: false };
+    Helper {
+        id: PACKET_LOAD + index,
+        name,
+        args: &[Arg::Context, Arg::Number],
+        returns: Returns::Number,
+        effect,
+    }
 }
 
 static UNKNOWN: Helper =
@@ -137,12 +181,16 @@ const SIZE0: Arg = Arg::Size { zero: true };
 const CTX: Arg = Arg::Context;
 const OBJ: Arg = Arg::Object;
 const MAP: Arg = Arg::Map;
-const FUNC: Arg = Arg::Callback;
 const PASSED: Arg = Arg::CallbackArg;
 const KEPT: Arg = Arg::Kept;
 const KEY: Arg = memory(Access::Read, Extent::Key);
 const VALUE: Arg = memory(Access::Read, Extent::Value);
 const VALUE_OUT: Arg = memory(Access::Write, Extent::Value);
+/// A callback that gets the passed pointer in this argument.
+const fn func(passed: u8) -> Arg {
+    Arg::Callback { passed }
+}
+
 /// A string that ends where it ends, or a number.
 const TEXT: Arg = memory(Access::Read, Extent::Unknown);
 
@@ -362,13 +410,13 @@ static HELPERS: &[Helper] = helpers! {
     161 ima_inode_hash(OBJ, write(3), SIZE) -> Number, RW;
     162 sock_from_file(OBJ) -> Object, R;
     163 check_mtu(CTX, NUM, update_bytes(4), NUM, NUM) -> Number, RW;
-    164 for_each_map_elem(MAP, FUNC, PASSED, NUM) -> Number, RW;
+    164 for_each_map_elem(MAP, func(4), PASSED, NUM) -> Number, RW;
     165 snprintf(write(2), SIZE0, TEXT, read(5), SIZE0) -> Number, RW;
     166 sys_bpf(NUM, update(3), SIZE) -> Number, RW;
     167 btf_find_by_name_kind(read(2), SIZE, NUM, NUM) -> Number, R;
     168 sys_close(NUM) -> Number, NONE;
     169 timer_init(OBJ, MAP, NUM) -> Number, RW;
-    170 timer_set_callback(OBJ, FUNC) -> Number, RW;
+    170 timer_set_callback(OBJ, func(0)) -> Number, RW;
     171 timer_start(OBJ, NUM, NUM) -> Number, RW;
     172 timer_cancel(OBJ) -> Number, RW;
     173 get_func_ip(CTX) -> Number, R;
@@ -378,8 +426,8 @@ static HELPERS: &[Helper] = helpers! {
     177 trace_vprintk(read(2), SIZE, read(4), SIZE0) -> Number, R;
     178 skc_to_unix_sock(OBJ) -> Object, R;
     179 kallsyms_lookup_name(read(2), SIZE0, NUM, write_bytes(8)) -> Number, RW;
-    180 find_vma(OBJ, NUM, FUNC, PASSED, NUM) -> Number, RW;
-    181 loop(NUM, FUNC, PASSED, NUM) -> Number, RW;
+    180 find_vma(OBJ, NUM, func(3), PASSED, NUM) -> Number, RW;
+    181 loop(NUM, func(2), PASSED, NUM) -> Number, RW;
     182 strncmp(read(2), SIZE, TEXT) -> Number, R;
     183 get_func_arg(CTX, NUM, write_bytes(8)) -> Number, RW;
     184 get_func_ret(CTX, write_bytes(8)) -> Number, RW;
@@ -407,7 +455,7 @@ static HELPERS: &[Helper] = helpers! {
     206 tcp_raw_check_syncookie_ipv4(read_bytes(20), read_bytes(20)) -> Number, R;
     207 tcp_raw_check_syncookie_ipv6(read_bytes(40), read_bytes(20)) -> Number, R;
     208 ktime_get_tai_ns() -> Number, NONE;
-    209 user_ringbuf_drain(MAP, FUNC, PASSED, NUM) -> Number, RW;
+    209 user_ringbuf_drain(MAP, func(2), PASSED, NUM) -> Number, RW;
     210 cgrp_storage_get(MAP, OBJ, VALUE, NUM) -> Value, RW;
     211 cgrp_storage_delete(MAP, OBJ) -> Number, RW;
 };

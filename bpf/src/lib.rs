@@ -5,6 +5,9 @@
 //! interpreter is the oracle, and `lift` hands a function over to the IR.
 #![forbid(unsafe_code)]
 
+mod analyze;
+mod arity;
+pub mod callgraph;
 pub mod cfg;
 pub mod ctx;
 pub mod decode;
@@ -21,10 +24,12 @@ pub mod interp;
 pub mod lift;
 mod link;
 pub mod object;
+mod pointers;
 mod table;
 pub mod text;
 pub mod validate;
 
+pub use analyze::analyze;
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
 pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};

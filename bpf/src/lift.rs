@@ -9,7 +9,8 @@
 //! stack slots, and whatever the analysis knows to be R10 plus a constant is
 //! made anew as an address in the slot that this byte lies in (`frame`).
 //! Otherwise each instruction is translated by itself (`alu`, `memory`,
-//! `calls`), as literally as can be: simplifying is the passes' work.
+//! `calls`), as literally as can be: simplifying is the passes' work. In the end
+//! accesses are marked with what they may touch (`regions`).
 //!
 //! Invariants: IR blocks stand in the order of the bytecode's; each carries
 //! the frequency of its bytecode block, each instruction its slot. Registers
@@ -20,6 +21,7 @@ mod calls;
 mod flow;
 mod frame;
 mod memory;
+mod regions;
 
 use std::collections::HashMap;
 
@@ -40,15 +42,17 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
     let mut lifter = Lifter::new(object, facts, func);
     lifter.make_frame();
     lifter.blocks()?;
-    Ok(lifter.b.finish())
+    let mut lifted = lifter.b.finish();
+    regions::infer(&mut lifted);
+    Ok(lifted)
 }
 
 /// How many of R1 to R5 a function takes: those that it reads, and what its
 /// programs are given.
 pub fn parameters(object: &Object, facts: &Facts, func: FuncRef) -> usize {
     let given = |kind| match kind {
-        ProgramKind::Xdp | ProgramKind::Opaque => 1,
         ProgramKind::Raw => 2,
+        _ => 1,
     };
     let programs = object.programs.values().filter(|p| p.function == func);
     let given = programs.map(|p| given(p.kind)).max().unwrap_or(0);
@@ -136,11 +140,7 @@ impl<'a> Lifter<'a> {
             Op::Load { .. } | Op::Store { .. } | Op::Atomic { .. } | Op::CmpXchg { .. } => {
                 self.memory(op);
             }
-            Op::LoadPacket { .. } => {
-                return Err(
-                    self.error("legacy packet loads (LD_ABS, LD_IND) are not supported yet")
-                );
-            }
+            Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Call(callee) => return self.call(callee),
             // The second slot of a load does nothing; the others end blocks.
             Op::LoadImmHi | Op::Jump { .. } | Op::Branch { .. } | Op::Exit => {}

@@ -5,7 +5,7 @@ use crate::dom::DomTree;
 use crate::{Block, BlockCall, Cond, FuncRef, Function, Terminator, Type};
 
 /// A function whose block `i` has the edges `edges[i]` (two at most).
-fn graph(edges: &[Vec<u32>]) -> Function {
+pub(crate) fn graph(edges: &[Vec<u32>]) -> Function {
     let mut function = Function::new(FuncRef::from_u32(0), "graph");
     let value = function.add_param(function.entry, Type::I64);
     for _ in 1..edges.len() {
@@ -30,7 +30,7 @@ fn graph(edges: &[Vec<u32>]) -> Function {
 }
 
 /// What can be reached from the entry without going through `without`.
-fn reachable(edges: &[Vec<u32>], without: Option<u32>) -> Vec<bool> {
+pub(crate) fn reachable(edges: &[Vec<u32>], without: Option<u32>) -> Vec<bool> {
     let mut seen = vec![false; edges.len()];
     let mut todo = vec![0];
     while let Some(block) = todo.pop() {

@@ -22,6 +22,8 @@ pub mod interp;
 #[cfg(test)]
 mod interp_tests;
 pub mod loops;
+#[cfg(test)]
+mod loops_tests;
 pub mod module;
 pub mod opcode;
 pub mod passes;

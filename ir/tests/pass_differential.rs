@@ -5,6 +5,7 @@
 mod pass_differential {
     pub mod generate;
     pub mod host;
+    pub mod random;
 }
 use pass_differential::{generate, host};
 
@@ -32,7 +33,8 @@ fn outcome(module: &Module) -> Outcome {
     }
 }
 
-fn check(seed: u64) -> bool {
+/// Checks one module. Counts the rewrites of each row; tells whether it ran.
+fn check(seed: u64, rewrites: &mut [u64]) -> bool {
     let original = generate::module(seed);
     let expected = outcome(&original);
     if expected.result.is_err() {
@@ -46,6 +48,7 @@ fn check(seed: u64) -> bool {
             if let Some(Err(broken)) = run_named(pass.name, function, &mut context) {
                 panic!("seed {seed}: {broken}\n{}\nbefore:\n{before}", broken.listing);
             }
+            rewrites[row] += context.rewrites;
         }
         let actual = outcome(&module);
         assert!(
@@ -79,6 +82,13 @@ fn passes_keep_what_programs_do() {
     let (from, to) = text.split_once("..").expect("TAILOR_SEEDS is from..to");
     let seeds = from.parse().unwrap()..to.parse().unwrap();
     let total = seeds.end - seeds.start;
-    let ran = seeds.filter(|&seed| check(seed)).count() as u64;
+    let mut rewrites = [0; PASSES.len()];
+    let ran = seeds.filter(|&seed| check(seed, &mut rewrites)).count() as u64;
     assert!(ran * 10 > total * 9, "only {ran} of {total} programs ran");
+    // The programs give every pass something to do.
+    for pass in PASSES {
+        let rows = PASSES.iter().zip(rewrites).filter(|(row, _)| row.name == pass.name);
+        let sum: u64 = rows.map(|(_, rewrites)| rewrites).sum();
+        assert!(sum * 10 > total, "{}: only {sum} rewrites", pass.name);
+    }
 }

@@ -156,22 +156,19 @@ fn make_nodes(
 }
 
 /// How often a two-way branch goes to its target `index`: what the other one
-/// leaves if that can be told, else one half.
+/// leaves if that can be told, else one half, within what both blocks allow.
 fn edge_frequency(
     function: &Function,
     edges_in: &SecondaryMap<Block, u32>,
     block: Block,
     index: usize,
 ) -> f64 {
-    let data = &function.blocks[block];
-    let targets = data.term.targets();
-    let other = targets[1 - index].block;
-    let share = if edges_in[other] == 1 {
-        data.frequency - function.blocks[other].frequency
-    } else {
-        data.frequency / 2.0
-    };
-    share.clamp(0.0, function.blocks[targets[index].block].frequency.max(0.0))
+    let targets = function.blocks[block].term.targets();
+    let frequency = |block: Block| function.blocks[block].frequency;
+    let (target, other) = (targets[index].block, targets[1 - index].block);
+    let rest = (frequency(block) - frequency(other)).max(0.0);
+    let share = if edges_in[other] == 1 { rest } else { rest.max(frequency(block) / 2.0) };
+    share.min(frequency(target))
 }
 
 fn reverse_post_order(nodes: &[Node]) -> Vec<u32> {

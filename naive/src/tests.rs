@@ -5,8 +5,15 @@ use iced_x86::{Decoder, DecoderOptions};
 use tailor_bpf::cfg::{Cfg, is_tail_call};
 use tailor_bpf::facts::{Facts, FunctionFacts, TailCall};
 use tailor_bpf::text::parse_object;
-use tailor_bpf::{Callee, FuncRef, MapRef, Object, Op};
-use tailor_emit::{CompiledFunction, FunctionKind, Gpr, RelocKind, Symbol};
+use tailor_bpf::{Callee, Error, FuncRef, Object, Op};
+use tailor_emit::{CompiledFunction, FunctionKind, Gpr, frame};
+
+use crate::Variant;
+
+mod encodings;
+mod frames;
+mod jumps;
+mod variants;
 
 /// Facts as far as these tests need them; `stack_depth` is for all functions.
 fn facts(object: &Object, stack_depth: u32, tail_call: TailCall) -> Facts {
@@ -31,39 +38,68 @@ fn facts(object: &Object, stack_depth: u32, tail_call: TailCall) -> Facts {
     Facts { functions: functions.collect() }
 }
 
-fn compile(text: &str, stack_depth: u32, tail_call: TailCall) -> Vec<CompiledFunction> {
+fn try_compile(
+    variant: Variant,
+    text: &str,
+    depth: u32,
+    tail_call: TailCall,
+) -> Result<Vec<CompiledFunction>, Error> {
     let object = parse_object(text).expect("the test's object parses");
-    let facts = facts(&object, stack_depth, tail_call);
+    let facts = facts(&object, depth, tail_call);
     let kind = |func: FuncRef| match object.programs.values().any(|p| p.function == func) {
         true => FunctionKind::Program,
         false => FunctionKind::Subprogram,
     };
-    let functions: Vec<_> = object
+    object
         .functions
         .keys()
-        .map(|func| crate::compile(&object, &facts, func, kind(func)).expect("it compiles"))
-        .collect();
+        .map(|func| crate::compile(variant, &object, &facts, func, kind(func)))
+        .collect()
+}
+
+fn compile(text: &str, stack_depth: u32, tail_call: TailCall) -> Vec<CompiledFunction> {
+    compile_as(Variant::V612, text, stack_depth, tail_call)
+}
+
+fn compile_as(
+    variant: Variant,
+    text: &str,
+    stack_depth: u32,
+    tail_call: TailCall,
+) -> Vec<CompiledFunction> {
+    let functions =
+        try_compile(variant, text, stack_depth, tail_call).expect("the test's object compiles");
     functions.iter().for_each(decodes);
     functions
 }
 
-/// Every byte belongs to a valid instruction.
+/// Every byte belongs to a valid instruction, and the frame is the believed one.
 fn decodes(function: &CompiledFunction) {
     let mut decoder = Decoder::new(64, &function.code, DecoderOptions::NONE);
     for insn in &mut decoder {
         let at = insn.ip() as usize..insn.next_ip() as usize;
         assert!(!insn.is_invalid(), "{}: {:x?}", function.name, &function.code[at]);
     }
+    frame::check(function).expect("the frame is as believed");
 }
 
-/// The only function of a program without stack, as hex digits.
+/// The code of a program between prologue and epilogue.
 fn body(ops: &str) -> String {
-    let functions =
-        compile(&format!("program f0 \"main\" raw\n{ops}\nexit"), 0, TailCall::default());
-    let code = &functions[0].code;
-    let saved = functions[0].frame.saved.iter();
-    let pushes: usize = saved.map(|reg| if *reg == Gpr::RBX { 1 } else { 2 }).sum();
-    hex(&code[12 + pushes..code.len() - 2 - pushes])
+    let text = format!("program f0 \"main\" raw\n{ops}\nexit");
+    let (depth, sub) = if ops.contains("r10") { (256, 7) } else { (0, 0) };
+    let function = &compile(&text, depth, TailCall::default())[0];
+    let size = |reg: &Gpr| if *reg == Gpr::RBX { 1 } else { 2 };
+    let pushes: usize = function.frame.saved.iter().map(size).sum();
+    hex(&function.code[12 + sub + pushes..function.code.len() - 2 - pushes])
+}
+
+/// Why a program does not compile.
+fn error(ops: &str) -> String {
+    let text = format!("program f0 \"main\" raw\n{ops}");
+    match try_compile(Variant::V612, &text, 0, TailCall::default()) {
+        Ok(_) => panic!("it compiles"),
+        Err(error) => error.to_string(),
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -71,9 +107,24 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn plain_prologue_and_epilogue() {
-    let text = "program f0 \"main\" raw\nr0 = 0\nexit";
-    let f = &compile(text, 0, TailCall::default())[0];
-    assert_eq!(hex(&f.code), "0f1f4400000f1f00554889e531c0c9c3");
-    assert_eq!((f.landing, f.frame.frame_bytes), (12, 8));
+fn what_is_not_supported_is_named() {
+    assert_eq!(
+        error("r1 = 5\ncallx r1\nexit"),
+        "main+1: calls through a register are not supported yet"
+    );
+    assert_eq!(error("call kfunc 7\nexit"), "main+0: kernel function 7 is not available");
+    assert_eq!(error("call +1\nexit"), "main+0: the call was not linked");
+    assert_eq!(error("r1 = pseudo(1, 5, 0) ll\nexit"), "main+0: the load was not linked");
+}
+
+#[test]
+fn invalid_control_flow_is_an_error() {
+    assert_eq!(error(""), "main+0: the function has no code");
+    let falls = "execution falls off the end of the function";
+    assert_eq!(error("r0 = 1"), format!("main+0: {falls}"));
+    assert_eq!(error("r0 = 1 ll"), format!("main+0: {falls}"));
+    assert_eq!(error("call 12"), format!("main+0: {falls}"));
+    assert_eq!(error("if r1 == 0 goto -1"), format!("main+0: {falls}"));
+    assert_eq!(error("goto +7\nexit"), "main+0: the jump leaves the function");
+    assert_eq!(error("if r1 == 0 goto -9\nexit"), "main+0: the jump leaves the function");
 }

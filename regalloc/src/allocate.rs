@@ -1,22 +1,29 @@
 //! Running regalloc2.
 //!
-//! Problem: give each virtual register a register or a spill slot.
+//! Problem: give each virtual register a register or a spill slot, at the least
+//! weighted cost (see [`crate::cost`]).
 //! Idea: regalloc2's backtracking allocator (Ion) with caller-saved registers
-//! preferred, so that a callee-saved one is taken only when those are in use;
-//! above [`Options::ion_limit`] instructions the linear-time one.
+//! preferred. It knows no cost of the first use of a callee-saved register and
+//! takes one before it would spill, although a value that is used on a cold
+//! path alone is cheaper in a slot than in a register pushed at entry. So it
+//! runs again with fewer and fewer callee-saved registers, and the cheapest
+//! result stands; of equal ones, that with fewer saves. Above
+//! [`Options::ion_limit`] instructions the linear-time allocator runs once.
 //! Invariants: the function is not changed; r11 is never allocated, so that
 //! moves and emission sequences may use it; with [`Options::check`] regalloc2's
 //! independent checker has proved the result.
 
 use regalloc2::checker::Checker;
 use regalloc2::{
-    Algorithm, Allocation, Ctx, Edit, MachineEnv, PRegSet, ProgPoint, RegAllocError,
+    Algorithm, Allocation, Ctx, Edit, MachineEnv, Output, PRegSet, ProgPoint, RegAllocError,
     RegallocOptions,
 };
+use smallvec::SmallVec;
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
 use crate::adapter::Adapter;
+use crate::cost;
 use crate::frame::{self, FrameLayout};
 use crate::saves;
 
@@ -53,8 +60,9 @@ pub enum Error {
     Wrong(String),
 }
 
-/// The registers that may be allocated.
-fn machine_env() -> MachineEnv {
+/// The registers that may be allocated: all caller-saved and the first
+/// `callee_saved` of the others.
+fn machine_env(callee_saved: usize) -> MachineEnv {
     let set = |regs: &[Gpr]| {
         let mut set = PRegSet::empty();
         regs.iter().for_each(|reg| set.add(reg.preg()));
@@ -62,32 +70,82 @@ fn machine_env() -> MachineEnv {
     };
     MachineEnv {
         preferred_regs_by_class: set(&Gpr::CALLER_SAVED),
-        non_preferred_regs_by_class: set(&Gpr::CALLEE_SAVED),
+        non_preferred_regs_by_class: set(&Gpr::CALLEE_SAVED[..callee_saved]),
         scratch_by_class: [Some(Gpr::SCRATCH.preg()), None, None],
         fixed_stack_slots: Vec::new(),
     }
 }
 
+/// One run's answer and what it costs.
+struct Candidate {
+    output: Output,
+    saved: SmallVec<[Gpr; 6]>,
+    cost: f64,
+}
+
 /// Allocates registers and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
-    let adapter = Adapter(function);
-    let env = machine_env();
+    let chosen = cheapest(function, options)?;
+    let spill_slots = chosen.output.num_spillslots as u32;
+    let frame = frame::layout(function, chosen.saved, spill_slots, options.relies_on_alignment);
+    Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
+}
+
+/// Descends from all callee-saved registers to none.
+fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
+    let mut ctx = Ctx::default();
     let ion = function.insts.len() <= options.ion_limit;
+    let mut best = run(function, options, Gpr::CALLEE_SAVED.len(), ion, &mut ctx)?;
+    if !ion {
+        return Ok(best);
+    }
+    // As many registers once more where others than the preferred ones were
+    // taken. Costs need not fall or rise steadily, so one worse step is looked past.
+    let preferred = Gpr::CALLEE_SAVED.starts_with(&best.saved);
+    let most = best.saved.len() + usize::from(!preferred);
+    let mut worse = 0;
+    for limit in (0..most).rev() {
+        let candidate = match run(function, options, limit, ion, &mut ctx) {
+            // Fewer registers than some instruction needs at once.
+            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => break,
+            result => result?,
+        };
+        if candidate.cost <= best.cost {
+            best = candidate;
+            worse = 0;
+        } else {
+            worse += 1;
+            if worse == 2 {
+                break;
+            }
+        }
+    }
+    Ok(best)
+}
+
+fn run(
+    function: &MachFunction,
+    options: &Options,
+    callee_saved: usize,
+    ion: bool,
+    ctx: &mut Ctx,
+) -> Result<Candidate, Error> {
+    let adapter = Adapter(function);
+    let env = machine_env(callee_saved);
     let settings = RegallocOptions {
         algorithm: if ion { Algorithm::Ion } else { Algorithm::Fastalloc },
         validate_ssa: options.check,
         ..RegallocOptions::default()
     };
-    let mut ctx = Ctx::default();
-    let output =
-        regalloc2::run_with_ctx(&adapter, &env, &settings, &mut ctx).map_err(Error::Refused)?;
+    regalloc2::run_with_ctx(&adapter, &env, &settings, ctx).map_err(Error::Refused)?;
+    let output = std::mem::take(&mut ctx.output);
     if options.check {
         let mut checker = Checker::new(&adapter, &env);
-        checker.prepare(output);
+        checker.prepare(&output);
         checker.run().map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
     }
     let saved = saves::callee_saved(&output.allocs, &output.edits);
-    let frame =
-        frame::layout(function, saved, output.num_spillslots as u32, options.relies_on_alignment);
-    Ok(Allocated { locations: output.allocs.clone(), edits: output.edits.clone(), frame })
+    let cost = saved.len() as f64 * cost::save_cost(function)
+        + cost::spill_cost(function, &output.allocs, &output.edits);
+    Ok(Candidate { output, saved, cost })
 }

@@ -17,7 +17,7 @@ pub enum Error {
         what: String,
     },
     /// The program needs a helper that does not exist here.
-    #[error("helper {0} is not implemented")]
+    #[error("helper {0} ({name}) is not implemented", name = tailor_bpf::helpers::helper(*.0).name)]
     Helper(u32),
     /// There is no such program in the module.
     #[error("no program {0:?}")]

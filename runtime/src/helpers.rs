@@ -45,6 +45,26 @@ impl Table {
         self
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// All of them, ascending by number.
+    pub fn iter(&self) -> impl Iterator<Item = Helper> {
+        self.0.values().copied()
+    }
+
+    /// The position of a number in that order.
+    pub fn position(&self, number: u32) -> Option<usize> {
+        self.0.keys().position(|&other| other == number)
+    }
+
     /// The helper with this number in the eBPF ABI.
     pub fn get(&self, number: u32) -> Option<Helper> {
         self.0.get(&number).copied()
@@ -75,7 +95,7 @@ unsafe extern "C" fn map_update_elem(map: u64, key: u64, value: u64, flags: u64,
     // SAFETY: a verified program passes a map, a key and a value of its sizes.
     unsafe {
         let map = Map::from_address(map);
-        map.update(bytes(key, map.key_size()), bytes(value, map.value_size()), flags) as u64
+        map.program_update(bytes(key, map.key_size()), bytes(value, map.value_size()), flags) as u64
     }
 }
 
@@ -123,7 +143,7 @@ unsafe extern "C" fn redirect(ifindex: u64, flags: u64, _: u64, _: u64, _: u64) 
 unsafe extern "C" fn csum_diff(from: u64, from_size: u64, to: u64, to_size: u64, seed: u64) -> u64 {
     let (from_size, to_size, seed) = (from_size as u32, to_size as u32, seed as u32);
     if !from_size.is_multiple_of(4) || !to_size.is_multiple_of(4) {
-        return -crate::map::errno::EINVAL as u64;
+        return -crate::errno::EINVAL as u64;
     }
     // SAFETY: a verified program passes buffers of these sizes.
     let (from, to) = unsafe { (bytes(from, from_size as usize), bytes(to, to_size as usize)) };

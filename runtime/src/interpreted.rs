@@ -15,7 +15,7 @@ use crate::ctx::Context;
 use crate::env::{self, Environment};
 use crate::helpers::Table;
 use crate::map::Map;
-use crate::module::MapSet;
+use crate::module::{MapSet, first_value};
 
 /// An object ready to be interpreted.
 pub struct Interpreted {
@@ -116,16 +116,21 @@ impl Checked<'_> {
                 && len as u64 <= size as u64 - (address - start)
         };
         let frames = self.frames.iter().rev().map(|frame| (frame.as_ptr() as u64, frame.len() * 8));
-        let pools = self.program.maps.iter().flatten().map(|map| map.pool());
-        if frames.chain(self.regions.iter().copied()).chain(pools).any(within) {
+        let maps = self.program.maps.iter().flatten();
+        let values = maps.filter_map(|map| map.region(address));
+        if frames.chain(self.regions.iter().copied()).chain(values).any(within) {
             return Ok(());
         }
         Err(format!("access of {len} bytes at {address:#x}, which is no memory of the program"))
     }
 
-    fn map_at(&self, address: u64) -> Result<&Arc<Map>, String> {
+    fn map_at(&self, address: u64) -> Result<Arc<Map>, String> {
         let mut maps = self.program.maps.iter().flatten();
-        maps.find(|map| map.address() == address).ok_or_else(|| format!("{address:#x} is no map"))
+        let found = maps.find_map(|map| match map.address() == address {
+            true => Some(map.clone()),
+            false => map.inner_at(address),
+        });
+        found.ok_or_else(|| format!("{address:#x} is no map"))
     }
 }
 
@@ -134,12 +139,13 @@ impl Checked<'_> {
     /// the helper's row says what it takes.
     fn check_arguments(&self, number: u32, args: [u64; 5]) -> Result<(), String> {
         let row = tailor_bpf::helpers::helper(number);
-        let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
+        let map: Option<Arc<Map>> =
+            row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
         for (kind, &address) in row.args.iter().zip(&args) {
             let Arg::Memory { extent, .. } = *kind else { continue };
             let len = match extent {
-                Extent::Key => map.map_or(0, |map| map.key_size()),
-                Extent::Value => map.map_or(0, |map| map.value_size()),
+                Extent::Key => map.as_ref().map_or(0, |map| map.key_size()),
+                Extent::Value => map.as_ref().map_or(0, |map| map.value_size()),
                 Extent::Bytes(bytes) => bytes as usize,
                 // Sizes are 32 bits wide in C.
                 Extent::Argument(position) => args[position as usize - 1] as u32 as usize,
@@ -198,7 +204,7 @@ impl Host for Checked<'_> {
     }
 
     fn map_value_address(&mut self, map: MapRef) -> Result<u64, String> {
-        Ok(self.map(map)?.pool().0)
+        first_value(self.map(map)?).map_err(|error| error.to_string())
     }
 
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {

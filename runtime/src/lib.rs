@@ -6,6 +6,7 @@
 
 pub mod ctx;
 pub mod env;
+pub mod errno;
 mod error;
 pub mod helpers;
 mod interpreted;

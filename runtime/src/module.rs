@@ -7,20 +7,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tailor_bpf::{FuncRef, MapRef, Object};
+use tailor_bpf::{FuncRef, MapDef, MapRef, Object};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
 
 use crate::Error;
 use crate::ctx::Context;
 use crate::env::{self, Environment};
 use crate::helpers::Table;
-use crate::map::{Map, SlotLayout};
+use crate::map::{self, Map, SlotLayout};
 use crate::memory::CodeSpace;
 
 /// Functions start at multiples of this.
 const FUNCTION_ALIGN: usize = 16;
-/// Highest helper number that has a cell.
-const MAX_HELPER: u32 = 255;
 /// Bytes of a helper's thunk.
 const THUNK_BYTES: usize = 16;
 /// Word of a kernel-convention program's descriptor that holds its address
@@ -31,7 +29,7 @@ const DESCRIPTOR_ENTRY: usize = 6;
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
 pub fn slot_layout(convention: Convention) -> SlotLayout {
     match convention {
-        Convention::Kernel => SlotLayout { max_entries: 0x24, slots: 0x110 },
+        Convention::Kernel { .. } => SlotLayout { max_entries: 0x24, slots: 0x110 },
         Convention::Saving => SlotLayout { max_entries: 0, slots: 16 },
     }
 }
@@ -39,18 +37,46 @@ pub fn slot_layout(convention: Convention) -> SlotLayout {
 /// The maps of an object, by number; an error where one cannot be made.
 pub type MapSet = Vec<Result<Arc<Map>, Error>>;
 
-/// Makes the maps of an object.
-pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
-    object.maps.values().map(|def| Map::new(def, layout)).collect()
+/// Makes the maps of an object, and fills its maps of maps as it says.
+pub fn make_maps(object: &Object, options: impl Into<map::Options>) -> MapSet {
+    let options = options.into();
+    let mut maps: MapSet = object.maps.values().map(|def| Map::new(def, options)).collect();
+    for (outer, def) in &object.maps {
+        for (key, inner) in &def.inner_maps {
+            if let Err(error) = put_in(&maps, outer, def, *key, *inner) {
+                maps[outer.as_u32() as usize] = Err(error);
+            }
+        }
+    }
+    maps
+}
+
+/// Puts a map into a map of maps as the object says.
+fn put_in(
+    maps: &MapSet,
+    outer: MapRef,
+    def: &MapDef,
+    key: u32,
+    inner: MapRef,
+) -> Result<(), Error> {
+    let [outer, inner] = [outer, inner].map(|map| maps[map.as_u32() as usize].clone());
+    let (outer, inner) = (outer?, inner?);
+    match outer.insert_map(&key.to_le_bytes(), &inner, 0) {
+        0 => Ok(()),
+        error => Err(Error::Map {
+            map: def.name.clone(),
+            what: format!("{} cannot be put in at {key} (error {error})", inner.name()),
+        }),
+    }
 }
 
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
     helpers: Table,
-    /// Offset of helper 0's cell.
+    /// Offset of the first helper's cell; the others follow in table order.
     cells: usize,
-    /// Offset of helper 0's realigning thunk.
+    /// Offset of the first helper's realigning thunk.
     thunks: usize,
 }
 
@@ -63,16 +89,12 @@ impl Runtime {
     /// Reserves the range. Programs can call these helpers.
     pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
         let code = CodeSpace::new()?;
-        let count = MAX_HELPER as usize + 1;
-        let cells = code.allocate(8 * count)?;
-        let thunks = code.allocate(THUNK_BYTES * count)?;
-        for id in 0..=MAX_HELPER {
-            let Some(helper) = helpers.get(id) else {
-                continue;
-            };
-            let cell = cells + 8 * id as usize;
+        let cells = code.allocate(8 * helpers.len())?;
+        let thunks = code.allocate(THUNK_BYTES * helpers.len())?;
+        for (position, helper) in helpers.iter().enumerate() {
+            let cell = cells + 8 * position;
             code.write(cell, &(helper as usize as u64).to_le_bytes());
-            let thunk = thunks + THUNK_BYTES * id as usize;
+            let thunk = thunks + THUNK_BYTES * position;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
         Ok(Arc::new(Runtime { code, helpers, cells, thunks }))
@@ -160,6 +182,14 @@ pub struct Module {
     pub environment: Environment,
 }
 
+/// Address of a map's first value.
+pub(crate) fn first_value(map: &Map) -> Result<u64, Error> {
+    map.first_value().ok_or_else(|| Error::Map {
+        map: map.name().into(),
+        what: "its values have no fixed address".into(),
+    })
+}
+
 impl Module {
     fn place(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool, at: usize) {
         if is_stub {
@@ -212,13 +242,10 @@ impl Module {
     fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
         let code = &self.runtime.code;
         let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
-        let known = |id: u32| match self.runtime.helpers.get(id) {
-            Some(_) if id <= MAX_HELPER => Ok(id as usize),
-            _ => Err(Error::Helper(id)),
-        };
+        let known = |id: u32| self.runtime.helpers.position(id).ok_or(Error::Helper(id));
         Ok(match symbol {
             Symbol::Map(m) => map(m)?.address(),
-            Symbol::MapValue(m, offset) => map(m)?.pool().0 + u64::from(offset),
+            Symbol::MapValue(m, offset) => first_value(&*map(m)?)? + u64::from(offset),
             Symbol::MapSlot(m, index) => {
                 let map = map(m)?;
                 map.slot_address(index).ok_or_else(|| Error::Map {
@@ -257,7 +284,7 @@ impl Module {
                 self.runnable(func)?;
                 let placed = &self.functions[&func];
                 let slot = match self.convention {
-                    Convention::Kernel => placed.descriptor.as_ptr() as u64,
+                    Convention::Kernel { .. } => placed.descriptor.as_ptr() as u64,
                     Convention::Saving => code.address(placed.landing),
                 };
                 (slot, Some(placed.landing))

@@ -2,14 +2,15 @@
 //!
 //! Written from RFC 9669 for the interpreter alone. The IR's evaluator must
 //! not be used here, nor this there: that each is checked against the other is
-//! the point of having two.
+//! the point of having two. (The analysis of pointers folds constants with it,
+//! which is on this side of the line.)
 
 use crate::Size;
 use crate::insn::{AluOp, AtomicOp, Cond, EndKind, Width};
 
 /// `a op b`. Operands of 32-bit operations are the low halves, and their
 /// results are zero-extended.
-pub(super) fn alu(op: AluOp, w: Width, a: u64, b: u64) -> u64 {
+pub(crate) fn alu(op: AluOp, w: Width, a: u64, b: u64) -> u64 {
     match w {
         Width::W64 => alu64(op, a, b),
         Width::W32 => u64::from(alu32(op, a as u32, b as u32)),
@@ -57,12 +58,12 @@ fn alu32(op: AluOp, a: u32, b: u32) -> u32 {
 }
 
 /// `-a`.
-pub(super) fn negate(w: Width, a: u64) -> u64 {
+pub(crate) fn negate(w: Width, a: u64) -> u64 {
     truncate(w, a.wrapping_neg())
 }
 
 /// The value as an operation of this width leaves it in a register.
-pub(super) fn truncate(w: Width, a: u64) -> u64 {
+pub(crate) fn truncate(w: Width, a: u64) -> u64 {
     match w {
         Width::W64 => a,
         Width::W32 => u64::from(a as u32),
@@ -70,7 +71,7 @@ pub(super) fn truncate(w: Width, a: u64) -> u64 {
 }
 
 /// The low part of a value, zero-extended.
-pub(super) fn low(size: Size, a: u64) -> u64 {
+pub(crate) fn low(size: Size, a: u64) -> u64 {
     match size {
         Size::B => u64::from(a as u8),
         Size::H => u64::from(a as u16),
@@ -80,7 +81,7 @@ pub(super) fn low(size: Size, a: u64) -> u64 {
 }
 
 /// The low part of a value, sign-extended to 64 bits.
-pub(super) fn sign_extend(from: Size, a: u64) -> u64 {
+pub(crate) fn sign_extend(from: Size, a: u64) -> u64 {
     match from {
         Size::B => a as i8 as u64,
         Size::H => a as i16 as u64,
@@ -90,7 +91,7 @@ pub(super) fn sign_extend(from: Size, a: u64) -> u64 {
 }
 
 /// Byte-order conversion; on a little-endian machine `Le` only truncates.
-pub(super) fn byte_order(kind: EndKind, size: Size, a: u64) -> u64 {
+pub(crate) fn byte_order(kind: EndKind, size: Size, a: u64) -> u64 {
     match (kind, size) {
         (EndKind::Le, _) | (_, Size::B) => low(size, a),
         (_, Size::H) => u64::from((a as u16).swap_bytes()),
@@ -100,7 +101,7 @@ pub(super) fn byte_order(kind: EndKind, size: Size, a: u64) -> u64 {
 }
 
 /// `a cond b`, on the low halves where the width says so.
-pub(super) fn compare(cond: Cond, w: Width, a: u64, b: u64) -> bool {
+pub(crate) fn compare(cond: Cond, w: Width, a: u64, b: u64) -> bool {
     let (a, b) = (truncate(w, a), truncate(w, b));
     let (sa, sb) = match w {
         Width::W64 => (a as i64, b as i64),
@@ -123,7 +124,7 @@ pub(super) fn compare(cond: Cond, w: Width, a: u64, b: u64) -> bool {
 }
 
 /// What an atomic operation leaves in memory.
-pub(super) fn atomic(op: AtomicOp, old: u64, operand: u64) -> u64 {
+pub(crate) fn atomic(op: AtomicOp, old: u64, operand: u64) -> u64 {
     match op {
         AtomicOp::Add => old.wrapping_add(operand),
         AtomicOp::Or => old | operand,

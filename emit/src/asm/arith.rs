@@ -156,6 +156,13 @@ impl Assembler {
         }
     }
 
+    /// `test byte [mem], imm`
+    pub fn test_byte_imm(&mut self, mem: Mem, imm: u8) {
+        let start = self.code.len();
+        inst::testb_mi::<Regs>::new(mem.amode(), imm).encode(&mut self.code);
+        self.drop_empty_rex(start);
+    }
+
     /// `test a, imm` with an immediate of four bytes.
     pub fn test_imm32(&mut self, w: Width, a: impl Into<Rm>, imm: i32) {
         sized!(self, w, testl_mi / testq_mi, a.into().encode(), imm);
@@ -232,6 +239,6 @@ impl Assembler {
         }
         let modrm = 1 + usize::from(has_rex || w == Width::W64);
         bytes[modrm] = bytes[modrm] & !0o070 | digit << 3;
-        self.put(&bytes);
+        self.bytes(&bytes);
     }
 }

@@ -18,6 +18,27 @@ impl Assembler {
         });
     }
 
+    /// `lock op [mem], imm` with an immediate of one byte if it fits.
+    pub fn lock_alu_imm(&mut self, op: AluOp, w: Width, mem: Mem, imm: i32) {
+        if let Ok(imm) = i8::try_from(imm) {
+            table!(self, op, w, (mem.amode(), imm), {
+                AluOp::Add => lock_addl_mi_sxb / lock_addq_mi_sxb,
+                AluOp::Sub => lock_subl_mi_sxb / lock_subq_mi_sxb,
+                AluOp::And => lock_andl_mi_sxb / lock_andq_mi_sxb,
+                AluOp::Or => lock_orl_mi_sxb / lock_orq_mi_sxb,
+                AluOp::Xor => lock_xorl_mi_sxb / lock_xorq_mi_sxb,
+            });
+        } else {
+            table!(self, op, w, (mem.amode(), imm), {
+                AluOp::Add => lock_addl_mi / lock_addq_mi_sxl,
+                AluOp::Sub => lock_subl_mi / lock_subq_mi_sxl,
+                AluOp::And => lock_andl_mi / lock_andq_mi_sxl,
+                AluOp::Or => lock_orl_mi / lock_orq_mi_sxl,
+                AluOp::Xor => lock_xorl_mi / lock_xorq_mi_sxl,
+            });
+        }
+    }
+
     /// `lock xadd [mem], reg`: adds, and leaves the old value in `reg`.
     pub fn lock_xadd(&mut self, w: Width, mem: Mem, reg: Gpr) {
         sized!(self, w, lock_xaddl_mr / lock_xaddq_mr, mem.amode(), reg.enc());

@@ -39,13 +39,13 @@ impl Assembler {
 
     /// `jmp label`, always five bytes: a site to be patched.
     pub fn jmp_long(&mut self, target: Label) {
-        self.put(&[0xe9]);
+        self.bytes(&[0xe9]);
         self.put_distance(target);
     }
 
     /// `jmp symbol`, five bytes.
     pub fn jmp_symbol(&mut self, target: Symbol) {
-        self.put(&[0xe9]);
+        self.bytes(&[0xe9]);
         self.put_reloc(RelocKind::Rel32, target);
     }
 
@@ -56,25 +56,25 @@ impl Assembler {
 
     /// `call symbol`
     pub fn call_symbol(&mut self, target: Symbol) {
-        self.put(&[0xe8]);
+        self.bytes(&[0xe8]);
         self.put_reloc(RelocKind::Rel32, target);
     }
 
     /// `call label`
     pub fn call_label(&mut self, target: Label) {
-        self.put(&[0xe8]);
+        self.bytes(&[0xe8]);
         self.put_distance(target);
     }
 
     /// `call [rip + cell]`: calls the address that the symbol's eight bytes hold.
     pub fn call_cell(&mut self, cell: Symbol) {
-        self.put(&[0xff, 0o025]);
+        self.bytes(&[0xff, 0o025]);
         self.put_reloc(RelocKind::Rel32, cell);
     }
 
     /// `jmp [rip + cell]`
     pub fn jmp_cell(&mut self, cell: Symbol) {
-        self.put(&[0xff, 0o045]);
+        self.bytes(&[0xff, 0o045]);
         self.put_reloc(RelocKind::Rel32, cell);
     }
 
@@ -90,7 +90,7 @@ impl Assembler {
 
     /// `leave`: rsp = rbp, pop rbp
     pub fn leave(&mut self) {
-        self.put(&[0xc9]);
+        self.bytes(&[0xc9]);
     }
 
     /// `ud2`
@@ -100,14 +100,14 @@ impl Assembler {
 
     /// `int3`
     pub fn int3(&mut self) {
-        self.put(&[0xcc]);
+        self.bytes(&[0xcc]);
     }
 
     /// So many bytes of nothing, in as few instructions as possible.
     pub fn nop(&mut self, mut bytes: usize) {
         while bytes > 0 {
             let size = bytes.min(NOPS.len());
-            self.put(NOPS[size - 1]);
+            self.bytes(NOPS[size - 1]);
             bytes -= size;
         }
     }
@@ -118,10 +118,10 @@ impl Assembler {
         match dst.enc() {
             0..4 => {}
             // Without a prefix 4 to 7 would be ah to bh.
-            4..8 => self.put(&[0x40]),
-            _ => self.put(&[0x41]),
+            4..8 => self.bytes(&[0x40]),
+            _ => self.bytes(&[0x41]),
         }
-        self.put(&[0x0f, 0x90 | cc as u8, 0o300 | low]);
+        self.bytes(&[0x0f, 0x90 | cc as u8, 0o300 | low]);
     }
 
     /// `cmovcc dst, src`; 32 bits wide it clears the upper half either way.

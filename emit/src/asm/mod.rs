@@ -166,12 +166,8 @@ impl Assembler {
         Place { raw: self.code.len() as u32, branches: self.branches.len() as u32 }
     }
 
-    /// Bytes that no method makes, an encoding longer than need be for one.
+    /// Plain bytes: what no method makes, such as a longer encoding than need be.
     pub fn bytes(&mut self, bytes: &[u8]) {
-        self.put(bytes);
-    }
-
-    fn put(&mut self, bytes: &[u8]) {
         self.code.extend_from_slice(bytes);
     }
 
@@ -188,13 +184,13 @@ impl Assembler {
     fn put_reloc(&mut self, kind: RelocKind, target: Symbol) {
         let field = self.place();
         self.relocs.push(PendingReloc { field, kind, target });
-        self.put(&[0; 8][..kind.bytes()]);
+        self.bytes(&[0; 8][..kind.bytes()]);
     }
 
     /// A zero field for the distance from its end to `target`.
     fn put_distance(&mut self, target: Label) {
         let field = self.place();
         self.fixups.push(Fixup { field, target });
-        self.put(&[0; 4]);
+        self.bytes(&[0; 4]);
     }
 }

@@ -104,7 +104,7 @@ impl Assembler {
     /// `lea dst, [rip + label]`
     pub fn lea_label(&mut self, dst: Gpr, label: Label) {
         let rex = 0x48 | (dst.enc() >> 3) << 2;
-        self.put(&[rex, 0x8d, 0o005 | (dst.enc() & 7) << 3]);
+        self.bytes(&[rex, 0x8d, 0o005 | (dst.enc() & 7) << 3]);
         self.put_distance(label);
     }
 
@@ -113,9 +113,9 @@ impl Assembler {
         let wide = u8::from(w == Width::W64) << 3;
         let rex = 0x40 | wide | (a.enc() >> 3) << 2 | b.enc() >> 3;
         if rex != 0x40 {
-            self.put(&[rex]);
+            self.bytes(&[rex]);
         }
-        self.put(&[0x87, 0o300 | (a.enc() & 7) << 3 | b.enc() & 7]);
+        self.bytes(&[0x87, 0o300 | (a.enc() & 7) << 3 | b.enc() & 7]);
     }
 
     /// `push src`

@@ -56,6 +56,45 @@ impl Emitter<'_> {
         Ok(())
     }
 
+    pub(super) fn test_mem_imm(
+        &mut self,
+        bytes: u8,
+        imm: i32,
+        mem: &Mem,
+        mut ops: Operands<'_>,
+    ) -> Result<(), EmitError> {
+        let mem = ops.mem(mem)?;
+        match bytes {
+            1 => self.asm.test_byte_imm(mem, imm as u8),
+            4 => self.asm.test_imm32(Width::W32, mem, imm),
+            8 => self.asm.test_imm32(Width::W64, mem, imm),
+            _ => return ops.broken("tests memory of 1, 4 or 8 bytes"),
+        }
+        Ok(())
+    }
+
+    pub(super) fn alu_mem(
+        &mut self,
+        op: AluOp,
+        w: Width,
+        imm: Option<i32>,
+        mem: &Mem,
+        mut ops: Operands<'_>,
+    ) -> Result<(), EmitError> {
+        match imm {
+            Some(imm) => {
+                let mem = ops.mem(mem)?;
+                self.asm.alu_imm(op, w, mem, imm);
+            }
+            None => {
+                let src = ops.reg()?;
+                let mem = ops.mem(mem)?;
+                self.asm.alu_store(op, w, mem, src);
+            }
+        }
+        Ok(())
+    }
+
     /// The operation of a locked instruction; an exchange has none.
     fn locked_op(&self, at: usize, op: AtomicOp) -> Result<AluOp, EmitError> {
         match op {
@@ -79,6 +118,21 @@ impl Emitter<'_> {
         let mem = ops.mem(mem)?;
         let op = self.locked_op(at, op)?;
         self.asm.lock_alu(op, w, mem, src);
+        Ok(())
+    }
+
+    pub(super) fn atomic_imm(
+        &mut self,
+        at: usize,
+        op: AtomicOp,
+        w: Width,
+        imm: i32,
+        mem: &Mem,
+        mut ops: Operands<'_>,
+    ) -> Result<(), EmitError> {
+        let mem = ops.mem(mem)?;
+        let op = self.locked_op(at, op)?;
+        self.asm.lock_alu_imm(op, w, mem, imm);
         Ok(())
     }
 

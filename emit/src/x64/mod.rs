@@ -10,6 +10,7 @@
 
 mod control;
 mod divide;
+mod flags;
 mod memory;
 mod operands;
 mod plain;
@@ -18,11 +19,12 @@ mod stub;
 mod tests;
 mod threading;
 
-use regalloc2::{Allocation, Block, Edit, ProgPoint};
+use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
+use tailor_lower::x64::inst::Rhs;
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
-use crate::asm::{Assembled, Assembler, Label, Width};
+use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::frame;
 use crate::listing::listing;
 use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
@@ -98,6 +100,11 @@ struct Emitter<'a> {
     layout: Vec<Block>,
     /// The first of the allocator's moves that is not emitted yet.
     next_edit: usize,
+    /// Where in the current block the flags must be left alone.
+    flags: flags::Awaited,
+    /// The register whose value the flags were set by last, with the width, if
+    /// it has not changed since.
+    flagged: Option<(Gpr, Width)>,
     sites: Vec<Site>,
 }
 
@@ -114,6 +121,8 @@ impl<'a> Emitter<'a> {
             labels: goals.iter().map(|goal| own[goal.index()]).collect(),
             layout: (0..goals.len()).map(Block::new).filter(has_code).collect(),
             next_edit: 0,
+            flags: flags::Awaited::default(),
+            flagged: None,
             sites: Vec::new(),
         }
     }
@@ -129,23 +138,29 @@ impl<'a> Emitter<'a> {
             let next = self.layout.get(at + 1).copied();
             self.asm.bind(self.labels[block.index()]);
             let range = &self.function.blocks[block.index()];
-            for inst in range.start..range.end {
-                let inst = regalloc2::Inst::new(inst as usize);
-                self.edits(ProgPoint::before(inst))?;
-                self.inst(inst.index(), block, next)?;
-                self.edits(ProgPoint::after(inst))?;
+            let (start, end) = (range.start as usize, range.end as usize);
+            self.flags = flags::awaited(&self.function.insts[start..end]);
+            let first = ProgPoint::before(Inst::new(start));
+            self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
+            for inst in start..end {
+                self.edits(ProgPoint::before(Inst::new(inst)))?;
+                self.inst(inst, block, next)?;
+                self.edits(ProgPoint::after(Inst::new(inst)))?;
+                self.flags.step();
+            }
+            match self.allocated.edits.get(self.next_edit) {
+                Some((point, _)) if point.inst().index() < end => {
+                    return Err(self.broken(point.inst().index(), "a move is out of order"));
+                }
+                _ => {}
             }
         }
-        match self.allocated.edits.get(self.next_edit) {
-            None => Ok(()),
-            Some((point, _)) => Err(self.broken(point.inst().index(), "a move is out of order")),
-        }
+        Ok(())
     }
 
     /// The allocator's moves at `point`.
     fn edits(&mut self, point: ProgPoint) -> Result<(), EmitError> {
         let edits = &self.allocated.edits;
-        // Those of a block without code would come first; it has none by definition.
         while let Some((at, Edit::Move { from, to })) = edits.get(self.next_edit)
             && *at == point
         {
@@ -163,6 +178,7 @@ impl<'a> Emitter<'a> {
         to: Allocation,
     ) -> Result<(), EmitError> {
         let frame = &self.allocated.frame;
+        self.flagged = None;
         match (from.as_reg(), to.as_reg()) {
             (Some(from), Some(to)) if from == to => {}
             (Some(from), Some(to)) => {
@@ -222,9 +238,26 @@ impl<'a> Emitter<'a> {
         bytes.copied().unwrap_or(8)
     }
 
+    /// Whether a comparison of a value with zero asks for what the flags say
+    /// already: the result of the arithmetic just before, for (in)equality.
+    fn is_known(&self, at: usize, flagged: Option<(Gpr, Width)>, w: Width, rhs: &Rhs) -> bool {
+        let mut ops = self.operands(at);
+        let (Some((reg, width)), Ok(a)) = (flagged, ops.reg()) else { return false };
+        let zero = match (self.function.insts[at], rhs) {
+            (MInst::Cmp(..), Rhs::Imm(0)) => true,
+            (MInst::Test(..), Rhs::Reg) => ops.reg().is_ok_and(|b| b == a),
+            _ => false,
+        };
+        // 32-bit arithmetic clears the upper half.
+        let all = width == w || width == Width::W32;
+        let next = self.function.insts.get(at + 1);
+        zero && all && reg == a && matches!(next, Some(MInst::Jcc(Cc::E | Cc::Ne)))
+    }
+
     /// The table of what emits what.
     fn inst(&mut self, at: usize, block: Block, next: Option<Block>) -> Result<(), EmitError> {
         let ops = self.operands(at);
+        let flagged = self.flagged.take();
         match self.function.insts[at] {
             MInst::Args => Ok(()),
             MInst::Mov(w) => self.mov(at, w, ops),
@@ -240,14 +273,20 @@ impl<'a> Emitter<'a> {
             MInst::ShiftX(op, w) => self.shift_x(op, w, ops),
             MInst::Bswap(w) => self.bswap(w, ops),
             MInst::Bswap16 => self.bswap16(ops),
+            MInst::Swap16 => self.swap16(ops),
             MInst::Ext(extend) => self.ext(extend, ops),
+            MInst::Cmp(w, ref rhs) if self.is_known(at, flagged, w, rhs) => Ok(()),
             MInst::Cmp(w, ref rhs) => self.cmp(w, rhs, ops),
             MInst::CmpMemImm(bytes, imm, ref mem) => self.cmp_mem_imm(bytes, imm, mem, ops),
+            MInst::TestMemImm(bytes, imm, ref mem) => self.test_mem_imm(bytes, imm, mem, ops),
+            MInst::AluMem(op, w, imm, ref mem) => self.alu_mem(op, w, imm, mem, ops),
+            MInst::Test(w, ref rhs) if self.is_known(at, flagged, w, rhs) => Ok(()),
             MInst::Test(w, ref rhs) => self.test(w, rhs, ops),
             MInst::Load(extend, ref mem) => self.load(extend, mem, ops),
             MInst::Store(bytes, ref mem) => self.store(bytes, mem, ops),
             MInst::StoreImm(bytes, imm, ref mem) => self.store_imm(bytes, imm, mem, ops),
             MInst::Atomic(op, w, ref mem) => self.atomic(at, op, w, mem, ops),
+            MInst::AtomicImm(op, w, imm, ref mem) => self.atomic_imm(at, op, w, imm, mem, ops),
             MInst::AtomicFetch(op, w, ref mem) => self.atomic_fetch(at, op, w, mem, ops),
             MInst::AtomicLoop(op, w, ref mem) => self.atomic_loop(at, op, w, mem, ops),
             MInst::CmpXchg(w, ref mem) => self.cmpxchg(at, w, mem, ops),

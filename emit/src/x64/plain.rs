@@ -25,7 +25,11 @@ impl Emitter<'_> {
     }
 
     pub(super) fn imm(&mut self, value: u64, mut ops: Operands<'_>) -> Result<(), EmitError> {
-        self.asm.mov_imm(ops.reg()?, value);
+        let dst = ops.reg()?;
+        match value {
+            0 if !self.flags.now() => self.asm.alu(AluOp::Xor, Width::W32, dst, dst),
+            _ => self.asm.mov_imm(dst, value),
+        }
         Ok(())
     }
 
@@ -42,7 +46,11 @@ impl Emitter<'_> {
     ) -> Result<(), EmitError> {
         let dst = ops.reg()?;
         let mem = ops.mem(mem)?;
-        self.asm.lea(w, dst, mem);
+        if mem.index.is_none() && mem.disp == 0 {
+            self.asm.mov(w, dst, mem.base);
+        } else {
+            self.asm.lea(w, dst, mem);
+        }
         Ok(())
     }
 
@@ -61,6 +69,7 @@ impl Emitter<'_> {
             (AluOp::Sub, RhsRm::Imm(128)) => self.asm.alu_imm(AluOp::Add, w, dst, -128),
             (_, RhsRm::Imm(imm)) => self.asm.alu_imm(op, w, dst, imm),
         }
+        self.flagged = Some((dst, w));
         Ok(())
     }
 
@@ -141,6 +150,11 @@ impl Emitter<'_> {
         let dst = ops.tied()?;
         self.asm.rol16(dst, 8);
         self.asm.extend(Extend::Zero16, dst, dst);
+        Ok(())
+    }
+
+    pub(super) fn swap16(&mut self, mut ops: Operands<'_>) -> Result<(), EmitError> {
+        self.asm.rol16(ops.tied()?, 8);
         Ok(())
     }
 

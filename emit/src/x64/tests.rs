@@ -180,7 +180,7 @@ fn moves() {
     let mut narrow = Build::new();
     narrow.function.vreg_bytes = vec![4];
     assert!(narrow.inst(MInst::Mov(W32), &[RAX, RAX]).ret().is_empty());
-    assert_eq!(one(MInst::Imm(0), &[RAX]), ["mov eax, 0"]);
+    assert_eq!(one(MInst::Imm(0), &[RAX]), ["xor eax, eax"]);
     let map = Symbol::Map(tailor_lower::MapRef::new(2));
     assert_eq!(one(MInst::Addr(map), &[RSI]), ["mov rsi, map2"]);
     let lines = one(MInst::Ext(Extend::Sign16), &[RAX, S(1)]);
@@ -231,6 +231,7 @@ fn arithmetic() {
     assert_eq!(one(MInst::Bswap(W64), &[RAX, RAX]), ["bswap rax"]);
     let lines = one(MInst::Bswap16, &[RAX, RAX]);
     assert_eq!(lines, ["rol ax, 8", "movzx eax, ax"]);
+    assert_eq!(one(MInst::Swap16, &[RAX, RAX]), ["rol ax, 8"]);
 }
 
 #[test]
@@ -244,6 +245,10 @@ fn comparisons() {
     assert_eq!(lines, ["test dil, 0x10"]);
     let lines = one(MInst::CmpMemImm(2, 0x800, mem(12)), &[RDI]);
     assert_eq!(lines, ["cmp word ptr [rdi+0xc], 0x800"]);
+    let test = |bytes, imm| one(MInst::TestMemImm(bytes, imm, mem(12)), &[RDI]);
+    assert_eq!(test(1, 0x12), ["test byte ptr [rdi+0xc], 0x12"]);
+    assert_eq!(test(4, -2), ["test dword ptr [rdi+0xc], -2"]);
+    assert_eq!(test(8, -2), ["test qword ptr [rdi+0xc], -2"]);
 }
 
 #[test]
@@ -256,20 +261,24 @@ fn memory() {
         .inst(MInst::StoreImm(8, -1, at(0, None)), &[])
         .inst(MInst::Load(Extend::Zero16, at(2, Some(1))), &[RAX, RSI])
         .inst(MInst::Lea(W64, at(0, None)), &[RDX])
+        .inst(MInst::Lea(W64, mem(0)), &[RDX, RDI])
         .ret();
     let expected = [
         "mov [rsp+0x1c], dil",
         "mov qword ptr [rsp+0x18], -1",
         "movzx eax, word ptr [rsp+rsi*2+0x1a]",
         "lea rdx, [rsp+0x18]",
+        "mov rdx, rdi",
     ];
-    assert_eq!(lines[1..5], expected);
+    assert_eq!(lines[1..6], expected);
 }
 
 #[test]
 fn atomics() {
     let lines = one(MInst::Atomic(AtomicOp::Or, W32, mem(8)), &[RSI, RDI]);
     assert_eq!(lines, ["lock or [rdi+8], esi"]);
+    let lines = one(MInst::AtomicImm(AtomicOp::Add, W64, 1, mem(8)), &[RDI]);
+    assert_eq!(lines, ["lock add qword ptr [rdi+8], 1"]);
     let lines = one(MInst::AtomicFetch(AtomicOp::Add, W64, mem(8)), &[RSI, RSI, RDI]);
     assert_eq!(lines, ["lock xadd [rdi+8], rsi"]);
     let lines = one(MInst::AtomicFetch(AtomicOp::Xchg, W64, mem(0)), &[RSI, RSI, RDI]);

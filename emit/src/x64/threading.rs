@@ -1,17 +1,34 @@
-//! Blocks that only jump.
+//! Blocks that need no code of their own: those that only jump, and those that
+//! do the same as another one.
+//!
+//! Problem: critical edges are split, so a value that differs by edge (`r0 = 0`
+//! on the way out) is set in a block per edge, though many of these do the same.
+//! Idea: once registers are known, blocks that end alike can be compared. Going
+//! backwards through the layout, the first of its kind (the last in the code,
+//! most likely to fall through) gets the code, and branches to the others go
+//! there. Compared are short blocks only, each with a few others of the same
+//! end, so the work stays linear.
 
-use regalloc2::{Block, Inst, ProgPoint};
+use std::collections::HashMap;
+
+use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
 use tailor_lower::{MInst, MachFunction};
 use tailor_regalloc::Allocated;
 
+/// Longer blocks are not compared.
+const MAX_INSTS: u32 = 6;
+/// A block is compared with at most this many others.
+const MAX_COMPARED: usize = 16;
+
 /// For each block the one that a branch to it should go to: itself if it has
 /// code. The entry always has, and so has every block of a loop that consists
-/// of nothing but jumps. Near-linear: paths are compressed as they are found.
+/// of nothing but jumps.
 pub(super) fn goals(function: &MachFunction, allocated: &Allocated) -> Vec<Block> {
     let count = function.blocks.len();
+    let view = View { function, allocated };
     let mut goals: Vec<Block> = (0..count).map(Block::new).collect();
     for at in 1..count {
-        let Some(next) = only_jumps(function, allocated, at) else {
+        let Some(next) = view.only_jumps(at) else {
             continue;
         };
         let end = find(&mut goals, next);
@@ -19,13 +36,32 @@ pub(super) fn goals(function: &MachFunction, allocated: &Allocated) -> Vec<Block
             goals[at] = end;
         }
     }
+    share(&view, &mut goals);
     for at in 0..count {
         goals[at] = find(&mut goals, Block::new(at));
     }
     goals
 }
 
-/// The end of the chain from `block`.
+/// Sends short blocks to later ones that do the same.
+fn share(view: &View<'_>, goals: &mut [Block]) {
+    let mut by_end: HashMap<Option<Block>, Vec<usize>> = HashMap::new();
+    for at in (1..goals.len()).rev() {
+        if goals[at].index() != at {
+            continue;
+        }
+        let Some(succ) = view.short(at) else { continue };
+        let end = succ.map(|succ| find(goals, succ));
+        let others = by_end.entry(end).or_default();
+        match others.iter().find(|&&other| view.same(at, other)) {
+            Some(&other) => goals[at] = Block::new(other),
+            None if others.len() < MAX_COMPARED => others.push(at),
+            None => {}
+        }
+    }
+}
+
+/// The end of the chain from `block`; paths are compressed as they are found.
 fn find(goals: &mut [Block], block: Block) -> Block {
     let mut end = block;
     while goals[end.index()] != end {
@@ -38,19 +74,74 @@ fn find(goals: &mut [Block], block: Block) -> Block {
     end
 }
 
-/// Where a block goes that does nothing else.
-fn only_jumps(function: &MachFunction, allocated: &Allocated, at: usize) -> Option<Block> {
-    let block = &function.blocks[at];
-    let is_jump = block.end == block.start + 1
-        && function.insts[block.start as usize] == MInst::Jmp
-        && block.succs.len() == 1;
-    if !is_jump {
-        return None;
+struct View<'a> {
+    function: &'a MachFunction,
+    allocated: &'a Allocated,
+}
+
+impl View<'_> {
+    /// Where a block goes that does nothing else.
+    fn only_jumps(&self, at: usize) -> Option<Block> {
+        let block = &self.function.blocks[at];
+        let is_jump = block.end == block.start + 1
+            && self.function.insts[block.start as usize] == MInst::Jmp
+            && block.succs.len() == 1;
+        (is_jump && self.edits(at).is_empty()).then(|| block.succs[0])
     }
-    let first = ProgPoint::before(Inst::new(block.start as usize));
-    let last = ProgPoint::after(Inst::new(block.start as usize));
-    let edits = &allocated.edits;
-    let from = edits.partition_point(|(point, _)| *point < first);
-    let moves = edits.get(from).is_some_and(|(point, _)| *point <= last);
-    (!moves).then_some(block.succs[0])
+
+    /// The successor, if there is one, of a block that is short enough to be
+    /// compared and ends in a jump or return.
+    fn short(&self, at: usize) -> Option<Option<Block>> {
+        let block = &self.function.blocks[at];
+        if block.end - block.start > MAX_INSTS {
+            return None;
+        }
+        match self.function.insts[block.end as usize - 1] {
+            MInst::Jmp => Some(block.succs.first().copied()),
+            MInst::Ret => Some(None),
+            _ => None,
+        }
+    }
+
+    /// Whether two blocks have the same instructions, registers and moves.
+    /// Widths count too: they choose between encodings.
+    fn same(&self, a: usize, b: usize) -> bool {
+        let blocks = [a, b].map(|at| &self.function.blocks[at]);
+        let len = blocks[0].end - blocks[0].start;
+        if len != blocks[1].end - blocks[1].start {
+            return false;
+        }
+        let [x, y] = blocks.map(|block| block.start as usize);
+        let insts = &self.function.insts;
+        (0..len as usize).all(|n| {
+            insts[x + n] == insts[y + n] && self.registers(x + n).eq(self.registers(y + n))
+        }) && self.moves(a).eq(self.moves(b))
+    }
+
+    /// The locations of an instruction's operands, with the bytes that matter.
+    fn registers(&self, inst: usize) -> impl Iterator<Item = (Allocation, u8)> {
+        let info = &self.function.info[inst];
+        let first = info.first as usize;
+        let range = first..first + usize::from(info.count);
+        let bytes = |at: usize| self.function.vreg_bytes[self.function.operands[at].vreg().vreg()];
+        range.map(move |at| (self.allocated.locations[at], bytes(at)))
+    }
+
+    /// The moves in a block, with their places relative to its start.
+    fn moves(&self, at: usize) -> impl Iterator<Item = (usize, u8, Allocation, Allocation)> {
+        let start = self.function.blocks[at].start as usize;
+        self.edits(at).iter().map(move |(point, Edit::Move { from, to })| {
+            (point.inst().index() - start, point.pos() as u8, *from, *to)
+        })
+    }
+
+    fn edits(&self, at: usize) -> &[(ProgPoint, Edit)] {
+        let block = &self.function.blocks[at];
+        let edits = &self.allocated.edits;
+        let place = |inst: u32| {
+            let point = ProgPoint::before(Inst::new(inst as usize));
+            edits.partition_point(|(at, _)| *at < point)
+        };
+        &edits[place(block.start)..place(block.end)]
+    }
 }

@@ -12,6 +12,7 @@
 //! anew. A tail call observes memory like a call does: only slots that do not
 //! escape are exempt.
 
+use std::collections::HashSet;
 use std::mem;
 
 use cranelift_entity::{EntityRef, PrimaryMap, SecondaryMap};
@@ -21,7 +22,9 @@ use super::copies::remove_params;
 use super::edges::{Edges, group};
 use super::slots::{Access, SlotUses};
 use crate::opcode::Effect;
-use crate::{Function, Inst, Opcode, Payload, Region, StackSlot, Terminator, Value, ValueDef};
+use crate::{
+    Function, Inst, Opcode, Payload, Region, Size, StackSlot, Terminator, Value, ValueDef,
+};
 
 /// Runs the pass.
 pub(super) fn run(function: &mut Function, context: &mut Context) {
@@ -79,8 +82,8 @@ struct Marker<'f> {
     live: Live,
     todo: Vec<Value>,
     loads: Vec<Access>,
-    /// Bytes of each slot that live loads read, where marked already.
-    read: SecondaryMap<StackSlot, Vec<bool>>,
+    /// The slots, first bytes and sizes of the live loads so far.
+    read: HashSet<(StackSlot, u32, Size)>,
 }
 
 impl<'f> Marker<'f> {
@@ -106,7 +109,7 @@ impl<'f> Marker<'f> {
             live: Live { insts: SecondaryMap::new(), values: SecondaryMap::new() },
             todo: Vec::new(),
             loads: Vec::new(),
-            read: SecondaryMap::new(),
+            read: HashSet::new(),
         }
     }
 
@@ -163,17 +166,12 @@ impl<'f> Marker<'f> {
         }
     }
 
-    /// Marks the stores to bytes that no load seen before reads.
+    /// Marks the stores to what a load reads. A frame of 512 bytes has few
+    /// places to load from, so that each slot's stores are seen few times.
     fn mark_stores(&mut self, load: Access) {
-        let read = &mut self.read[load.slot];
-        if read.is_empty() {
-            read.resize(self.function.stack_slots[load.slot].size as usize, false);
-        }
-        let range = load.lo as usize..load.hi() as usize;
-        if read[range.clone()].iter().all(|&read| read) {
+        if !self.read.insert((load.slot, load.lo, load.size)) {
             return;
         }
-        read[range].fill(true);
         let slot = load.slot.index();
         for index in self.starts[slot] as usize..self.starts[slot + 1] as usize {
             let (inst, store) = self.stores[index];

@@ -13,31 +13,7 @@ use tailor_ir::{
 };
 
 use super::host::{BUFFER_SIZE, MIX, READ, WRITE};
-
-/// Random numbers (splitmix64).
-pub struct Random(pub u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ bits >> 31
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.below(items.len())]
-    }
-
-    fn chance(&mut self, percent: usize) -> bool {
-        self.below(100) < percent
-    }
-}
+use super::random::Random;
 
 /// A module: a program that may call the second function, or be replaced by
 /// the third.
@@ -293,7 +269,7 @@ impl Generator {
 
     fn statement(&mut self, block: Block, pool: &mut Pool) {
         let ty = self.random.pick(&[Type::I32, Type::I64]);
-        match self.random.below(24) {
+        match self.random.below(27) {
             0..7 => {
                 let op = self.random.pick(BINARY);
                 let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
@@ -314,7 +290,27 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
+            24..26 => self.widened(block, pool),
+            23 if self.random.chance(50) => self.assembly(block, pool, ty),
+            23 => self.disassembly(block, pool, ty),
             _ => self.context(block, pool, ty),
+        }
+    }
+
+    /// An operation with a constant on what has just been widened.
+    fn widened(&mut self, block: Block, pool: &mut Pool) {
+        let narrow = self.value(block, pool, Type::I32);
+        let op = self.random.pick(&[Opcode::Uext32, Opcode::Sext32]);
+        let wide = self.op(block, pool, op, Type::I64, &[narrow]);
+        let number = match self.random.chance(50) {
+            true => self.random.below(64) as u64,
+            false => self.random.pick(NUMBERS),
+        };
+        let number = self.number(block, Type::I64, number);
+        let op = self.random.pick(BINARY);
+        let result = self.op(block, pool, op, Type::I64, &[wide, number]);
+        if self.random.chance(50) {
+            self.op(block, pool, Opcode::Trunc, Type::I32, &[result]);
         }
     }
 
@@ -331,6 +327,57 @@ impl Generator {
         let shifted = self.op(block, pool, Opcode::Shl, ty, &[arg, first]);
         let op = self.random.pick(SHIFTS);
         self.op(block, pool, op, ty, &[shifted, second]);
+    }
+
+    /// A number put together from bytes of memory, in order or nearly so.
+    fn assembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let (base, bytes) = self.random.pick(&pool.addresses);
+        let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / 8);
+        let first = self.random.below((bytes - count + 1) as usize) as i32;
+        let mut parts = Vec::new();
+        for index in 0..count {
+            let skip = self.random.chance(2) as i32;
+            let offset = (first + index as i32 - skip).max(0);
+            let payload = Payload::Mem { offset, size: Size::B, region: Region::Any };
+            let load = InstData::new(Opcode::Load, ty, &[base], payload);
+            let by = self.number(block, ty, 8 * u64::from(index));
+            if let Some(part) = self.inst(block, load) {
+                parts.push(self.op(block, pool, Opcode::Shl, ty, &[part, by]));
+            }
+            if self.random.chance(8) {
+                self.memory(block, pool, ty);
+            }
+        }
+        // Neighbours are joined in any order.
+        while parts.len() > 1 {
+            let at = self.random.below(parts.len() - 1);
+            let op = self.random.pick(&[Opcode::Or, Opcode::Iadd, Opcode::Xor]);
+            let args = [parts[at], parts.remove(at + 1)];
+            parts[at] = self.op(block, pool, op, ty, &args);
+        }
+    }
+
+    /// The bytes of a number, stored in any order to adjacent addresses.
+    fn disassembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let (base, bytes) = self.random.pick(&pool.addresses);
+        let size = self.random.pick(&[Size::B, Size::B, Size::H]);
+        let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / size.bits());
+        let total = count * size.bytes();
+        let first = self.random.below((bytes - total + 1) as usize) as i32;
+        let value = self.value(block, pool, ty);
+        let mut order: Vec<u32> = (0..count).collect();
+        order.rotate_left(self.random.below(count as usize));
+        for index in order {
+            let skip = self.random.chance(2) as i32;
+            let by = self.number(block, ty, u64::from(index * size.bits()));
+            let part = self.op(block, pool, Opcode::Lshr, ty, &[value, by]);
+            let offset = (first + (index * size.bytes()) as i32 - skip).max(0);
+            let payload = Payload::Mem { offset, size, region: Region::Any };
+            self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
+            if self.random.chance(8) {
+                self.memory(block, pool, ty);
+            }
+        }
     }
 
     /// An address, what is added to it, and the region there.
@@ -453,6 +500,9 @@ impl Generator {
                 (*ty, *lhs) = (Type::I64, less);
                 *rhs = self.number(block, Type::I64, 0);
             }
+            Terminator::Branch { ty: Type::I64, lhs, rhs, .. } if self.random.chance(20) => {
+                (*lhs, *rhs) = self.halves(block, pool);
+            }
             Terminator::Branch { ty, lhs, rhs, .. } => {
                 *lhs = self.value(block, pool, *ty);
                 *rhs = self.value(block, pool, *ty);
@@ -470,6 +520,16 @@ impl Generator {
         self.function.blocks[block].term = term;
     }
 
+    /// A value shifted up, and a constant that may be one.
+    fn halves(&mut self, block: Block, pool: &mut Pool) -> (Value, Value) {
+        let value = self.value(block, pool, Type::I64);
+        let count = self.random.pick(&[16, 32, 32, 32, 40]);
+        let by = self.number(block, Type::I64, count);
+        let up = self.op(block, pool, Opcode::Shl, Type::I64, &[value, by]);
+        let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0]);
+        (up, self.number(block, Type::I64, constant))
+    }
+
     /// Gives every target its arguments.
     fn pass_arguments(&mut self, block: Block) {
         let pool = self.pools[block.as_u32() as usize].clone();
@@ -479,8 +539,12 @@ impl Generator {
             let params = self.function.blocks[target.block].params.clone();
             for (position, param) in params.into_iter().enumerate() {
                 let ty = self.function.ty(param);
-                let arg = match fuel {
-                    Some(fuel) if position == 0 => fuel,
+                // Some parameters are copies: they get one value or themselves.
+                let copy = (target.block.as_u32() as usize + position).is_multiple_of(5);
+                let arg = match (fuel, ty) {
+                    (Some(fuel), _) if position == 0 => fuel,
+                    (_, Type::I64) if copy && pool.wide.contains(&param) => param,
+                    (_, Type::I64) if copy => self.pools[0].wide[1],
                     _ => self.value(block, &pool, ty),
                 };
                 target.args.push(arg);

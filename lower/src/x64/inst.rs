@@ -168,6 +168,8 @@ pub enum MInst {
     Bswap(Width),
     /// d=s, s: reverses the low two bytes and clears the rest.
     Bswap16,
+    /// d=s, s: reverses the low two bytes and leaves the rest as it is.
+    Swap16,
     /// d, s (r/m).
     Ext(Extend),
     /// d, mem.
@@ -176,7 +178,10 @@ pub enum MInst {
     Store(u8, Mem),
     /// mem: a constant of `bytes` bytes.
     StoreImm(u8, i32, Mem),
-    /// quotient in rax, rdx (scratch definition), dividend in rax, divisor.
+    /// s (none with an immediate), mem: changes memory of that width in place.
+    AluMem(AluOp, Width, Option<i32>, Mem),
+    /// quotient in rax, rdx (scratch definition, early), dividend in rax, divisor.
+    /// W32 zero-extends the result, here and in `Rem`.
     /// Total as eBPF's: by zero 0; MIN / -1 = MIN. `nonzero`: divisor known not to be 0 (or -1 if signed).
     Div {
         /// Signed.
@@ -186,7 +191,7 @@ pub enum MInst {
         /// No checks are needed.
         nonzero: bool,
     },
-    /// rax (scratch definition), remainder in rdx, dividend in rax, divisor: by
+    /// rax (scratch definition), remainder in rdx (early), dividend in rax, divisor: by
     /// zero the dividend (W32: zero-extended); MIN % -1 = 0.
     Rem {
         /// Signed.
@@ -198,28 +203,35 @@ pub enum MInst {
     },
     /// s, rhs: sets flags.
     Cmp(Width, Rhs),
-    /// mem: compares `bytes` bytes of memory with an immediate; sets flags.
+    /// mem: compares `bytes` bytes of memory with an immediate, of which the low
+    /// `bytes` count (for 8: sign-extended); sets flags.
     CmpMemImm(u8, i32, Mem),
     /// s, rhs: sets flags of the bitwise and.
     Test(Width, Rhs),
+    /// mem: sets flags of the bitwise and of `bytes` (1, 4, 8) bytes of memory
+    /// with an immediate.
+    TestMemImm(u8, i32, Mem),
     /// Goes to the first successor if the condition holds, else to the second.
     Jcc(Cc),
     /// Goes to the only successor.
     Jmp,
     /// s, mem: `lock op [mem], s` (not exchange).
     Atomic(AtomicOp, Width, Mem),
+    /// mem: the same with an immediate.
+    AtomicImm(AtomicOp, Width, i32, Mem),
     /// d=s, s, mem: old value (`lock xadd`, `xchg`); Add and Xchg only.
     AtomicFetch(AtomicOp, Width, Mem),
-    /// old value in rax, scratch definition (early, any register), s, mem: a compare-and-exchange loop; And, Or, Xor.
+    /// old value in rax (early), scratch definition (early, any register), s, mem: a compare-and-exchange loop; And, Or, Xor.
     AtomicLoop(AtomicOp, Width, Mem),
-    /// old value in rax, expected value in rax, s, mem.
+    /// old value in rax, expected value in rax, s, mem. A W32 one that succeeds
+    /// leaves the upper half of the expected value.
     CmpXchg(Width, Mem),
     /// result in rax, then the arguments, each fixed: calls C code.
     CallHelper(u32),
     /// result in rax, then the arguments, each fixed (the record too, if the callee wants it).
     CallLocal(FuncRef),
     /// scratch definition in rax (early); ctx in rdi, record in r9; then for the indirect form the array in
-    /// rsi and the index in rdx. Falls through if the tail call does not happen.
+    /// rsi and the index in rdx, of which the low half counts. Falls through if the tail call does not happen.
     TailCall(Option<(MapRef, u32)>),
     /// The result in rax: restores, drops the frame, returns.
     Ret,

@@ -28,6 +28,7 @@ impl Frame<'_> {
             MInst::ShiftImm(op, w, count) => shift(op, w, uses[0], count.into()),
             MInst::ShiftCl(op, w) | MInst::ShiftX(op, w) => shift(op, w, uses[0], uses[1]),
             MInst::Bswap(w) => cut(w, uses[0]).swap_bytes() >> (64 - 8 * w.bytes()),
+            MInst::Swap16 => uses[0] & !0xffff | u64::from((uses[0] as u16).swap_bytes()),
             MInst::Bswap16 => (uses[0] as u16).swap_bytes().into(),
             MInst::Ext(extend) => extended(extend, uses[0]),
             MInst::Load(extend, mem) => {
@@ -60,6 +61,17 @@ impl Frame<'_> {
             MInst::StoreImm(bytes, imm, mem) => {
                 world.store(self.address(mem, uses), size(bytes), imm as i64 as u64)?;
             }
+            MInst::AluMem(op, w, imm, mem) => {
+                let address = self.address(mem, uses);
+                let old = world.load(address, size_of(w))?;
+                let right = imm.map_or_else(|| uses[0], |imm| imm as i64 as u64);
+                world.store(address, size_of(w), alu(op, old, right))?;
+            }
+            MInst::TestMemImm(bytes, imm, mem) => {
+                let memory = world.load(self.address(mem, uses), size(bytes))?;
+                let up = 64 - 8 * u32::from(bytes);
+                self.flags = Flags::Test(Width::W64, memory << up & (imm as i64 as u64) << up);
+            }
             MInst::Cmp(w, rhs) => {
                 self.flags = Flags::Cmp(w, uses[0], self.right(world, rhs, w, uses)?);
             }
@@ -76,6 +88,11 @@ impl Frame<'_> {
                 let address = self.address(mem, uses);
                 let old = world.load(address, size_of(w))?;
                 world.store(address, size_of(w), atomic(op, old, uses[0]))?;
+            }
+            MInst::AtomicImm(op, w, imm, mem) => {
+                let address = self.address(mem, uses);
+                let old = world.load(address, size_of(w))?;
+                world.store(address, size_of(w), atomic(op, old, imm as i64 as u64))?;
             }
             MInst::AtomicFetch(op, w, mem) | MInst::AtomicLoop(op, w, mem) => {
                 let fetch = matches!(inst, MInst::AtomicFetch(..));

@@ -150,6 +150,7 @@ fn no_empty_prefix() {
     }
     let mem = Mem::new(Gpr::RSI, 1);
     assert_eq!(assemble(|asm| asm.cmp_mem_imm(1, mem, 0)).len(), 4);
+    assert_eq!(assemble(|asm| asm.test_byte_imm(mem, 1)).len(), 4);
     assert_eq!(assemble(|asm| asm.store(1, mem, Gpr::RBX)).len(), 3);
     assert_eq!(assemble(|asm| asm.store(1, mem, Gpr::RDI)).len(), 4);
 }
@@ -225,6 +226,7 @@ fn immediates() {
             for mem in some_mems() {
                 for (op, mnemonic) in ALU {
                     let text = with_imm(mnemonic, mem, imm, bits);
+                    check(format!("lock {text}"), |asm| asm.lock_alu_imm(op, w, mem, imm));
                     check(text, |asm| asm.alu_imm(op, w, mem, imm));
                 }
                 check(with_imm("cmp", mem, imm, bits), |asm| asm.cmp_imm(w, mem, imm));

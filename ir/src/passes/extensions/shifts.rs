@@ -100,6 +100,9 @@ fn narrow(editor: &mut Editor, data: &InstData, x: Value, known: Bits, count: u3
     if data.ty != Type::I64 || !known.fits_32() {
         return Rewrite::Keep;
     }
+    if count >= 32 {
+        return Rewrite::constant(Type::I64, 0);
+    }
     let args = [editor.low(x), editor.iconst(Type::I32, count.into())];
     widened(editor, Lshr, &args)
 }

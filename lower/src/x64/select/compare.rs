@@ -63,6 +63,9 @@ impl Selector<'_> {
         if short && matches!(cond, Cond::Eq | Cond::Ne) {
             compare.width = Width::W32;
         }
+        if let Some(()) = self.test_memory(&compare, cond) {
+            return code(cond);
+        }
         let foldable = |value| self.foldable_operand(value, compare.width).is_some();
         let immediate = self.immediate(compare.rhs, compare.width).is_some();
         if foldable(compare.lhs) && !immediate {
@@ -75,6 +78,32 @@ impl Selector<'_> {
         operands.extend(right.operands);
         self.out.push(MInst::Test(compare.width, right.rhs), &operands);
         code(cond)
+    }
+
+    /// Whether memory has any of some bits, which are part of the instruction.
+    fn test_memory(&mut self, compare: &Compare, cond: Cond) -> Option<()> {
+        let mask = self.number(compare.rhs)?;
+        let load = self.foldable_load(compare.lhs)?;
+        let bytes = load.size.bytes().min(compare.width.bytes());
+        if !matches!(cond, Cond::Eq | Cond::Ne) || mask == 0 || bytes < 8 && mask >> (8 * bytes) > 0
+        {
+            return None;
+        }
+        // One byte if all bits are in it: the shortest form.
+        let lowest = mask.trailing_zeros() / 8;
+        let (bytes, shift, imm) = if mask >> (8 * lowest) <= 0xff {
+            (1, lowest as i32, (mask >> (8 * lowest)) as i32)
+        } else if bytes == 4 {
+            (4, 0, mask as i32)
+        } else if bytes == 8 {
+            (8, 0, i32::try_from(mask as i64).ok()?)
+        } else {
+            return None;
+        };
+        let offset = load.offset.checked_add(shift)?;
+        let (mem, regs) = self.address(load.address, offset);
+        self.out.push(MInst::TestMemImm(bytes, imm, mem), &regs);
+        Some(())
     }
 
     /// `(a & b) == 0` and the like, where nobody else wants `a & b`.

@@ -2,7 +2,7 @@
 
 use regalloc2::{Operand, VReg};
 use smallvec::SmallVec;
-use tailor_ir::{InstData, Opcode, Type, Value};
+use tailor_ir::{InstData, Opcode, Payload, Size, Type, Value};
 
 use super::Selector;
 use crate::x64::inst::{Extend, MInst, Width};
@@ -39,6 +39,19 @@ impl Selector<'_> {
         self.out.push(MInst::Load(extend, mem), &operands);
     }
 
+    /// Whether all that is above the low two bytes of a value's register is zero.
+    fn fits_two_bytes(&self, value: Value) -> bool {
+        let Some(data) = self.def(value) else {
+            return false;
+        };
+        match (data.op, data.payload) {
+            (Opcode::Load, Payload::Mem { size, .. }) => size <= Size::H,
+            (Opcode::And, _) => self.number(data.args[1]).is_some_and(|mask| mask <= 0xffff),
+            (Opcode::Bswap16, _) => true,
+            _ => false,
+        }
+    }
+
     /// The rules for opcodes of this group.
     pub(super) fn select_extend(&mut self, data: &InstData, dst: VReg) {
         let src = data.args[0];
@@ -49,6 +62,10 @@ impl Selector<'_> {
             (Opcode::Sext16, Type::I32) => self.extend(Extend::Sign16To32, dst, src),
             (Opcode::Sext16, Type::I64) => self.extend(Extend::Sign16, dst, src),
             (Opcode::Sext32, _) => self.extend(Extend::Sign32, dst, src),
+            (Opcode::Bswap16, _) if self.fits_two_bytes(src) => {
+                // The upper half stays, and it has to stay zero.
+                self.unary(MInst::Swap16, Width::W64, dst, src);
+            }
             (Opcode::Bswap16, _) => self.unary(MInst::Bswap16, Width::W32, dst, src),
             (Opcode::Bswap, _) => self.unary(MInst::Bswap(width), width, dst, src),
             // Uext32 of what is not zero-extended yet.

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use tailor_ir::{AtomicOp, Inst, InstData, Opcode, Payload, Size, Type, Value};
 
 use super::Selector;
-use crate::x64::inst::{Extend, MInst, Width};
+use crate::x64::inst::{AluOp, Extend, MInst, Width};
 use crate::x64::regs::Gpr;
 
 /// How many operations are looked through behind a stored value.
@@ -42,6 +42,9 @@ impl Selector<'_> {
         };
         let (address, value) = (data.args[0], data.args[1]);
         let bytes = size.min(Size::of(data.ty)).bytes() as u8;
+        if bytes >= 4 && self.select_update(address, offset, value, bytes) {
+            return;
+        }
         if let Some(imm) = self.stored_immediate(value, bytes) {
             let (mem, regs) = self.address(address, offset);
             return self.out.push(MInst::StoreImm(bytes, imm, mem), &regs);
@@ -54,6 +57,65 @@ impl Selector<'_> {
         operands.push(Operand::reg_use(value));
         operands.extend(regs);
         self.out.push(MInst::Store(bytes, mem), &operands);
+    }
+
+    /// A store of something computed from what memory holds at the same place,
+    /// as one instruction. False if it is not one.
+    fn select_update(&mut self, address: Value, offset: i32, value: Value, bytes: u8) -> bool {
+        let value = self.low_bytes(value, bytes);
+        let Some((op, other)) = self.update(address, offset, value, bytes) else {
+            return false;
+        };
+        let width = if bytes == 8 { Width::W64 } else { Width::W32 };
+        let imm = self.immediate(other, width);
+        let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
+        if imm.is_none() {
+            operands.push(Operand::reg_use(self.reg(other, width)));
+        }
+        let (mem, regs) = self.address(address, offset);
+        operands.extend(regs);
+        self.out.push(MInst::AluMem(op, width, imm, mem), &operands);
+        true
+    }
+
+    /// The operation behind a value that changes what memory holds, and its
+    /// other operand, if only a store to the same place wants the result.
+    fn update(
+        &self,
+        address: Value,
+        offset: i32,
+        value: Value,
+        bytes: u8,
+    ) -> Option<(AluOp, Value)> {
+        let data = self.def(value)?;
+        let op = match data.op {
+            Opcode::Iadd => AluOp::Add,
+            Opcode::Isub => AluOp::Sub,
+            Opcode::And => AluOp::And,
+            Opcode::Or => AluOp::Or,
+            Opcode::Xor => AluOp::Xor,
+            _ => return None,
+        };
+        let wide_enough = Size::of(data.ty).bytes() >= bytes.into();
+        if !wide_enough || self.values.uses(value) != 1 || self.requested(value) {
+            return None;
+        }
+        let (a, b) = (data.args[0], data.args[1]);
+        let is_old = |operand| {
+            let load = self.foldable_load(operand);
+            load.is_some_and(|load| {
+                load.size.bytes() >= bytes.into()
+                    && load.offset == offset
+                    && self.values.root(load.address) == self.values.root(address)
+            })
+        };
+        if is_old(a) {
+            Some((op, b))
+        } else if op != AluOp::Sub && is_old(b) {
+            Some((op, a))
+        } else {
+            None
+        }
     }
 
     /// The low bytes of a constant, sign-extended, if a store can hold them.
@@ -111,6 +173,10 @@ impl Selector<'_> {
             dst
         };
         let Some(dst) = dst else {
+            if let Some(imm) = self.immediate(value, width) {
+                let (mem, regs) = self.address(data.args[0], offset);
+                return self.out.push(MInst::AtomicImm(op, width, imm, mem), &regs);
+            }
             operands.push(Operand::reg_use(self.reg(value, width)));
             let (mem, regs) = self.address(data.args[0], offset);
             operands.extend(regs);

@@ -13,7 +13,7 @@
 //! - A load is taken into another instruction only if that is its only use, in
 //!   the same block, with nothing in between that may write memory.
 //! - Anything else that is taken in is pure, so it may be computed twice.
-//! - A 32-bit value's register has what [`values`] promises in its upper half.
+//! - A 32-bit value's register has what [`upper`] promises in its upper half.
 //! - Flags live from a comparison to the jump right behind it only: moves that
 //!   the allocator puts between other instructions do not touch them, and
 //!   constants are made before the comparison.
@@ -41,6 +41,7 @@ mod multiply;
 mod operands;
 mod output;
 mod shift;
+mod upper;
 mod values;
 
 /// The allocator's limit on instructions, operands and registers, with a margin.

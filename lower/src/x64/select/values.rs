@@ -5,12 +5,6 @@
 //! already, a parameter for which only one argument is ever passed. Registers,
 //! uses and everything below belong to the root.
 //!
-//! *Zero upper halves.* The upper half of a 32-bit value's register is
-//! unspecified in the IR. It is known to be zero where selection always defines
-//! the value by an instruction that writes 32 bits; [`defines_zero_upper`] is
-//! the contract that every rule for a 32-bit operation keeps. For 64-bit values
-//! it follows from the value itself.
-//!
 //! *Use counts* are of roots, by instructions that are needed: those with an
 //! effect, terminators, and what these use.
 //!
@@ -20,8 +14,9 @@
 use cranelift_entity::EntityRef;
 use tailor_ir::function::ValueDef;
 use tailor_ir::opcode::Effect;
-use tailor_ir::{AtomicOp, Block, Function, Inst, InstData, Opcode, Payload, Size, Type, Value};
+use tailor_ir::{Block, Function, Inst, InstData, Opcode, Value};
 
+use super::upper::zero_uppers;
 use crate::order::{Order, Source};
 
 /// Facts about values, by number.
@@ -39,7 +34,7 @@ impl Values {
     pub fn new(function: &Function, order: &Order) -> Values {
         let mut values = Values {
             root: function.values.keys().collect(),
-            zero_upper: vec![false; function.values.len()],
+            zero_upper: zero_uppers(function, order),
             uses: vec![0; function.values.len()],
             epochs: vec![0; function.insts.len()],
             homes: vec![None; function.values.len()],
@@ -58,7 +53,7 @@ impl Values {
 
     /// Whether bits 32 to 63 of the value's register are known to be zero.
     pub fn zero_upper(&self, value: Value) -> bool {
-        self.zero_upper[self.root(value).index()]
+        self.zero_upper[value.index()]
     }
 
     /// How often the value's root is used.
@@ -116,39 +111,13 @@ impl Values {
     }
 
     fn define(&mut self, result: Value, data: &InstData) {
-        match data.op {
-            Opcode::Trunc => self.root[result.index()] = self.root(data.args[0]),
-            Opcode::Uext32 if self.zero_upper(data.args[0]) => {
-                self.root[result.index()] = self.root(data.args[0]);
-            }
-            _ => self.zero_upper[result.index()] = self.defines_zero_upper(data),
-        }
-    }
-
-    /// Whether the register that an instruction defines ends up with zero in
-    /// bits 32 to 63. For 32-bit types a contract (see above), for 64-bit types
-    /// arithmetic.
-    fn defines_zero_upper(&self, data: &InstData) -> bool {
-        use Opcode::*;
-        let arg = |index: usize| self.zero_upper(data.args[index]);
-        match (data.ty, data.op) {
-            // A compare-and-exchange that succeeds does not write rax.
-            (Type::I32, AtomicCas) => false,
-            (Type::I32, AtomicFetch) => {
-                matches!(data.payload, Payload::Atomic { op: AtomicOp::Add | AtomicOp::Xchg, .. })
-            }
-            (_, Sext32 | MapAddr | MapValue | FuncAddr | StackAddr | CallExt | Call) => false,
-            (_, Uext32) => true,
-            (Type::I32, _) => true,
-            (Type::I64, Iconst) => matches!(data.payload, Payload::Imm(imm) if imm >> 32 == 0),
-            (Type::I64, And) => arg(0) || arg(1),
-            (Type::I64, Or | Xor) => arg(0) && arg(1),
-            (Type::I64, Udiv | Urem) => arg(0),
-            (Type::I64, Bswap16) => true,
-            (Type::I64, Load) => {
-                matches!(data.payload, Payload::Mem { size, .. } if size != Size::D)
-            }
-            (Type::I64, _) => false,
+        let same_register = match data.op {
+            Opcode::Trunc => true,
+            Opcode::Uext32 => self.zero_upper[data.args[0].index()],
+            _ => false,
+        };
+        if same_register {
+            self.root[result.index()] = self.root(data.args[0]);
         }
     }
 

@@ -1,0 +1,104 @@
+//! Who calls whom in an object.
+
+use cranelift_entity::{EntitySet, SecondaryMap};
+
+use crate::cfg::{Cfg, is_tail_call};
+use crate::insn::{Callee, Imm64, Op};
+use crate::{FuncRef, Object};
+
+/// The calls of an object's functions.
+#[derive(Clone, Debug, Default)]
+pub struct CallGraph {
+    /// Functions called directly, each once.
+    calls: SecondaryMap<FuncRef, Vec<FuncRef>>,
+    /// Functions whose address is taken, each once: callbacks.
+    callbacks: SecondaryMap<FuncRef, Vec<FuncRef>>,
+    tail_calls: SecondaryMap<FuncRef, bool>,
+}
+
+impl CallGraph {
+    /// The graph of an object: what the reachable instructions of each function
+    /// call. `cfg` gives a function's blocks.
+    pub fn new<'a>(object: &Object, cfg: impl Fn(FuncRef) -> &'a Cfg) -> CallGraph {
+        let mut graph = CallGraph::default();
+        for (function, code) in &object.functions {
+            let mut called = EntitySet::new();
+            let mut taken = EntitySet::new();
+            let slots = cfg(function).blocks.iter().flat_map(|block| block.slots());
+            for op in slots.filter_map(|slot| code.ops.get(slot)) {
+                match *op {
+                    Op::Call(Callee::Function(callee)) if object.functions.is_valid(callee) => {
+                        if called.insert(callee) {
+                            graph.calls[function].push(callee);
+                        }
+                    }
+                    Op::LoadImm { value: Imm64::Function(callee), .. }
+                        if object.functions.is_valid(callee) =>
+                    {
+                        if taken.insert(callee) {
+                            graph.callbacks[function].push(callee);
+                        }
+                    }
+                    op => graph.tail_calls[function] |= is_tail_call(&op),
+                }
+            }
+        }
+        graph
+    }
+
+    /// All functions, each after those that it calls or takes the address of,
+    /// as far as recursion allows.
+    pub fn callees_first(&self, object: &Object) -> Vec<FuncRef> {
+        let mut order = Vec::with_capacity(object.functions.len());
+        let mut seen = EntitySet::new();
+        let mut stack: Vec<(FuncRef, usize)> = Vec::new();
+        for root in object.functions.keys() {
+            if seen.insert(root) {
+                stack.push((root, 0));
+            }
+            while let Some((function, edge)) = stack.last_mut() {
+                let function = *function;
+                let next = self.calls[function].get(*edge).or_else(|| {
+                    let callback = edge.checked_sub(self.calls[function].len())?;
+                    self.callbacks[function].get(callback)
+                });
+                *edge += 1;
+                match next {
+                    Some(&callee) if seen.insert(callee) => stack.push((callee, 0)),
+                    Some(_) => {}
+                    None => {
+                        order.push(function);
+                        stack.pop();
+                    }
+                }
+            }
+        }
+        order
+    }
+
+    /// The direct callers of each function.
+    pub fn callers(&self, object: &Object) -> SecondaryMap<FuncRef, Vec<FuncRef>> {
+        let mut callers: SecondaryMap<FuncRef, Vec<FuncRef>> = SecondaryMap::new();
+        for function in object.functions.keys() {
+            for &callee in &self.calls[function] {
+                callers[callee].push(function);
+            }
+        }
+        callers
+    }
+
+    /// The functions from which a tail call can be reached by direct calls.
+    /// (A callback is an outermost entry of its own.)
+    pub fn reaching_tail_calls(&self, object: &Object) -> EntitySet<FuncRef> {
+        let callers = self.callers(object);
+        let own = object.functions.keys().filter(|&f| self.tail_calls[f]);
+        let mut work: Vec<FuncRef> = own.collect();
+        let mut reaching: EntitySet<FuncRef> = EntitySet::new();
+        while let Some(function) = work.pop() {
+            if reaching.insert(function) {
+                work.extend(&callers[function]);
+            }
+        }
+        reaching
+    }
+}

@@ -1,0 +1,99 @@
+//! What calls do with the pointers that they are given.
+
+use smallvec::SmallVec;
+
+use super::Env;
+use super::range::Range;
+use super::state::State;
+use super::summary::ParamUse;
+use super::value::Val;
+use crate::FuncRef;
+use crate::helpers::{Access, Arg, Extent, Helper, helper};
+use crate::insn::Callee;
+
+/// An argument of a call and what becomes of it.
+pub(super) struct Passed {
+    pub value: Val,
+    pub usage: ParamUse,
+    /// Bytecode gets it, not a helper: what is stored behind it is read as
+    /// pointers.
+    pub by_bytecode: bool,
+}
+
+/// The arguments of a call.
+pub(super) fn passed(env: &Env, state: &State, callee: Callee) -> SmallVec<[Passed; 5]> {
+    let args = state.args();
+    match callee {
+        Callee::Helper(id) => {
+            let row = helper(id);
+            let usages = (0..row.args.len()).map(|index| usage(env, row, &args, index));
+            let values = args.iter().zip(usages);
+            let passed = |(&value, (usage, by_bytecode))| Passed { value, usage, by_bytecode };
+            values.map(passed).collect()
+        }
+        Callee::Function(function) => {
+            let arity = env.arity(function);
+            let uses = env.summary(function).params.into_iter().take(arity);
+            let passed = |(&value, usage)| Passed { value, usage, by_bytecode: true };
+            args.iter().zip(uses).map(passed).collect()
+        }
+        Callee::Register(_) | Callee::Kfunc(_) | Callee::Relative(_) => {
+            let passed = |&value| Passed { value, usage: ParamUse::KEPT, by_bytecode: false };
+            args.iter().map(passed).collect()
+        }
+    }
+}
+
+/// The callback that a helper's arguments name, and the index of the parameter
+/// in which it gets the passed pointer.
+pub(super) fn callback(row: &Helper, args: &[Val; 5]) -> Option<(FuncRef, usize)> {
+    row.args.iter().zip(args).find_map(|pair| match pair {
+        (Arg::Callback { passed }, Val::Function(function)) => {
+            Some((*function, usize::from(*passed).checked_sub(1)?))
+        }
+        _ => None,
+    })
+}
+
+/// What a helper does with one argument, and whether bytecode gets it.
+fn usage(env: &Env, row: &Helper, args: &[Val; 5], index: usize) -> (ParamUse, bool) {
+    let mut usage = ParamUse::default();
+    match row.args[index] {
+        Arg::Number | Arg::Size { .. } | Arg::Map | Arg::Callback { .. } => {}
+        Arg::Context | Arg::Object | Arg::Kept => return (ParamUse::KEPT, false),
+        Arg::Memory { access, extent } => {
+            if let Some(bytes) = extent_of(env, row, args, extent) {
+                usage.touch(bytes, access != Access::Read);
+            }
+        }
+        Arg::CallbackArg => {
+            let usage = match callback(row, args) {
+                Some((function, param)) => env.summary(function).params[param],
+                None => ParamUse::KEPT,
+            };
+            return (usage, true);
+        }
+    }
+    (usage, false)
+}
+
+/// The bytes from the pointer upwards that a helper accesses.
+fn extent_of(env: &Env, row: &Helper, args: &[Val; 5], extent: Extent) -> Option<Range> {
+    let map = row.map_arg().map(|index| args[index]);
+    let map_size = |of: fn(&crate::MapDef) -> u32| match map {
+        Some(Val::Map(map)) => env.object.maps.get(map).map(of).filter(|&size| size > 0),
+        _ => None,
+    };
+    let size = match extent {
+        Extent::Key => map_size(|map| map.key_size).map(i64::from),
+        Extent::Value => map_size(|map| map.value_size).map(i64::from),
+        Extent::Bytes(bytes) => Some(i64::from(bytes)),
+        Extent::Argument(number) => match args[usize::from(number) - 1] {
+            Val::Number(size) if size.lo >= 0 => Some(size.hi),
+            _ => None,
+        },
+        Extent::Unknown => None,
+    };
+    let bytes = Range::new(0, size.unwrap_or(i64::MAX));
+    (bytes.hi > 0).then_some(bytes)
+}

@@ -1,0 +1,609 @@
+use crate::facts::{CtxAccess, Facts, FunctionFacts};
+use crate::text::parse_object;
+use crate::{FuncRef, MapRef, analyze};
+
+const MAPS: &str = "
+map map0 \"h\" hash key 8 value 24 entries 16
+map map1 \"jmp\" prog_array key 4 value 4 entries 8
+map map2 \"jmp2\" prog_array key 4 value 4 entries 8
+map map3 \"odd\" array key 4 value 0 entries 1
+";
+
+fn analyzed(text: &str) -> (Facts, Vec<String>) {
+    let object = parse_object(&format!("{MAPS}{text}")).expect("the test's object parses");
+    let (facts, errors) = analyze(&object);
+    (facts, errors.iter().map(|error| error.to_string()).collect())
+}
+
+fn facts(text: &str) -> Facts {
+    let (facts, errors) = analyzed(text);
+    assert!(errors.is_empty(), "{text}\n{errors:?}");
+    facts
+}
+
+fn errors(text: &str) -> Vec<String> {
+    let (_, errors) = analyzed(text);
+    assert!(!errors.is_empty(), "{text}");
+    errors
+}
+
+fn function(facts: &Facts, index: u32) -> &FunctionFacts {
+    &facts.functions[FuncRef::from_u32(index)]
+}
+
+/// The objects of the first function: start, end, `!` if it escapes.
+fn objects_of(facts: &Facts) -> String {
+    let own = function(facts, 0);
+    let show = |o: &crate::facts::StackObject| {
+        format!("{}..{}{}", o.lo, o.hi, if o.escapes { "!" } else { "" })
+    };
+    let objects: Vec<String> = own.stack_objects.iter().map(show).collect();
+    objects.join(" ")
+}
+
+/// Depth and objects of a raw program's only function.
+fn frame(code: &str) -> (u32, String) {
+    let facts = facts(&format!("program f0 \"main\" raw\n{code}"));
+    (function(&facts, 0).stack_depth, objects_of(&facts))
+}
+
+fn check_frames(cases: &[(&str, u32, &str)]) {
+    for (code, depth, objects) in cases {
+        let got = frame(code);
+        assert_eq!(got, (*depth, objects.to_string()), "{code}");
+    }
+}
+
+#[test]
+fn constant_accesses() {
+    check_frames(&[
+        ("exit", 0, ""),
+        ("*(u64 *)(r10 - 8) = 1\n *(u32 *)(r10 - 12) = 1\n exit", 12, "-12..-8 -8..0"),
+        // Parts of one thing, and a wider view of two.
+        ("*(u64 *)(r10 - 8) = 1\n r0 = *(u8 *)(r10 - 3)\n exit", 8, "-8..0"),
+        (
+            "*(u32 *)(r10 - 8) = 1\n *(u32 *)(r10 - 4) = 1\n r0 = *(u64 *)(r10 - 8)\n exit",
+            8,
+            "-8..0",
+        ),
+        // Copies of R10 and constants.
+        ("r2 = r10\n r2 += -16\n r3 = r2\n r3 -= -4\n *(u32 *)(r3 + 4) = 1\n exit", 8, "-8..-4"),
+        // The same on two paths, and a loop that leaves the pointer alone.
+        (
+            "r2 = r10\n if r1 == 0 goto a\n r2 += -8\n goto b\n a: r2 += -8\n b: \
+             *(u64 *)(r2 + 0) = 1\n r1 += -1\n if r1 != 0 goto b\n exit",
+            8,
+            "-8..0",
+        ),
+        // Reloaded after a spill: the address itself is used.
+        (
+            "r2 = r10\n r2 += -16\n *(u64 *)(r10 - 8) = r2\n r3 = *(u64 *)(r10 - 8)\n \
+             *(u64 *)(r3 + 0) = 1\n exit",
+            16,
+            "-16..-8! -8..0",
+        ),
+        ("lock *(u64 *)(r10 - 8) += r1\n exit", 8, "-8..0!"),
+    ]);
+}
+
+#[test]
+fn variable_offsets() {
+    check_frames(&[
+        // An index below 16, by a mask and by comparisons.
+        (
+            "r1 &= 15\n r2 = r10\n r2 += -32\n r2 += r1\n *(u8 *)(r2 + 0) = 1\n \
+             *(u64 *)(r10 - 8) = 1\n exit",
+            32,
+            "-32..-16! -8..0",
+        ),
+        (
+            "r1 = *(u64 *)(r1 + 0)\n if r1 > 7 goto out\n r2 = r10\n r2 += r1\n \
+             r0 = *(u8 *)(r2 - 16)\n *(u64 *)(r10 - 24) = 1\n out: exit",
+            24,
+            "-24..-16 -16..0!",
+        ),
+        (
+            "r1 = *(u64 *)(r1 + 0)\n if r1 s> 3 goto out\n if r1 s< 0 goto out\n r1 <<= 2\n \
+             r2 = r10\n r2 += -24\n r2 += r1\n *(u32 *)(r2 + 0) = 1\n out: exit",
+            24,
+            "-24..-8!",
+        ),
+        // Two places, one object; what lies beside is another.
+        (
+            "r2 = r10\n r2 += -16\n if r1 == 0 goto a\n r2 = r10\n r2 += -24\n a: \
+             *(u64 *)(r2 + 0) = 1\n *(u64 *)(r10 - 8) = 1\n *(u64 *)(r10 - 32) = 1\n exit",
+            32,
+            "-32..-24 -24..-8! -8..0",
+        ),
+        // A loop over an array, tested for equality.
+        (
+            "r1 = 0\n a: r2 = r10\n r2 += -16\n r2 += r1\n *(u8 *)(r2 + 0) = 0\n r1 += 1\n \
+             if r1 != 10 goto a\n *(u32 *)(r10 - 4) = 0\n exit",
+            16,
+            "-16..-6! -4..0",
+        ),
+        // The pointer itself goes up, and only its start is known.
+        (
+            "r1 = *(u64 *)(r1 + 0)\n r2 = r10\n r2 += -16\n a: *(u8 *)(r2 + 0) = 0\n r2 += 1\n \
+             r1 += -1\n if r1 != 0 goto a\n *(u64 *)(r10 - 24) = 0\n exit",
+            24,
+            "-24..-16 -16..0!",
+        ),
+        // Nothing is known.
+        (
+            "r1 = *(u64 *)(r1 + 0)\n r2 = r10\n r2 += r1\n *(u8 *)(r2 + 0) = 1\n exit",
+            512,
+            "-512..0!",
+        ),
+        // A pointer that may be something else.
+        (
+            "r2 = r10\n r2 += -8\n if r1 == 0 goto a\n r2 = 0\n a: if r2 == 0 goto b\n \
+             *(u32 *)(r2 + 0) = 1\n b: exit",
+            8,
+            "-8..-4!",
+        ),
+    ]);
+}
+
+#[test]
+fn helpers_access_what_their_rows_say() {
+    check_frames(&[
+        // Key and value of a known map.
+        (
+            "r1 = map0 ll\n r2 = r10\n r2 += -8\n r3 = r10\n r3 += -40\n r4 = 0\n call 2\n \
+             *(u64 *)(r10 - 16) = r0\n exit",
+            40,
+            "-40..-16! -16..-8 -8..0!",
+        ),
+        // A map whose sizes are not known.
+        (
+            "r1 = map3 ll\n r2 = r10\n r2 += -8\n r3 = r10\n r3 += -16\n r4 = 0\n call 2\n exit",
+            16,
+            "-16..0!",
+        ),
+        // A size in a register: constant, bounded, unknown, zero.
+        ("r1 = r10\n r1 += -32\n r2 = 16\n r3 = 0\n call 113\n exit", 32, "-32..-16!"),
+        (
+            "r2 = *(u32 *)(r1 + 0)\n if r2 > 16 goto out\n r1 = r10\n r1 += -64\n r3 = 0\n \
+             call 113\n out: exit",
+            64,
+            "-64..-48!",
+        ),
+        (
+            "r2 = *(u32 *)(r1 + 0)\n *(u64 *)(r10 - 40) = 1\n r1 = r10\n r1 += -32\n r3 = 0\n \
+             call 113\n exit",
+            40,
+            "-40..-32 -32..0!",
+        ),
+        ("r1 = r10\n r1 += -32\n r2 = 0\n r3 = 0\n call 113\n exit", 0, "-32..-31!"),
+        // Not in the table.
+        (
+            "*(u64 *)(r10 - 32) = 1\n r1 = r10\n r1 += -8\n r2 = 0\n r3 = 0\n r4 = 0\n r5 = 0\n \
+             call 5000\n exit",
+            32,
+            "-32..0!",
+        ),
+    ]);
+}
+
+#[test]
+fn pointers_that_cannot_be_followed_freeze_the_frame() {
+    check_frames(&[
+        // Stored in memory.
+        (
+            "*(u64 *)(r10 - 32) = 1\n r2 = r10\n r2 += -8\n *(u64 *)(r1 + 0) = r2\n exit",
+            32,
+            "-32..0!",
+        ),
+        // One of two bases.
+        (
+            "r2 = r10\n r2 += -8\n if r1 == 0 goto a\n r2 = r1\n a: *(u64 *)(r2 + 0) = 1\n exit",
+            8,
+            "-8..0!",
+        ),
+        // Computed with, and then followed.
+        (
+            "*(u64 *)(r10 - 16) = 1\n r2 = r10\n r2 |= 8\n *(u64 *)(r2 + 0) = 1\n exit",
+            512,
+            "-512..0!",
+        ),
+        // Stored, but never followed: 32 bits are no pointer; nor a difference.
+        ("*(u64 *)(r10 - 16) = 1\n w2 = w10\n *(u32 *)(r1 + 0) = w2\n exit", 16, "-16..-8 -1..0!"),
+        (
+            "r2 = r10\n r2 += -16\n r3 = r10\n r3 += -8\n r3 -= r2\n *(u64 *)(r1 + 0) = r3\n \
+             *(u64 *)(r10 - 24) = 1\n exit",
+            24,
+            "-24..-16 -16..-7!",
+        ),
+        // Returned: nobody can follow it any more.
+        ("*(u64 *)(r10 - 16) = 1\n r0 = r10\n r0 += -8\n exit", 16, "-16..-8 -8..-7!"),
+    ]);
+}
+
+#[test]
+fn callees_touch_what_they_are_given() {
+    let with = |main: &str, sub: &str| {
+        let text = format!("program f0 \"main\" raw\n{main}\nfunction f1 \"sub\"\n{sub}");
+        let facts = facts(&text);
+        (function(&facts, 0).stack_depth, objects_of(&facts))
+    };
+    let main = "*(u64 *)(r10 - 64) = 1\n r1 = r10\n r1 += -32\n r2 = 3\n call f1\n exit";
+    let cases = [
+        // Reads and writes at constants; the parameter moved and spilled.
+        ("*(u32 *)(r1 + 4) = 1\n exit", 64, "-64..-56 -32..-24!"),
+        (
+            "*(u64 *)(r10 - 8) = r1\n r3 = *(u64 *)(r10 - 8)\n r3 += 8\n r0 = *(u64 *)(r3 + 8)\n exit",
+            64,
+            "-64..-56 -32..-8!",
+        ),
+        // Below what was passed.
+        ("r0 = *(u64 *)(r1 - 8)\n exit", 64, "-64..-56 -40..-31!"),
+        // An index.
+        ("r2 &= 7\n r1 += r2\n *(u8 *)(r1 + 0) = 0\n exit", 64, "-64..-56 -32..-24!"),
+        ("r2 = *(u64 *)(r2 + 0)\n r1 += r2\n *(u8 *)(r1 + 0) = 0\n exit", 512, "-512..0!"),
+        // Given to a helper.
+        ("r2 = 12\n r3 = 0\n call 113\n exit", 64, "-64..-56 -32..-20!"),
+        // Kept, or not used at all.
+        ("*(u64 *)(r2 + 0) = r1\n exit", 64, "-64..0!"),
+        ("r0 = r1\n r0 &= 1\n exit", 64, "-64..-56 -32..-31!"),
+        ("r0 = r2\n exit", 64, "-64..-56 -32..-31!"),
+    ];
+    for (sub, depth, objects) in cases {
+        assert_eq!(with(main, sub), (depth, objects.to_string()), "{sub}");
+    }
+    // Two levels, and recursion.
+    let deep = "
+program f0 \"main\" raw
+  *(u64 *)(r10 - 64) = 1
+  r1 = r10
+  r1 += -32
+  call f1
+  exit
+function f1 \"middle\"
+  r1 += 8
+  call f2
+  exit
+function f2 \"leaf\"
+  *(u64 *)(r1 + 8) = 0
+  exit";
+    let facts1 = facts(deep);
+    assert_eq!(objects_of(&facts1), "-64..-56 -32..-8!");
+    let facts2 = facts(&deep.replace("*(u64 *)(r1 + 8) = 0", "call f1"));
+    assert_eq!(objects_of(&facts2), "-512..0!");
+}
+
+#[test]
+fn results_that_are_parameters_are_followed() {
+    let text = "
+program f0 \"main\" raw
+  r1 = r10
+  r1 += -32
+  call f1
+  *(u64 *)(r0 + 8) = 1
+  *(u64 *)(r10 - 64) = 1
+  r0 = 0
+  exit
+function f1 \"identity\"
+  r0 = r1
+  r0 += 4
+  exit";
+    let facts1 = facts(text);
+    assert_eq!(objects_of(&facts1), "-64..-56 -32..-31! -20..-12");
+    assert_eq!(function(&facts1, 0).frame_accesses[&3], -20);
+    // With a tail call in it the result may come from anywhere.
+    let tail =
+        text.replace("r0 = r1\n", "r6 = r1\n r1 = 0\n r2 = map1 ll\n r3 = 0\n call 12\n r0 = r6\n");
+    let facts2 = facts(&tail);
+    assert!(function(&facts2, 0).reaches_tail_call);
+    assert!(!function(&facts2, 0).frame_accesses.contains_key(&3));
+    assert_eq!(objects_of(&facts2), "-64..-56 -32..-31! -28..-12!");
+}
+
+#[test]
+fn callbacks_touch_what_they_are_given() {
+    let text = "
+program f0 \"main\" raw
+  *(u64 *)(r10 - 64) = 1
+  r1 = 8
+  r2 = f1 ll
+  r3 = r10
+  r3 += -32
+  r4 = 0
+  call 181
+  exit
+function f1 \"callback\"
+  *(u64 *)(r2 + 0) = 1
+  exit";
+    assert_eq!(objects_of(&facts(text)), "-64..-56 -32..-24!");
+}
+
+#[test]
+fn exact_pointers_and_accesses_are_listed() {
+    let code = "
+program f0 \"main\" raw
+  r2 = r10
+  r2 += -16
+  *(u64 *)(r10 - 24) = r2
+  r3 = *(u64 *)(r10 - 24)
+  *(u8 *)(r3 + 1) = 1
+  r3 += r1
+  *(u8 *)(r3 + 0) = 1
+  exit";
+    let facts = facts(code);
+    let own = function(&facts, 0);
+    let pointers: Vec<(u32, i32)> = own.frame_pointers.clone().into_iter().collect();
+    assert_eq!(pointers, [(0, 0), (1, -16), (3, -16)]);
+    let accesses: Vec<(u32, i32)> = own.frame_accesses.clone().into_iter().collect();
+    assert_eq!(accesses, [(2, -24), (3, -24), (4, -15)]);
+}
+
+fn accesses(text: &str, index: u32) -> Vec<(u32, u8, u8)> {
+    let facts = facts(text);
+    let own = &function(&facts, index).ctx_accesses;
+    let triple = |(&slot, access): (&u32, &CtxAccess)| (slot, access.field, access.part);
+    own.iter().map(triple).collect()
+}
+
+#[test]
+fn context_fields() {
+    let xdp = |code: &str| accesses(&format!("program f0 \"main\" xdp\n{code}"), 0);
+    assert_eq!(
+        xdp("r2 = *(u32 *)(r1 + 0)\n r3 = *(u32 *)(r1 + 4)\n r0 = *(u8 *)(r2 + 0)\n exit"),
+        [(0, 0, 0), (1, 1, 0)]
+    );
+    // Moved, spilled, offset, after a branch and a call.
+    assert_eq!(
+        xdp("r6 = r1\n r6 += 4\n *(u64 *)(r10 - 8) = r6\n call 7\n if r0 == 0 goto +0\n \
+             r1 = *(u64 *)(r10 - 8)\n r2 = *(u32 *)(r1 + 4)\n r2 = *(u32 *)(r6 + 0)\n exit"),
+        [(6, 2, 0), (7, 1, 0)]
+    );
+    // Parts of numbers.
+    assert_eq!(
+        xdp("r2 = *(u16 *)(r1 + 14)\n r2 = *(s8 *)(r1 + 16)\n exit"),
+        [(0, 3, 2), (1, 4, 0)]
+    );
+    // Without a declared context accesses are plain.
+    for kind in ["raw", "opaque"] {
+        let text = format!("program f0 \"main\" {kind}\n r2 = *(u32 *)(r1 + 0)\n exit");
+        assert_eq!(accesses(&text, 0), []);
+    }
+}
+
+#[test]
+fn contexts_reach_subprograms() {
+    let text = "
+program f0 \"main\" xdp
+  r6 = r1
+  r2 = r1
+  r1 = 5
+  call f1
+  r1 = r6
+  call f3
+  exit
+function f1 \"middle\"
+  *(u64 *)(r10 - 8) = r2
+  r1 = r2
+  r1 += 8
+  call f2
+  exit
+function f2 \"leaf\"
+  r0 = *(u32 *)(r1 + 4)
+  exit
+function f3 \"identity\"
+  r0 = *(u32 *)(r1 + 20)
+  exit";
+    assert_eq!(accesses(text, 2), [(0, 3, 0)]);
+    assert_eq!(accesses(text, 3), [(0, 5, 0)]);
+    // A context that comes back.
+    let back = "
+program f0 \"main\" xdp
+  call f1
+  r0 = *(u32 *)(r0 + 12)
+  exit
+function f1 \"identity\"
+  r0 = r1
+  exit";
+    assert_eq!(accesses(back, 0), [(1, 3, 0)]);
+}
+
+#[test]
+fn context_errors_name_their_place() {
+    let xdp = |code: &str| format!("program f0 \"main\" xdp\n{code}");
+    let sub = "
+program f0 \"main\" xdp
+  r6 = r1
+  call f1
+  r1 = 0
+  call f1
+  exit
+function f1 \"sub\"
+  r0 = *(u32 *)(r1 + 0)
+  exit";
+    let shared = "
+program f0 \"one\" xdp
+  call f2
+  exit
+program f1 \"two\" opaque
+  call f2
+  exit
+function f2 \"sub\"
+  r0 = *(u32 *)(r1 + 0)
+  exit";
+    let in_memory = "
+program f0 \"main\" xdp
+  *(u64 *)(r10 - 8) = r1
+  r1 = r10
+  r1 += -8
+  call f1
+  exit
+function f1 \"sub\"
+  r1 = *(u64 *)(r1 + 0)
+  r0 = *(u32 *)(r1 + 0)
+  exit";
+    let cases = [
+        (xdp("r0 = *(u64 *)(r1 + 0)\n exit"), "main: main+0: xdp_md has no field of 8 bytes"),
+        (xdp("r0 = *(u32 *)(r1 + 2)\n exit"), "main: main+0: xdp_md has no field of 4 bytes"),
+        (xdp("r0 = *(u32 *)(r1 + 24)\n exit"), "main: main+0: xdp_md has no field"),
+        (xdp("r0 = *(u32 *)(r1 - 4)\n exit"), "main: main+0: xdp_md has no field"),
+        (xdp("r0 = *(u16 *)(r1 + 0)\n exit"), "main: main+0: load of a part of field `data`"),
+        (
+            xdp("*(u32 *)(r1 + 12) = 1\n exit"),
+            "main: main+0: field `ingress_ifindex` of xdp_md is read-only",
+        ),
+        (xdp("lock *(u32 *)(r1 + 12) += w2\n exit"), "main: main+0: atomic access to field"),
+        (
+            xdp("r2 = *(u8 *)(r1 + 12)\n r1 += r2\n r0 = *(u32 *)(r1 + 0)\n exit"),
+            "main: main+2: access at a variable offset",
+        ),
+        (
+            xdp(
+                "r2 = r1\n if r1 == 0 goto +2\n r2 = r10\n r2 += -8\n r0 = *(u32 *)(r2 + 0)\n exit",
+            ),
+            "main: main+4: access through a pointer that may be the context",
+        ),
+        (
+            xdp("r2 = r1\n if r1 == 0 goto +1\n r2 = 0\n r0 = *(u32 *)(r2 + 0)\n exit"),
+            "main: main+3: access through a pointer that may be the context",
+        ),
+        (
+            xdp("r2 = map3 ll\n *(u64 *)(r2 + 0) = r1\n exit"),
+            "main: main+2: the context pointer is stored",
+        ),
+        (sub.into(), "main: sub+0: access through a pointer that may be"),
+        (shared.into(), "one: sub+0: access through a pointer that may be"),
+        (in_memory.into(), "main: main+3: the context pointer is passed in memory"),
+    ];
+    for (text, expected) in cases {
+        let errors = errors(&text);
+        assert!(errors[0].starts_with(expected), "{text}\n{errors:?}");
+        assert_eq!(errors.len(), 1, "{text}\n{errors:?}");
+    }
+}
+
+#[test]
+fn what_never_happens_is_no_error() {
+    // R6 is a context wherever it is followed, but not on every path to there.
+    let text = "
+program f0 \"main\" xdp
+  r7 = *(u32 *)(r1 + 12)
+  if r7 == 0 goto skip
+  r6 = r1
+  *(u64 *)(r10 - 8) = r1
+skip:
+  if r7 == 0 goto out
+  r0 = *(u32 *)(r6 + 16)
+  r1 = *(u64 *)(r10 - 8)
+  r0 = *(u32 *)(r1 + 20)
+out:
+  exit";
+    assert_eq!(accesses(text, 0), [(0, 3, 0), (5, 4, 0), (7, 5, 0)]);
+}
+
+#[test]
+fn accesses_outside_of_the_frame_are_errors() {
+    let raw = |code: &str| format!("program f0 \"main\" raw\n{code}");
+    let cases = [
+        ("*(u8 *)(r10 - 513) = 0\n exit", "main: main+0: access of 1 bytes at r10-513"),
+        ("*(u64 *)(r10 - 4) = 0\n exit", "main: main+0: access of 8 bytes at r10-4"),
+        ("r0 = *(u8 *)(r10 + 0)\n exit", "main: main+0: access of 1 bytes at r10+0"),
+        (
+            "r1 = map0 ll\n r2 = r1\n r3 = 0\n r1 = r10\n call 12\n exit",
+            "main: main+5: tail call on map `h`",
+        ),
+    ];
+    for (code, expected) in cases {
+        let errors = errors(&raw(code));
+        assert!(errors[0].starts_with(expected), "{code}\n{errors:?}");
+    }
+    // The error names a program that needs the function.
+    let text = "
+program f0 \"good\" raw
+  exit
+program f1 \"bad\" raw
+  call f2
+  exit
+function f2 \"sub\"
+  r0 = *(u8 *)(r10 + 0)
+  exit";
+    assert!(errors(text)[0].starts_with("bad: sub+0: "));
+}
+
+#[test]
+fn tail_call_sites() {
+    let (map1, map2) = (Some(MapRef::from_u32(1)), Some(MapRef::from_u32(2)));
+    let cases: &[(&str, Option<MapRef>, Option<u32>)] = &[
+        ("r2 = map1 ll\n r3 = 3\n call 12", map1, Some(3)),
+        ("r2 = map2 ll\n r3 = 0x500000003 ll\n call 12", map2, Some(3)),
+        ("r2 = map1 ll\n r3 = *(u32 *)(r1 + 0)\n call 12", map1, None),
+        // The same, and not the same, on two paths.
+        ("r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +1\n r3 = 3\n call 12", map1, Some(3)),
+        ("r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +1\n r3 = 4\n call 12", map1, None),
+        ("r2 = map1 ll\n r3 = 3\n if r1 == 0 goto +2\n r2 = map2 ll\n call 12", None, Some(3)),
+        // Through other registers, the frame and arithmetic.
+        (
+            "r6 = map1 ll\n r7 = 2\n *(u64 *)(r10 - 8) = r6\n *(u64 *)(r10 - 16) = r7\n call 7\n \
+             r2 = *(u64 *)(r10 - 8)\n r3 = *(u64 *)(r10 - 16)\n w3 += 1\n r1 = 0\n call 12",
+            map1,
+            Some(3),
+        ),
+        ("r2 = *(u64 *)(r1 + 0)\n r3 = 1\n call 12", None, Some(1)),
+        // Others have the address of the frame, and may write what is spilled.
+        (
+            "r7 = r10\n r7 += -8\n *(u64 *)(r1 + 0) = r7\n r6 = 3\n *(u64 *)(r10 - 16) = r6\n \
+             call 7\n r3 = *(u64 *)(r10 - 16)\n r2 = map1 ll\n call 12",
+            map1,
+            None,
+        ),
+    ];
+    for (code, map, key) in cases {
+        let facts = facts(&format!("program f0 \"main\" raw\n{code}\n r0 = 0\n exit"));
+        let own = function(&facts, 0);
+        let site = own.tail_calls.values().next().expect("a site");
+        assert_eq!((site.map, site.key), (*map, *key), "{code}");
+        assert!(own.reaches_tail_call);
+    }
+}
+
+#[test]
+fn spilled_pointers_survive_what_does_not_touch_them() {
+    // A helper and a callee that write elsewhere, and one that writes there.
+    let text = |low: i32| {
+        format!(
+            "
+program f0 \"main\" xdp
+  *(u64 *)(r10 - 8) = r1
+  r1 = r10
+  r1 += {low}
+  r2 = 8
+  r3 = 0
+  call 113
+  r1 = *(u64 *)(r10 - 8)
+  r0 = *(u32 *)(r1 + 0)
+  exit"
+        )
+    };
+    assert_eq!(accesses(&text(-16), 0), [(7, 0, 0)]);
+    let errors = errors(&text(-12));
+    assert!(
+        errors[0].starts_with("main: main+7: access through a pointer that may be"),
+        "{errors:?}"
+    );
+}
+
+#[test]
+fn a_million_instructions_with_loops() {
+    let mut code = String::from("program f0 \"main\" xdp\n r6 = r1\n");
+    for block in 0..50_000 {
+        code += &format!(
+            "r1 = 0\n a{block}: r2 = r10\n r2 += -64\n r2 += r1\n *(u8 *)(r2 + 0) = r1\n \
+             *(u64 *)(r10 - {}) = r6\n r7 = *(u64 *)(r10 - {})\n r0 = *(u32 *)(r7 + 4)\n \
+             r1 += 1\n if r1 != 16 goto a{block}\n if r0 == {block} goto +0\n",
+            72 + 8 * (block % 40),
+            72 + 8 * (block % 40),
+        );
+    }
+    code += "exit";
+    let facts = facts(&code);
+    assert_eq!(function(&facts, 0).ctx_accesses.len(), 50_000);
+    assert!(objects_of(&facts).ends_with(" -64..-48!"), "{}", objects_of(&facts));
+}

@@ -1,0 +1,58 @@
+//! What an allocation costs when the function runs.
+//!
+//! The weighted cost of the design: over all blocks, frequency times the saves
+//! and restores of callee-saved registers and the loads and stores of spill
+//! slots there. A tail call restores when it succeeds, which is every other
+//! time.
+
+use regalloc2::{Allocation, Edit, Inst, ProgPoint};
+use tailor_lower::{MachFunction, Role};
+
+/// Probability that a tail call leaves the function.
+const TAIL_CALL_SUCCEEDS: f64 = 0.5;
+
+/// Memory operations per execution of the function, for one callee-saved
+/// register that is saved at entry and restored at every exit.
+pub fn save_cost(function: &MachFunction) -> f64 {
+    let mut cost = 1.0;
+    for block in &function.blocks {
+        for info in &function.info[block.start as usize..block.end as usize] {
+            cost += match info.role {
+                Role::Return => block.frequency,
+                Role::TailCall => block.frequency * TAIL_CALL_SUCCEEDS,
+                _ => 0.0,
+            };
+        }
+    }
+    cost
+}
+
+/// Loads and stores of spill slots per execution of the function.
+pub fn spill_cost(
+    function: &MachFunction,
+    locations: &[Allocation],
+    edits: &[(ProgPoint, Edit)],
+) -> f64 {
+    let mut edits = edits.iter().peekable();
+    let mut cost = 0.0;
+    for block in &function.blocks {
+        let operands = block_operands(function, block.start, block.end);
+        let in_slots = locations[operands].iter().filter(|location| location.is_stack()).count();
+        let end = ProgPoint::before(Inst::new(block.end as usize));
+        let mut moves = 0;
+        while let Some((_, Edit::Move { from, to })) = edits.next_if(|(point, _)| *point < end) {
+            moves += usize::from(from.is_stack()) + usize::from(to.is_stack());
+        }
+        cost += block.frequency * (in_slots + moves) as f64;
+    }
+    cost
+}
+
+/// The operands of instructions `start..end`.
+fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Range<usize> {
+    let first = |inst: u32| {
+        let info = function.info.get(inst as usize);
+        info.map_or(function.operands.len(), |info| info.first as usize)
+    };
+    first(start)..first(end)
+}
