@@ -15,6 +15,7 @@ use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
+use tailor_naive::Variant;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -129,6 +130,16 @@ pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Tr
     Compiled { code: compilation.code, errors, times: compilation.times }
 }
 
+/// Why an engine by its nature does not take a program, which is not the
+/// program's fault.
+pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
+    let Family::Naive(variant) = engine.family() else {
+        return None;
+    };
+    let functions = unit.reachable(program).ok()?;
+    variant.admit(&unit.object, &functions).err()
+}
+
 /// For each function: it, or something it calls, calls C code or can tail-call.
 fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     let Unit { object, facts, .. } = unit;
@@ -164,7 +175,7 @@ struct Compilation<'a> {
 impl<'a> Compilation<'a> {
     fn new(unit: &'a Unit, engine: Engine) -> Compilation<'a> {
         let convention = match engine.family() {
-            Family::Naive => Convention::Kernel,
+            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
@@ -176,6 +187,9 @@ impl<'a> Compilation<'a> {
     /// Compiles what a program consists of and is not compiled yet.
     fn program(&mut self, id: ProgId, trace: &mut Trace) -> Result<(), Error> {
         let object = &self.unit.object;
+        if let Some(limit) = beyond(self.unit, self.engine, id) {
+            return Err(limit);
+        }
         for func in self.unit.reachable(id)? {
             if self.code.functions[func].is_some() {
                 continue;
@@ -199,7 +213,7 @@ impl<'a> Compilation<'a> {
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
             Family::Optimizing => self.optimizing(func, trace),
-            Family::Naive => self.naive(func, trace),
+            Family::Naive(variant) => self.naive(variant, func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
     }

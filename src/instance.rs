@@ -55,7 +55,7 @@ impl Instance {
             ))
         } else {
             let bmi2 = std::arch::is_x86_feature_detected!("bmi2");
-            if engine.family() == Family::Naive && !bmi2 {
+            if matches!(engine.family(), Family::Naive(_)) && !bmi2 {
                 return Err(Error::new(format!("{engine} needs a processor with BMI2")));
             }
             trace.features.bmi2 = bmi2;

@@ -101,19 +101,29 @@ pub struct ErrorRow {
     pub program: Option<String>,
     pub engine: Option<String>,
     pub error: String,
+    /// The engine does not take such programs; nothing is wrong with this one.
+    #[serde(skip)]
+    pub beyond_engine: bool,
 }
 
 impl Report {
-    /// Adds an object, compiled with each engine.
+    /// Adds an object, compiled with each engine. What not all of them compile
+    /// is listed, but counts in no total.
     pub fn add(&mut self, unit: &Unit, engines: &[Engine], trace: &mut Trace) {
-        for &engine in engines {
-            let compiled = compile(unit, engine, None, trace);
-            let mut object = ObjectReport { report: self, unit, engine, compiled: &compiled };
+        let compile = |&engine: &Engine| (engine, compile(unit, engine, None, trace));
+        let all: Vec<(Engine, Compiled)> = engines.iter().map(compile).collect();
+        for (engine, compiled) in &all {
+            let (engine, all) = (*engine, all.as_slice());
+            let mut object = ObjectReport { report: self, unit, engine, compiled, all };
             object.functions();
             object.programs();
             for (&id, error) in &compiled.errors {
                 let program = unit.object.programs[id].name.clone();
                 self.error(&unit.object.name, Some(program), Some(engine), error);
+                let beyond = crate::compile::beyond(unit, engine, id).is_some();
+                if let Some(row) = self.errors.last_mut() {
+                    row.beyond_engine = beyond;
+                }
             }
         }
     }
@@ -131,6 +141,7 @@ impl Report {
             program,
             engine: engine.map(|engine| engine.name().into()),
             error: error.to_string(),
+            beyond_engine: false,
         });
     }
 
@@ -148,6 +159,8 @@ struct ObjectReport<'a> {
     unit: &'a Unit,
     engine: Engine,
     compiled: &'a Compiled,
+    /// The compared engines, this one among them.
+    all: &'a [(Engine, Compiled)],
 }
 
 impl ObjectReport<'_> {
@@ -156,11 +169,16 @@ impl ObjectReport<'_> {
         for (func, body) in code.functions.iter() {
             for compiled in [code.stubs[func].as_ref(), body.as_ref()].into_iter().flatten() {
                 let row = self.row(func, compiled);
-                let totals = self.report.totals.entry(self.engine.name().into()).or_default();
-                totals.add(&row);
+                if self.all.iter().all(|(_, other)| other.code.functions[func].is_some()) {
+                    self.totals().add(&row);
+                }
                 self.report.functions.push(row);
             }
         }
+    }
+
+    fn totals(&mut self) -> &mut Totals {
+        self.report.totals.entry(self.engine.name().into()).or_default()
     }
 
     fn row(&self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
@@ -225,10 +243,12 @@ impl ObjectReport<'_> {
                 weighted_cost: None,
                 compile_ns: functions.iter().map(time).sum(),
             };
-            let totals = self.report.totals.entry(self.engine.name().into()).or_default();
-            totals.programs += 1;
-            totals.chain_bytes += u64::from(row.chain_bytes);
-            totals.compile_ns += row.compile_ns;
+            if self.all.iter().all(|(_, other)| !other.errors.contains_key(&id)) {
+                let totals = self.totals();
+                totals.programs += 1;
+                totals.chain_bytes += u64::from(row.chain_bytes);
+                totals.compile_ns += row.compile_ns;
+            }
             self.report.programs.push(row);
         }
     }

@@ -50,10 +50,17 @@ impl Jit<'_> {
     pub(crate) fn call(&mut self, pc: usize, callee: Callee) -> Result<(), Error> {
         match callee {
             Callee::Helper(TAIL_CALL) => self.tail_call(pc),
-            Callee::Helper(id) => self.asm.call_symbol(Symbol::Helper(id)),
+            Callee::Helper(id) => {
+                // Before 6.12 the counter was handed to helpers too.
+                let rules = self.frame.rules;
+                if self.frame.counts && !rules.shares_counter && !rules.fixed {
+                    self.load_counter();
+                }
+                self.asm.call_symbol(Symbol::Helper(id));
+            }
             Callee::Function(func) => {
-                if self.frame.counts {
-                    self.load_counter_pointer();
+                if self.frame.counts && !self.frame.rules.fixed {
+                    self.load_counter();
                 }
                 self.asm.call_symbol(Symbol::Function(func));
             }

@@ -29,7 +29,7 @@ const DESCRIPTOR_ENTRY: usize = 6;
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
 pub fn slot_layout(convention: Convention) -> SlotLayout {
     match convention {
-        Convention::Kernel => SlotLayout { max_entries: 0x24, slots: 0x110 },
+        Convention::Kernel { .. } => SlotLayout { max_entries: 0x24, slots: 0x110 },
         Convention::Saving => SlotLayout { max_entries: 0, slots: 16 },
     }
 }
@@ -284,7 +284,7 @@ impl Module {
                 self.runnable(func)?;
                 let placed = &self.functions[&func];
                 let slot = match self.convention {
-                    Convention::Kernel => placed.descriptor.as_ptr() as u64,
+                    Convention::Kernel { .. } => placed.descriptor.as_ptr() as u64,
                     Convention::Saving => code.address(placed.landing),
                 };
                 (slot, Some(placed.landing))

@@ -547,6 +547,13 @@ fn tail_call_sites() {
             Some(3),
         ),
         ("r2 = *(u64 *)(r1 + 0)\n r3 = 1\n call 12", None, Some(1)),
+        // Others have the address of the frame, and may write what is spilled.
+        (
+            "r7 = r10\n r7 += -8\n *(u64 *)(r1 + 0) = r7\n r6 = 3\n *(u64 *)(r10 - 16) = r6\n \
+             call 7\n r3 = *(u64 *)(r10 - 16)\n r2 = map1 ll\n call 12",
+            map1,
+            None,
+        ),
     ];
     for (code, map, key) in cases {
         let facts = facts(&format!("program f0 \"main\" raw\n{code}\n r0 = 0\n exit"));

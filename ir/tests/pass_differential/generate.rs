@@ -269,7 +269,7 @@ impl Generator {
 
     fn statement(&mut self, block: Block, pool: &mut Pool) {
         let ty = self.random.pick(&[Type::I32, Type::I64]);
-        match self.random.below(25) {
+        match self.random.below(27) {
             0..7 => {
                 let op = self.random.pick(BINARY);
                 let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
@@ -290,9 +290,27 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
+            24..26 => self.widened(block, pool),
             23 if self.random.chance(50) => self.assembly(block, pool, ty),
             23 => self.disassembly(block, pool, ty),
             _ => self.context(block, pool, ty),
+        }
+    }
+
+    /// An operation with a constant on what has just been widened.
+    fn widened(&mut self, block: Block, pool: &mut Pool) {
+        let narrow = self.value(block, pool, Type::I32);
+        let op = self.random.pick(&[Opcode::Uext32, Opcode::Sext32]);
+        let wide = self.op(block, pool, op, Type::I64, &[narrow]);
+        let number = match self.random.chance(50) {
+            true => self.random.below(64) as u64,
+            false => self.random.pick(NUMBERS),
+        };
+        let number = self.number(block, Type::I64, number);
+        let op = self.random.pick(BINARY);
+        let result = self.op(block, pool, op, Type::I64, &[wide, number]);
+        if self.random.chance(50) {
+            self.op(block, pool, Opcode::Trunc, Type::I32, &[result]);
         }
     }
 
@@ -326,7 +344,7 @@ impl Generator {
             if let Some(part) = self.inst(block, load) {
                 parts.push(self.op(block, pool, Opcode::Shl, ty, &[part, by]));
             }
-            if self.random.chance(2) {
+            if self.random.chance(8) {
                 self.memory(block, pool, ty);
             }
         }
@@ -356,7 +374,7 @@ impl Generator {
             let offset = (first + (index * size.bytes()) as i32 - skip).max(0);
             let payload = Payload::Mem { offset, size, region: Region::Any };
             self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
-            if self.random.chance(2) {
+            if self.random.chance(8) {
                 self.memory(block, pool, ty);
             }
         }
@@ -482,6 +500,9 @@ impl Generator {
                 (*ty, *lhs) = (Type::I64, less);
                 *rhs = self.number(block, Type::I64, 0);
             }
+            Terminator::Branch { ty: Type::I64, lhs, rhs, .. } if self.random.chance(20) => {
+                (*lhs, *rhs) = self.halves(block, pool);
+            }
             Terminator::Branch { ty, lhs, rhs, .. } => {
                 *lhs = self.value(block, pool, *ty);
                 *rhs = self.value(block, pool, *ty);
@@ -497,6 +518,16 @@ impl Generator {
             Terminator::None | Terminator::Jump(_) | Terminator::Trap => {}
         }
         self.function.blocks[block].term = term;
+    }
+
+    /// A value shifted up, and a constant that may be one.
+    fn halves(&mut self, block: Block, pool: &mut Pool) -> (Value, Value) {
+        let value = self.value(block, pool, Type::I64);
+        let count = self.random.pick(&[16, 32, 32, 32, 40]);
+        let by = self.number(block, Type::I64, count);
+        let up = self.op(block, pool, Opcode::Shl, Type::I64, &[value, by]);
+        let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0]);
+        (up, self.number(block, Type::I64, constant))
     }
 
     /// Gives every target its arguments.
