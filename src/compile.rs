@@ -40,7 +40,10 @@ impl Unit {
     pub fn new(mut object: Object) -> Unit {
         let mut errors = tailor_bpf::validate::validate(&object);
         refuse(&mut object, &errors);
-        let (facts, found) = tailor_bpf::analyze(&object);
+        let (mut facts, mut found) = tailor_bpf::analyze(&object);
+        if tailor_bpf::specialise(&mut object, &found) {
+            (facts, found) = tailor_bpf::analyze(&object);
+        }
         refuse(&mut object, &found);
         errors.extend(found);
         let errors = in_order(&object, errors).into();
