@@ -273,9 +273,14 @@ impl<'a> Compilation<'a> {
         })
     }
 
-    fn naive(&self, func: FuncRef, trace: &Trace) -> Result<CompiledFunction, Error> {
+    fn naive(
+        &self,
+        variant: Variant,
+        func: FuncRef,
+        trace: &Trace,
+    ) -> Result<CompiledFunction, Error> {
         let Unit { object, facts, .. } = self.unit;
-        let compiled = tailor_naive::compile(object, facts, func, self.kind(func))?;
+        let compiled = tailor_naive::compile(variant, object, facts, func, self.kind(func))?;
         self.check_frame(&compiled, trace)?;
         Ok(compiled)
     }

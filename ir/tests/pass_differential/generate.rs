@@ -264,7 +264,22 @@ impl Generator {
         for _ in 0..self.random.below(14) {
             self.statement(block, pool);
         }
+        self.observe(block, pool);
         self.terminate(block, pool, params[0]);
+    }
+
+    /// Shows the world the last values, so that few are dead.
+    fn observe(&mut self, block: Block, pool: &Pool) {
+        let narrow = pool.narrow.iter().rev().take(3).copied().collect::<Vec<_>>();
+        let mut shown: Vec<Value> = pool.wide.iter().rev().take(4).copied().collect();
+        for value in narrow {
+            let wide = InstData::new(Opcode::Uext32, Type::I64, &[value], Payload::None);
+            shown.extend(self.inst(block, wide));
+        }
+        for pair in shown.chunks_exact(2).filter(|_| self.random.chance(60)).collect::<Vec<_>>() {
+            let mix = Payload::Ext(ExtFunc::from_u32(0));
+            self.inst(block, InstData::new(Opcode::CallExt, Type::I64, pair, mix));
+        }
     }
 
     fn statement(&mut self, block: Block, pool: &mut Pool) {
