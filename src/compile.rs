@@ -182,7 +182,12 @@ impl<'a> Compilation<'a> {
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
-        let code = CompiledCode { convention, functions, stubs: Default::default() };
+        let code = CompiledCode {
+            architecture: tailor_emit::ARCHITECTURE,
+            convention,
+            functions,
+            stubs: Default::default(),
+        };
         let relies_on_alignment = relies_on_alignment(unit);
         Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
     }

@@ -1,10 +1,19 @@
 //! What can go wrong when code is loaded or run.
 
+use tailor_emit::Architecture;
 use thiserror::Error;
 
 /// An error of loading, of maps, or of a run.
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
 pub enum Error {
+    /// The code is for another processor.
+    #[error("code for {code} cannot run on {host}")]
+    Architecture {
+        /// What the code is for.
+        code: Architecture,
+        /// What this is.
+        host: Architecture,
+    },
     /// Code memory could not be had.
     #[error("code memory: {0}")]
     Memory(String),

@@ -70,6 +70,14 @@ fn put_in(
     }
 }
 
+/// Whether this processor has shifts that take their count in any register.
+pub fn has_bmi2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
@@ -109,6 +117,10 @@ impl Runtime {
         code: &CompiledCode,
         maps: MapSet,
     ) -> Result<Module, Error> {
+        let host = target_lexicon::HOST.architecture;
+        if code.architecture != host {
+            return Err(Error::Architecture { code: code.architecture, host });
+        }
         let mut module = Module {
             runtime: self.clone(),
             convention: code.convention,
