@@ -10,15 +10,14 @@
 pub(crate) mod arith;
 mod profile;
 
+use crate::cfg::TAIL_CALL;
 use crate::ctx::{Field, KINDS};
 use crate::facts::{CtxAccess, Facts};
 use crate::helpers::packet_load;
 use crate::host::Host;
-use crate::insn::{Callee, Imm64, Op, Reg, Src, Width};
+use crate::insn::{AtomicOp, Callee, Imm64, Op, Reg, Src, Width};
 use crate::object::Object;
 use crate::{Error, FuncRef, Size};
-use crate::{cfg::TAIL_CALL, insn::AtomicOp};
-
 pub use profile::Profile;
 
 /// Frames at a time, the first one included. (The kernel allows 8.)
