@@ -19,6 +19,15 @@ pub enum Error {
     /// The program needs a helper that does not exist here.
     #[error("helper {0} ({name}) is not implemented", name = tailor_bpf::helpers::helper(*.0).name)]
     Helper(u32),
+    /// The program calls a helper that takes another kind of context.
+    #[error(
+        "helper {0} ({name}) is not for programs of this kind",
+        name = tailor_bpf::helpers::helper(*.0).name
+    )]
+    HelperKind(u32),
+    /// The program runs on another kind of context.
+    #[error("the program runs on {0}, and was given something else")]
+    Context(&'static str),
     /// There is no such program in the module.
     #[error("no program {0:?}")]
     NoProgram(String),

@@ -20,6 +20,11 @@ impl Map {
         self.operations().update(key, value, flags)
     }
 
+    /// Whether its entries are network devices.
+    pub(crate) fn holds_devices(&self) -> bool {
+        matches!(self.kind, MapKind::DevMap | MapKind::DevMapHash)
+    }
+
     /// Adds a value to a queue or stack; 0 or a negated error number.
     pub(crate) fn push(&self, value: &[u8], flags: u64) -> i64 {
         match &self.storage {
@@ -175,7 +180,7 @@ impl Map {
 
     /// Sets what code finds in a slot of a program array (0: empty).
     pub fn set_slot(&self, index: u32, value: u64) -> Result<(), Error> {
-        let fail = |what: String| Err(Error::Map { map: self.name.clone(), what });
+        let fail = |what: String| Err(Error::Map { map: self.name.to_string(), what });
         let Storage::ProgArray(array) = &self.storage else {
             return fail("not a program array".into());
         };

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use prog_array::SlotLayout;
-pub(crate) use ringbuf::Fate;
+pub(crate) use ringbuf::{Fate, finish};
 use tailor_bpf::{MapDef, MapKind};
 
 use crate::{Error, env};
@@ -89,7 +89,7 @@ pub struct Sample {
 
 /// A map.
 pub struct Map {
-    name: String,
+    name: Arc<str>,
     kind: MapKind,
     key_size: usize,
     value_size: usize,
@@ -175,7 +175,7 @@ impl Map {
         let slots = if def.kind == MapKind::ProgArray { def.max_entries as usize } else { 0 };
         let words = layout.slots as usize / 8 + slots;
         let mut map = Arc::new(Map {
-            name: def.name.clone(),
+            name: def.name.as_str().into(),
             kind: def.kind,
             key_size: def.key_size as usize,
             value_size: def.value_size as usize,
@@ -210,7 +210,7 @@ impl Map {
     }
 
     /// Name, as defined.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 

@@ -1,5 +1,7 @@
 //! Every kind's table of results, and what is special about its values.
 
+use tailor_bpf::ProgramKind;
+
 use super::*;
 use crate::env::{self, Environment};
 use errno::*;
@@ -36,7 +38,7 @@ fn peek<const N: usize>(address: u64) -> [u8; N] {
 
 /// Runs `body` as a program on a processor.
 fn on<R>(cpu: u32, body: impl FnOnce() -> R) -> R {
-    env::enter(&Environment::default().with_cpu(cpu), body)
+    env::enter(&Environment::default().with_cpu(cpu), ProgramKind::Raw, body)
 }
 
 #[test]
