@@ -33,3 +33,5 @@ pub const EAFNOSUPPORT: i64 = 97;
 pub const ENOTSUPP: i64 = 524;
 /// Not the protocol that was asked for.
 pub const EPROTO: i64 = 71;
+/// Done already.
+pub const EALREADY: i64 = 114;

@@ -3,8 +3,8 @@
 //!
 //! `%[flags][width]` and one of `d i u x X` (with `l` or `ll`), `c`, `s`, `p`,
 //! `px`, `pK`, `ps`, `pS`, `pB`, `pks`, `pus`, `pI4`, `pi4`, `pI6`, `pi6`; the
-//! flags are `-`, `+`, `0` and blank, of which the last four bytes of the list
-//! and `pks`, `pus` take no notice. Anything else, more conversions than
+//! flags are `-`, `+`, `0` and blank, of which `ps` and what follows it take no
+//! notice, nor of a width. Anything else, more conversions than
 //! arguments, and bytes that are neither printable ASCII nor UTF-8 are errors.
 //!
 //! Strings and addresses of protocols are read where they lie if that memory can
@@ -113,7 +113,9 @@ impl Spec {
         argument: u64,
         out: &mut Vec<u8>,
     ) -> Result<&'a [u8], i64> {
-        let wide = Spec { zero: true, width: self.width.max(16), ..Spec::default() };
+        // All digits, unless a width is given.
+        let all = Spec { zero: true, width: 16, ..Spec::default() };
+        let wide = if self.width == 0 { &all } else { self };
         match *text {
             [b'x' | b'K', ..] => wide.number(b'x', true, argument, out),
             [b's' | b'S' | b'B', ..] => out.extend(format!("{argument:#x}").bytes()),
@@ -225,6 +227,7 @@ mod tests {
     #[test]
     fn pointers() {
         assert_eq!(text("%px %p.", &[0xabc; 2]), "0000000000000abc 0000000000000abc.");
+        assert_eq!(text("[%5px|%-5px]", &[0xabc; 2]), "[  abc|abc  ]");
         let hello = b"hello\0world";
         let address = hello.as_ptr() as u64;
         assert_eq!(text("[%s|%7s|%-7s|%pks]", &[address; 4]), "[hello|  hello|hello  |hello]");

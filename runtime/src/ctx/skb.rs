@@ -61,6 +61,8 @@ pub(crate) struct SkBuff {
     pub network_header: u64,
     /// What is known of `hash`.
     pub hash_state: Hash,
+    /// The packet got an outer header.
+    pub is_encapsulated: bool,
     /// The key of the tunnel that the packet came through or is to go through.
     pub tunnel: Option<TunnelKey>,
 }
@@ -84,10 +86,9 @@ pub(crate) struct TunnelKey {
     pub options: Vec<u8>,
 }
 
-/// Bytes before a packet.
-const HEADROOM: usize = 512;
-/// Bytes that a packet can grow to.
+/// Bytes that a packet can grow to, at either end: helpers stop a little before.
 const MAX_LEN: usize = 16384;
+const HEADROOM: usize = MAX_LEN;
 const ETHERNET: usize = 14;
 
 /// A packet with the context of programs on socket buffers.
@@ -104,8 +105,7 @@ impl Skb {
     /// flow dissectors see the Ethernet header, the others what is behind it;
     /// for programs of socket maps the packet is a payload without headers.
     ///
-    /// It is a copy of the packet that can grow to 16 KiB, and by 512 bytes at
-    /// the front.
+    /// It is a copy of the packet that can grow to 16 KiB.
     pub fn new(kind: ProgramKind, packet: &[u8]) -> Skb {
         let behind = MAX_LEN.saturating_sub(packet.len());
         let buffer = Buffer::new(HEADROOM, packet, behind);
@@ -253,31 +253,35 @@ fn be32(bytes: &[u8], at: usize) -> u32 {
 
 impl SkBuff {
     pub const HOST: u32 = 0;
-    pub const BROADCAST: u32 = 1;
     pub const MULTICAST: u32 = 2;
     pub const OTHERHOST: u32 = 3;
     /// IPv4's and IPv6's types of packets, in network order.
     pub const IPV4: u32 = 0x0008;
     pub const IPV6: u32 = 0xdd86;
 
-    /// What the Ethernet header says of receiver and protocol. This host's own
-    /// address is zeros.
+    /// What the Ethernet header says of receiver and protocol, as on the
+    /// loopback interface: this host's address is zeros, and so is that of
+    /// broadcasts.
     fn read_ethernet(&mut self, header: &[u8], rest: &[u8]) {
         if header.len() < ETHERNET {
             return;
         }
         self.pkt_type = match header[..6] {
             [0, 0, 0, 0, 0, 0] => SkBuff::HOST,
-            [0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => SkBuff::BROADCAST,
             [first, ..] if first & 1 != 0 => SkBuff::MULTICAST,
             _ => SkBuff::OTHERHOST,
         };
-        // A small number is a length, and what follows is of IEEE 802.
-        self.protocol = match (header[12], rest) {
+        self.protocol = SkBuff::protocol_of([header[12], header[13]], rest);
+    }
+
+    /// The protocol that a type in front of `rest` stands for.
+    pub fn protocol_of(kind: [u8; 2], rest: &[u8]) -> u32 {
+        match (kind[0], rest) {
+            // A small number is a length, and what follows is of IEEE 802.
             (0..6, [0xff, 0xff, ..]) => 0x0100,
             (0..6, _) => 0x0400,
-            _ => be16(header, 12),
-        };
+            _ => be16(&kind, 0),
+        }
     }
 
     /// The addresses of the packet's network header, as a socket's that is to

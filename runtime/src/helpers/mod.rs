@@ -19,6 +19,7 @@ mod objects;
 mod output;
 mod redirect;
 mod reshape;
+mod room;
 mod skb;
 mod text;
 mod tunnel;
@@ -121,6 +122,7 @@ static TABLES: &[&[Row]] = &[
     output::ROWS,
     redirect::ROWS,
     reshape::ROWS,
+    room::ROWS,
     skb::ROWS,
     text::ROWS,
     tunnel::ROWS,

@@ -1,33 +1,19 @@
-//! Helpers that change a socket buffer's length: at its ends, after its
-//! Ethernet or network header, and by tags of virtual networks.
+//! Helpers that change a socket buffer's length: at its ends, and by tags of
+//! virtual networks. (After its headers: `room`.)
 
 use super::skb::skb;
 use super::{Args, Outcome, Row, bytes_mut, copy_bytes, rows, size};
 use crate::ctx::SkBuff;
-use crate::errno::{EFAULT, EINVAL, ENOMEM, ENOTSUPP};
+use crate::errno::{EINVAL, ENOMEM, ENOTSUPP};
 
 /// Most bytes of a packet (the kernel's `SKB_MAX_ALLOC`).
-const MAX_LEN: u64 = 16064;
+pub(super) const MAX_LEN: u64 = 16064;
 /// Bytes of two Ethernet addresses, and of a tag.
 const ADDRESSES: u64 = 12;
 const TAG: u64 = 4;
 /// Types of tags, in network order.
 const VLAN: u32 = 0x0081;
 const SERVICE_VLAN: u32 = 0xa888;
-
-/// Room after the network header, or after the Ethernet header.
-const AFTER_NETWORK: u64 = 0;
-const AFTER_ETHERNET: u64 = 1;
-/// Flags of `skb_adjust_room`: the packet gets an outer header of IPv4 or IPv6,
-/// or what is left has one of these.
-const ENCAP_IPV4: u64 = 1 << 1;
-const ENCAP_IPV6: u64 = 1 << 2;
-const DECAP_IPV4: u64 = 1 << 7;
-const DECAP_IPV6: u64 = 1 << 8;
-const DECAP: u64 = DECAP_IPV4 | DECAP_IPV6;
-/// All of them: not changing sizes of segments, tunnels by GRE or UDP, sums left
-/// alone, and eight bits of an inner Ethernet header's length.
-const ROOM_FLAGS: u64 = 0x1ff | 0xff << 56;
 
 impl SkBuff {
     fn set_end(&mut self, end: u64) {
@@ -42,12 +28,12 @@ impl SkBuff {
     }
 
     /// Bytes from what the program sees to the network header.
-    fn network_offset(&self) -> u64 {
+    pub(super) fn network_offset(&self) -> u64 {
         self.network_header.saturating_sub(self.data)
     }
 
     /// Makes room of `len` bytes, zeros, after the first `keep` bytes.
-    fn grow(&mut self, keep: u64, len: u64) -> Result<(), i64> {
+    pub(super) fn grow(&mut self, keep: u64, len: u64) -> Result<(), i64> {
         if self.data - self.lowest < len {
             return Err(ENOMEM);
         }
@@ -63,7 +49,7 @@ impl SkBuff {
     }
 
     /// Takes out `len` bytes after the first `keep` bytes.
-    fn shrink(&mut self, keep: u64, len: u64) {
+    pub(super) fn shrink(&mut self, keep: u64, len: u64) {
         let start = self.data + len;
         // SAFETY: the packet has so many bytes, which the caller saw to.
         unsafe { copy_bytes(self.data, start, keep as usize) };
@@ -81,6 +67,9 @@ unsafe fn skb_change_tail([context, len, flags, ..]: Args) -> Outcome {
     let len = u64::from(len as u32);
     if flags != 0 || len > MAX_LEN || len < skb.network_offset() {
         return Err(EINVAL);
+    }
+    if skb.is_encapsulated {
+        return Err(ENOTSUPP);
     }
     let end = skb.data + len;
     if end > skb.highest {
@@ -103,64 +92,6 @@ unsafe fn skb_change_head([context, len, flags, ..]: Args) -> Outcome {
     }
     skb.grow(0, room)?;
     skb.mac_header = Some(skb.data);
-    Ok(0)
-}
-
-unsafe fn skb_adjust_room([context, difference, mode, flags, _]: Args) -> Outcome {
-    // SAFETY: a context.
-    let skb = unsafe { skb(context) };
-    let difference = difference as i32;
-    let len = u64::from(difference.unsigned_abs());
-    let (own, other) = match skb.protocol {
-        SkBuff::IPV4 => (20, SkBuff::IPV6),
-        SkBuff::IPV6 => (40, SkBuff::IPV4),
-        _ if flags & !ROOM_FLAGS == 0 && len <= 0xfff => return Err(ENOTSUPP),
-        _ => (0, 0),
-    };
-    if flags & !ROOM_FLAGS != 0 {
-        return Err(EINVAL);
-    }
-    if len > 0xfff {
-        return Err(EFAULT);
-    }
-    let keep = match mode as u32 as u64 {
-        AFTER_NETWORK => skb.network_offset() + own,
-        AFTER_ETHERNET => skb.network_offset(),
-        _ => return Err(ENOTSUPP),
-    };
-    let least = match flags & DECAP {
-        0 => own,
-        _ if difference >= 0 => return Err(EINVAL),
-        DECAP_IPV4 => 20,
-        DECAP_IPV6 => 40,
-        _ => return Err(EINVAL),
-    };
-    let behind = u64::from(skb.len).saturating_sub(skb.network_offset());
-    if difference < 0 {
-        if len >= behind || behind - len < least || keep + len > u64::from(skb.len) {
-            return Err(ENOTSUPP);
-        }
-        skb.shrink(keep, len);
-        skb.network_header += len;
-        if flags & DECAP != 0 && least != own {
-            skb.protocol = other;
-        }
-        return Ok(0);
-    }
-    if u64::from(skb.len) + len > MAX_LEN {
-        return Err(ENOTSUPP);
-    }
-    if keep > u64::from(skb.len) {
-        return Err(ENOMEM);
-    }
-    let offset = skb.network_offset();
-    skb.grow(keep, len)?;
-    skb.network_header = skb.data + offset;
-    match flags & (ENCAP_IPV4 | ENCAP_IPV6) {
-        ENCAP_IPV4 => skb.protocol = SkBuff::IPV4,
-        ENCAP_IPV6 => skb.protocol = SkBuff::IPV6,
-        _ => {}
-    }
     Ok(0)
 }
 
@@ -222,9 +153,12 @@ fn take_tag(skb: &mut SkBuff) -> Result<Option<u32>, i64> {
     // SAFETY: the packet has so many bytes.
     let bytes = unsafe { bytes_mut(skb.data + ADDRESSES, size(TAG + 2)) };
     let tag = u32::from(u16::from_be_bytes([bytes[2], bytes[3]]));
-    let protocol = u32::from(u16::from_le_bytes([bytes[4], bytes[5]]));
+    let kind = [bytes[4], bytes[5]];
     skb.shrink(ADDRESSES, TAG);
-    skb.protocol = protocol;
+    let start = ADDRESSES + 2;
+    // SAFETY: as above.
+    let rest = unsafe { super::bytes(skb.data + start, (u64::from(skb.len) - start) as usize) };
+    skb.protocol = SkBuff::protocol_of(kind, rest);
     skb.network_header = skb.data + ADDRESSES + 2;
     Ok(Some(tag))
 }
@@ -234,5 +168,4 @@ pub(super) static ROWS: &[Row] = rows! {
     19 TC skb_vlan_pop;
     38 WRITERS skb_change_tail;
     43 WRITERS skb_change_head;
-    50 WRITERS skb_adjust_room;
 };

@@ -100,36 +100,38 @@ fn parse(text: &[u8], flags: u64) -> Result<(bool, u64, u64), i64> {
     Ok((negative, value, (start + prefix + count) as u64))
 }
 
-/// Writes a parsed number and returns how many bytes it took.
+/// Parses text and writes what `number` makes of it, or 0 after an error. Returns how many bytes it took.
 ///
 /// # Safety
-/// 8 bytes must be writable at `to`.
-unsafe fn parsed(to: u64, value: u64, consumed: u64) -> Outcome {
+/// `len` bytes must be readable at `text`, and 8 bytes writable at `to`.
+unsafe fn parsed(
+    [text, len, flags, to, _]: Args,
+    number: impl Fn(bool, u64) -> Result<u64, i64>,
+) -> Outcome {
     // SAFETY: as above.
-    unsafe { bytes_mut(to, 8) }.copy_from_slice(&value.to_le_bytes());
-    Ok(consumed)
-}
-
-unsafe fn strtol([text, len, flags, to, _]: Args) -> Outcome {
-    // SAFETY: a verified program passes text of `len` bytes and room for a number.
     unsafe {
+        bytes_mut(to, 8).fill(0);
         let (negative, value, consumed) = parse(bytes(text, size(len)), flags)?;
-        let limit = i64::MAX as u64 + u64::from(negative);
-        if value > limit {
-            return Err(ERANGE);
-        }
-        parsed(to, if negative { value.wrapping_neg() } else { value }, consumed)
+        let value = number(negative, value)?;
+        bytes_mut(to, 8).copy_from_slice(&value.to_le_bytes());
+        Ok(consumed)
     }
 }
 
-unsafe fn strtoul([text, len, flags, to, _]: Args) -> Outcome {
+unsafe fn strtol(args: Args) -> Outcome {
+    let signed = |negative, value: u64| match negative {
+        true if value <= 1 << 63 => Ok(value.wrapping_neg()),
+        false if value < 1 << 63 => Ok(value),
+        _ => Err(ERANGE),
+    };
+    // SAFETY: a verified program passes text of its length and room for a number.
+    unsafe { parsed(args, signed) }
+}
+
+unsafe fn strtoul(args: Args) -> Outcome {
+    let unsigned = |negative, value| if negative { Err(EINVAL) } else { Ok(value) };
     // SAFETY: as for strtol.
-    unsafe {
-        match parse(bytes(text, size(len)), flags)? {
-            (true, ..) => Err(EINVAL),
-            (false, value, consumed) => parsed(to, value, consumed),
-        }
-    }
+    unsafe { parsed(args, unsigned) }
 }
 
 /// Compares up to `len` bytes, or up to a zero.
