@@ -10,6 +10,8 @@ pub mod errno;
 mod error;
 pub mod helpers;
 mod interpreted;
+#[cfg(feature = "kernel")]
+pub mod kernel;
 pub mod map;
 mod memory;
 pub mod module;
