@@ -191,24 +191,21 @@ fn guards(slots: &[[u8; 8]]) -> BTreeSet<usize> {
 
 /// Names maps where the kernel numbers them.
 fn link(op: &mut Op, maps: &mut BTreeMap<u32, MapRef>, object: &mut Object) {
-    match op {
-        Op::LoadImm { value, .. } => {
-            let Imm64::Pseudo(kind, low, high) = *value else {
-                return;
-            };
-            *value = match kind {
-                1 | 2 => {
-                    let map = *maps
-                        .entry(low as u32)
-                        .or_insert_with(|| object.maps.push(definition(low as u32)));
-                    if kind == 1 { Imm64::Map(map) } else { Imm64::MapValue(map, high as u32) }
-                }
-                4 => return,
-                _ => Imm64::Const(u64::from(low as u32) | u64::from(high as u32) << 32),
-            };
+    let Op::LoadImm { value, .. } = op else {
+        return;
+    };
+    let Imm64::Pseudo(kind, low, high) = *value else {
+        return;
+    };
+    let id = low as u32;
+    *value = match kind {
+        1 | 2 => {
+            let map = *maps.entry(id).or_insert_with(|| object.maps.push(definition(id)));
+            if kind == 1 { Imm64::Map(map) } else { Imm64::MapValue(map, high as u32) }
         }
-        _ => {}
-    }
+        4 => return,
+        _ => Imm64::Const(u64::from(id) | u64::from(high as u32) << 32),
+    };
 }
 
 fn definition(id: u32) -> MapDef {
