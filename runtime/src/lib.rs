@@ -11,6 +11,8 @@ mod error;
 mod format;
 pub mod helpers;
 mod interpreted;
+#[cfg(feature = "kernel")]
+pub mod kernel;
 pub mod map;
 mod memory;
 pub mod module;
