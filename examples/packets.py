@@ -37,7 +37,7 @@ def vlan(tag, ethertype, payload):
     return struct.pack(">HH", tag, ethertype) + payload
 
 
-def ipv4(source, destination, protocol, payload=b"", ttl=64, fragment=0, options=b"", ihl=None):
+def ipv4(source, destination, protocol, payload=b"", ttl=64, tos=0, ident=1, fragment=0, options=b"", ihl=None):
     """`payload` is bytes, or a function from the pseudo header to bytes."""
     source, destination = address(source), address(destination)
     if callable(payload):
@@ -46,7 +46,7 @@ def ipv4(source, destination, protocol, payload=b"", ttl=64, fragment=0, options
 
     def header(check):
         return struct.pack(
-            ">BBHHHBBH", 0x40 | ihl, 0, 20 + len(options) + len(payload), 1, fragment, ttl, protocol, check
+            ">BBHHHBBH", 0x40 | ihl, tos, 20 + len(options) + len(payload), ident, fragment, ttl, protocol, check
         ) + source + destination + options
 
     return header(checksum(header(0))) + payload
@@ -76,10 +76,11 @@ def segment(at, header, data):
     return finish
 
 
-def tcp(source, destination, flags=ACK, data=b"", window=8192, sequence=1):
-    return segment(
-        16, struct.pack(">HHIIBBHHH", source, destination, sequence, 0, 5 << 4, flags, window, 0, 0), data
+def tcp(source, destination, flags=ACK, data=b"", window=8192, sequence=1, acknowledgement=0, options=b""):
+    header = struct.pack(
+        ">HHIIBBHHH", source, destination, sequence, acknowledgement, 5 + len(options) // 4 << 4, flags, window, 0, 0
     )
+    return segment(16, header + options, data)
 
 
 def udp(source, destination, data=b""):

@@ -5,7 +5,7 @@
 //! the back half: [`Compilation::function`] takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
+use tailor_naive::Variant;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -29,20 +30,24 @@ pub struct Unit {
     pub object: Arc<Object>,
     /// Facts about the others.
     pub facts: Arc<Facts>,
+    /// Everything that is wrong, in the order of functions and instructions.
+    pub errors: Arc<[Error]>,
 }
 
 impl Unit {
     /// Validates and analyses an object. What is wrong with a function concerns
     /// only the programs that reach it, so nothing fails here.
     pub fn new(mut object: Object) -> Unit {
-        for error in tailor_bpf::validate::validate(&object) {
-            refuse(&mut object, error);
+        let mut errors = tailor_bpf::validate::validate(&object);
+        refuse(&mut object, &errors);
+        let (mut facts, mut found) = tailor_bpf::analyze(&object);
+        if tailor_bpf::specialise(&mut object, &found) {
+            (facts, found) = tailor_bpf::analyze(&object);
         }
-        let (facts, errors) = tailor_bpf::analyze(&object);
-        for error in errors {
-            refuse(&mut object, error);
-        }
-        Unit { object: Arc::new(object), facts: Arc::new(facts) }
+        refuse(&mut object, &found);
+        errors.extend(found);
+        let errors = in_order(&object, errors).into();
+        Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
     }
 
     /// The functions that a program consists of, its entry first; an error if
@@ -67,13 +72,42 @@ impl Unit {
     }
 }
 
-/// Marks the function that an error names; an error that names none concerns all.
-fn refuse(object: &mut Object, error: Error) {
+/// Marks the functions that errors name; an error that names none concerns all.
+fn refuse(object: &mut Object, errors: &[Error]) {
+    let mut by_function = BTreeMap::new();
+    for error in errors {
+        by_function.entry(error.function.as_deref()).or_insert(error);
+    }
     for function in object.functions.values_mut() {
-        if error.function.as_ref().is_none_or(|name| *name == function.name) {
-            function.refused.get_or_insert_with(|| error.clone());
+        let own = by_function.get(&Some(&*function.name)).or_else(|| by_function.get(&None));
+        if let (Some(error), None) = (own, &function.refused) {
+            function.refused = Some((*error).clone());
         }
     }
+}
+
+/// Sorts errors by place, those of the object as a whole first, and names in
+/// each the first program that it concerns.
+fn in_order(object: &Object, mut errors: Vec<Error>) -> Vec<Error> {
+    if errors.is_empty() {
+        return errors;
+    }
+    let names = object.functions.iter().map(|(func, function)| (&*function.name, func));
+    let order: HashMap<&str, FuncRef> = names.collect();
+    let mut users: SecondaryMap<FuncRef, Option<&str>> = SecondaryMap::new();
+    for program in object.programs.values() {
+        for func in object.reachable(program.function) {
+            users[func].get_or_insert(&program.name);
+        }
+    }
+    let place = |error: &Error| error.function.as_ref().and_then(|name| order.get(&**name));
+    errors.sort_by_key(|error| (place(error).copied(), error.insn));
+    errors.dedup();
+    let named = errors.into_iter().map(|error| match place(&error).and_then(|at| users[*at]) {
+        Some(program) => error.in_program(program),
+        None => error,
+    });
+    named.collect()
 }
 
 /// What compilation of an object came to.
@@ -99,9 +133,19 @@ pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Tr
     Compiled { code: compilation.code, errors, times: compilation.times }
 }
 
+/// Why an engine by its nature does not take a program, which is not the
+/// program's fault.
+pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
+    let Family::Naive(variant) = engine.family() else {
+        return None;
+    };
+    let functions = unit.reachable(program).ok()?;
+    variant.admit(&unit.object, &functions).err()
+}
+
 /// For each function: it, or something it calls, calls C code or can tail-call.
 fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
-    let Unit { object, facts } = unit;
+    let Unit { object, facts, .. } = unit;
     let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
     let mut relies = SecondaryMap::new();
     for func in graph.callees_first(object) {
@@ -134,11 +178,16 @@ struct Compilation<'a> {
 impl<'a> Compilation<'a> {
     fn new(unit: &'a Unit, engine: Engine) -> Compilation<'a> {
         let convention = match engine.family() {
-            Family::Naive => Convention::Kernel,
+            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
-        let code = CompiledCode { convention, functions, stubs: Default::default() };
+        let code = CompiledCode {
+            architecture: tailor_emit::ARCHITECTURE,
+            convention,
+            functions,
+            stubs: Default::default(),
+        };
         let relies_on_alignment = relies_on_alignment(unit);
         Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
     }
@@ -146,6 +195,9 @@ impl<'a> Compilation<'a> {
     /// Compiles what a program consists of and is not compiled yet.
     fn program(&mut self, id: ProgId, trace: &mut Trace) -> Result<(), Error> {
         let object = &self.unit.object;
+        if let Some(limit) = beyond(self.unit, self.engine, id) {
+            return Err(limit);
+        }
         for func in self.unit.reachable(id)? {
             if self.code.functions[func].is_some() {
                 continue;
@@ -169,14 +221,14 @@ impl<'a> Compilation<'a> {
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
             Family::Optimizing => self.optimizing(func, trace),
-            Family::Naive => self.naive(func, trace),
+            Family::Naive(variant) => self.naive(variant, func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
     }
 
     /// The optimizing pipeline, stage by stage.
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts } = self.unit;
+        let Unit { object, facts, .. } = self.unit;
         let source = &object.functions[func];
         let name = &source.name;
         let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
@@ -226,9 +278,14 @@ impl<'a> Compilation<'a> {
         })
     }
 
-    fn naive(&self, func: FuncRef, trace: &Trace) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts } = self.unit;
-        let compiled = tailor_naive::compile(object, facts, func, self.kind(func))?;
+    fn naive(
+        &self,
+        variant: Variant,
+        func: FuncRef,
+        trace: &Trace,
+    ) -> Result<CompiledFunction, Error> {
+        let Unit { object, facts, .. } = self.unit;
+        let compiled = tailor_naive::compile(variant, object, facts, func, self.kind(func))?;
         self.check_frame(&compiled, trace)?;
         Ok(compiled)
     }

@@ -5,13 +5,18 @@ use std::str::FromStr;
 
 use tailor_bpf::ctx;
 use tailor_lower::CtxField;
+use tailor_naive::Variant;
 
 /// A way to run or compile a program.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Engine {
     /// The bytecode interpreter.
     Interp,
-    /// The one-pass baseline with the kernel's prologue of 6.12 and later.
+    /// The one-pass baseline with the fixed prologue of kernels up to 5.9.
+    NaiveFixed,
+    /// The one-pass baseline with the prologue of 5.10 to 6.11.
+    Naive510,
+    /// The one-pass baseline with the prologue of 6.12 and later.
     Naive612,
     /// The optimizing pipeline.
     Tailor,
@@ -22,20 +27,23 @@ pub enum Engine {
 pub enum Family {
     /// Executes bytecode.
     Interpreter,
-    /// Compiles instruction by instruction.
-    Naive,
+    /// Compiles instruction by instruction, as a generation of the kernel did.
+    Naive(Variant),
     /// Compiles through the IR.
     Optimizing,
 }
 
 impl Engine {
     /// All engines.
-    pub const ALL: [Engine; 3] = [Engine::Interp, Engine::Naive612, Engine::Tailor];
+    pub const ALL: [Engine; 5] =
+        [Engine::Interp, Engine::NaiveFixed, Engine::Naive510, Engine::Naive612, Engine::Tailor];
 
     /// Name on the command line and in reports.
     pub fn name(self) -> &'static str {
         match self {
             Engine::Interp => "interp",
+            Engine::NaiveFixed => "naive-fixed",
+            Engine::Naive510 => "naive-5.10",
             Engine::Naive612 => "naive-6.12",
             Engine::Tailor => "tailor",
         }
@@ -45,7 +53,9 @@ impl Engine {
     pub fn family(self) -> Family {
         match self {
             Engine::Interp => Family::Interpreter,
-            Engine::Naive612 => Family::Naive,
+            Engine::NaiveFixed => Family::Naive(Variant::Fixed),
+            Engine::Naive510 => Family::Naive(Variant::V510),
+            Engine::Naive612 => Family::Naive(Variant::V612),
             Engine::Tailor => Family::Optimizing,
         }
     }

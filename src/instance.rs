@@ -54,8 +54,8 @@ impl Instance {
                 helpers,
             ))
         } else {
-            let bmi2 = std::arch::is_x86_feature_detected!("bmi2");
-            if engine.family() == Family::Naive && !bmi2 {
+            let bmi2 = tailor_runtime::module::has_bmi2();
+            if matches!(engine.family(), Family::Naive(_)) && !bmi2 {
                 return Err(Error::new(format!("{engine} needs a processor with BMI2")));
             }
             trace.features.bmi2 = bmi2;
@@ -90,6 +90,14 @@ impl Instance {
         match &mut self.kind {
             Kind::Interpreted(interpreted) => &mut interpreted.environment,
             Kind::Native(module) => &mut module.environment,
+        }
+    }
+
+    /// Gives runs in the interpreter up after so many instructions. Compiled
+    /// code is not limited.
+    pub fn limit_steps(&mut self, steps: u64) {
+        if let Kind::Interpreted(interpreted) = &mut self.kind {
+            interpreted.step_limit = steps;
         }
     }
 

@@ -7,8 +7,10 @@
 
 use std::collections::BTreeMap;
 
+use cranelift_entity::SecondaryMap;
 use serde::Serialize;
-use tailor_bpf::{Error, FuncRef, ProgId};
+use tailor_bpf::callgraph::CallGraph;
+use tailor_bpf::{Callee, Error, FuncRef, Op, ProgId};
 use tailor_emit::{CompiledFunction, FunctionKind, frame};
 
 use crate::compile::{Compiled, Unit, compile};
@@ -99,19 +101,29 @@ pub struct ErrorRow {
     pub program: Option<String>,
     pub engine: Option<String>,
     pub error: String,
+    /// The engine does not take such programs; nothing is wrong with this one.
+    #[serde(skip)]
+    pub beyond_engine: bool,
 }
 
 impl Report {
-    /// Adds an object, compiled with each engine.
+    /// Adds an object, compiled with each engine. What not all of them compile
+    /// is listed, but counts in no total.
     pub fn add(&mut self, unit: &Unit, engines: &[Engine], trace: &mut Trace) {
-        for &engine in engines {
-            let compiled = compile(unit, engine, None, trace);
-            let mut object = ObjectReport { report: self, unit, engine, compiled: &compiled };
+        let compile = |&engine: &Engine| (engine, compile(unit, engine, None, trace));
+        let all: Vec<(Engine, Compiled)> = engines.iter().map(compile).collect();
+        for (engine, compiled) in &all {
+            let (engine, all) = (*engine, all.as_slice());
+            let mut object = ObjectReport { report: self, unit, engine, compiled, all };
             object.functions();
             object.programs();
             for (&id, error) in &compiled.errors {
                 let program = unit.object.programs[id].name.clone();
                 self.error(&unit.object.name, Some(program), Some(engine), error);
+                let beyond = crate::compile::beyond(unit, engine, id).is_some();
+                if let Some(row) = self.errors.last_mut() {
+                    row.beyond_engine = beyond;
+                }
             }
         }
     }
@@ -129,6 +141,7 @@ impl Report {
             program,
             engine: engine.map(|engine| engine.name().into()),
             error: error.to_string(),
+            beyond_engine: false,
         });
     }
 
@@ -146,6 +159,8 @@ struct ObjectReport<'a> {
     unit: &'a Unit,
     engine: Engine,
     compiled: &'a Compiled,
+    /// The compared engines, this one among them.
+    all: &'a [(Engine, Compiled)],
 }
 
 impl ObjectReport<'_> {
@@ -154,11 +169,16 @@ impl ObjectReport<'_> {
         for (func, body) in code.functions.iter() {
             for compiled in [code.stubs[func].as_ref(), body.as_ref()].into_iter().flatten() {
                 let row = self.row(func, compiled);
-                let totals = self.report.totals.entry(self.engine.name().into()).or_default();
-                totals.add(&row);
+                if self.all.iter().all(|(_, other)| other.code.functions[func].is_some()) {
+                    self.totals().add(&row);
+                }
                 self.report.functions.push(row);
             }
         }
+    }
+
+    fn totals(&mut self) -> &mut Totals {
+        self.report.totals.entry(self.engine.name().into()).or_default()
     }
 
     fn row(&self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
@@ -206,6 +226,7 @@ impl ObjectReport<'_> {
     }
 
     fn programs(&mut self) {
+        let chains = self.chains();
         for (id, program) in &self.unit.object.programs {
             if self.compiled.errors.contains_key(&id) {
                 continue;
@@ -213,40 +234,41 @@ impl ObjectReport<'_> {
             let functions = self.unit.reachable(id).unwrap_or_default();
             let time =
                 |func| self.compiled.times.get(func).map_or(0, |time| time.as_nanos() as u64);
+            let stub = self.compiled.code.stubs[program.function].as_ref();
             let row = ProgramRow {
                 object: self.unit.object.name.clone(),
                 program: program.name.clone(),
                 engine: self.engine.name().into(),
-                chain_bytes: self.chain_bytes(program.function),
+                chain_bytes: chains[program.function] + stub.map_or(0, |s| s.frame.frame_bytes + 8),
                 weighted_cost: None,
                 compile_ns: functions.iter().map(time).sum(),
             };
-            let totals = self.report.totals.entry(self.engine.name().into()).or_default();
-            totals.programs += 1;
-            totals.chain_bytes += u64::from(row.chain_bytes);
-            totals.compile_ns += row.compile_ns;
+            if self.all.iter().all(|(_, other)| !other.errors.contains_key(&id)) {
+                let totals = self.totals();
+                totals.programs += 1;
+                totals.chain_bytes += u64::from(row.chain_bytes);
+                totals.compile_ns += row.compile_ns;
+            }
             self.report.programs.push(row);
         }
     }
 
-    /// The worst chain of frames below an entry. Validation bounds the depth of
-    /// calls and refuses recursion.
-    fn chain_bytes(&self, entry: FuncRef) -> u32 {
-        let mut known = BTreeMap::new();
-        let stub = self.compiled.code.stubs[entry].as_ref();
-        self.chain_below(entry, &mut known) + stub.map_or(0, |stub| stub.frame.frame_bytes + 8)
-    }
-
-    fn chain_below(&self, func: FuncRef, known: &mut BTreeMap<FuncRef, u32>) -> u32 {
-        if let Some(&bytes) = known.get(&func) {
-            return bytes;
+    /// For each function the worst chain of frames and return addresses, its own
+    /// included. A callback is an outermost entry of its own: helpers enter it.
+    fn chains(&self) -> SecondaryMap<FuncRef, u32> {
+        let Unit { object, facts, .. } = self.unit;
+        let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
+        let mut chains = SecondaryMap::new();
+        for func in graph.callees_first(object) {
+            let own = self.compiled.code.functions[func].as_ref();
+            let calls = object.functions[func].ops.iter().filter_map(|op| match *op {
+                Op::Call(Callee::Function(callee)) => Some(chains[callee]),
+                _ => None,
+            });
+            let deepest = calls.max();
+            chains[func] = own.map_or(0, |c| c.frame.frame_bytes) + 8 + deepest.unwrap_or(0);
         }
-        let callees = self.unit.object.functions[func].callees();
-        let deepest = callees.into_iter().map(|callee| self.chain_below(callee, known)).max();
-        let own = self.compiled.code.functions[func].as_ref().map_or(0, |c| c.frame.frame_bytes);
-        let bytes = own + 8 + deepest.unwrap_or(0);
-        known.insert(func, bytes);
-        bytes
+        chains
     }
 }
 
@@ -262,5 +284,32 @@ impl Totals {
         self.frame_bytes += u64::from(row.frame_bytes);
         self.body_push_bytes += u64::from(row.body_push_bytes);
         self.padding_bytes += u64::from(row.padding_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_may_name_itself() {
+        let text = "map map0 \"timers\" array key 4 value 16 entries 1
+            program f0 \"main\" xdp
+              r1 = map0[0] ll
+              r2 = f1 ll
+              call 170
+              r0 = 2
+              exit
+            function f1 \"again\"
+              r1 = r3
+              r2 = f1 ll
+              call 170
+              r0 = 0
+              exit";
+        let unit = Unit::new(tailor_bpf::text::parse_object(text).unwrap());
+        let mut report = Report::default();
+        report.add(&unit, &[Engine::Naive612, Engine::Tailor], &mut Trace::checked());
+        assert_eq!(report.errors.len(), 0);
+        assert_eq!(report.functions.len(), 4);
     }
 }

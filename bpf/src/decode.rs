@@ -11,25 +11,42 @@ use crate::table::{self, SizeRow, X, class, code, mode, pseudo};
 
 /// Decodes a function's bytes; refuses it at the first slot that is no instruction.
 pub fn decode(function: &str, bytes: &[u8]) -> Result<Vec<Op>, Error> {
-    let (slots, rest) = bytes.as_chunks::<8>();
-    if !rest.is_empty() {
-        let what = "the code ends within an instruction";
-        return Err(Error::at(function, slots.len(), what));
+    match decode_all(function, bytes) {
+        (ops, errors) if errors.is_empty() => Ok(ops),
+        (_, mut errors) => Err(errors.swap_remove(0)),
     }
-    let mut ops = Vec::with_capacity(slots.len());
+}
+
+/// Decodes a function's bytes, and says which slots are no instructions. An
+/// exit stands in for each of them.
+pub(crate) fn decode_all(function: &str, bytes: &[u8]) -> (Vec<Op>, Vec<Error>) {
+    let (slots, rest) = bytes.as_chunks::<8>();
+    let (mut ops, mut errors) = (Vec::with_capacity(slots.len()), Vec::new());
     while let Some(bytes) = slots.get(ops.len()) {
         let pc = ops.len();
-        let at = |what: String| Error::at(function, pc, what);
         let first = Slot::read(bytes);
-        if first.opcode == mode::IMM | 0x18 | class::LD {
-            let second = slots.get(pc + 1).map(Slot::read);
-            ops.push(load_imm(first, second).map_err(at)?);
-            ops.push(Op::LoadImmHi);
-        } else {
-            ops.push(one_slot(first).map_err(at)?);
+        let is_wide = first.opcode == mode::IMM | 0x18 | class::LD;
+        let op = match is_wide {
+            true => load_imm(first, slots.get(pc + 1).map(Slot::read)),
+            false => one_slot(first),
+        };
+        match op {
+            Ok(op) => {
+                ops.push(op);
+                if is_wide {
+                    ops.push(Op::LoadImmHi);
+                }
+            }
+            Err(what) => {
+                errors.push(Error::at(function, pc, what));
+                ops.push(Op::Exit);
+            }
         }
     }
-    Ok(ops)
+    if !rest.is_empty() {
+        errors.push(Error::at(function, slots.len(), "the code ends within an instruction"));
+    }
+    (ops, errors)
 }
 
 fn load_imm(first: Slot, second: Option<Slot>) -> Result<Op, String> {

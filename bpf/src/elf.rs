@@ -136,13 +136,37 @@ fn programs(
     uncalled.map(|(function, _)| make(*function)).collect()
 }
 
+/// Kinds of programs by the start of their section's name.
+static SECTIONS: &[(&str, ProgramKind)] = &[
+    ("xdp", ProgramKind::Xdp),
+    ("tc", ProgramKind::SchedCls),
+    ("tcx", ProgramKind::SchedCls),
+    ("netkit", ProgramKind::SchedCls),
+    ("classifier", ProgramKind::SchedCls),
+    ("action", ProgramKind::SchedCls),
+    ("socket", ProgramKind::SocketFilter),
+    ("cgroup_skb", ProgramKind::CgroupSkb),
+    ("cgroup/skb", ProgramKind::CgroupSkb),
+    ("flow_dissector", ProgramKind::FlowDissector),
+    ("sk_skb", ProgramKind::SkSkb),
+    ("lwt_in", ProgramKind::Lwt),
+    ("lwt_out", ProgramKind::Lwt),
+    ("lwt_xmit", ProgramKind::Lwt),
+    ("lwt_seg6local", ProgramKind::Lwt),
+];
+
 /// What a section's name says about its programs; a leading `?` only tells a
 /// loader not to load them unasked.
 fn kind(section: &str) -> ProgramKind {
-    match section.strip_prefix('?').unwrap_or(section) {
-        name if name.starts_with("xdp") => ProgramKind::Xdp,
-        _ => ProgramKind::Opaque,
-    }
+    let name = section.strip_prefix('?').unwrap_or(section);
+    // What follows says more of the same ("tc/ingress", "xdp_drop", "socket1"),
+    // unless it makes another word of it ("tcp").
+    let is = |start: &str| {
+        let rest = name.strip_prefix(start);
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    };
+    let row = SECTIONS.iter().find(|(start, _)| is(start));
+    row.map_or(ProgramKind::Opaque, |(_, kind)| *kind)
 }
 
 /// A symbol's name for messages.

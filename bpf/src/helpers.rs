@@ -7,6 +7,8 @@
 //! keeping memory accesses in order: releasing an object counts as a write,
 //! since no access may move past it.
 
+use crate::Size;
+
 /// A row of the table.
 #[derive(Debug)]
 pub struct Helper {
@@ -133,10 +135,41 @@ pub fn helper(id: u32) -> &'static Helper {
 
 /// The row of a helper, if it is in the table.
 pub fn find(id: u32) -> Option<&'static Helper> {
+    if id >= PACKET_LOAD {
+        return PACKET_LOADS.get((id - PACKET_LOAD) as usize);
+    }
     // The rows are numbered from 1 without gaps.
     let row = HELPERS.get((id as usize).checked_sub(1)?)?;
     debug_assert_eq!(row.id, id);
     Some(row)
+}
+
+/// Number of the first of three rows that are no helpers of the eBPF ABI: what
+/// `LD_ABS` and `LD_IND` call to load one, two or four bytes. They take the
+/// context and an offset, and return a number in host order, or a negative one
+/// where the packet has no such bytes.
+pub const PACKET_LOAD: u32 = 0x8000_0000;
+
+/// The number of the row that loads `size` bytes of the packet.
+pub fn packet_load(size: Size) -> u32 {
+    PACKET_LOAD + size as u32
+}
+
+static PACKET_LOADS: [Helper; 3] = [
+    packet_load_row(0, "packet_load_8"),
+    packet_load_row(1, "packet_load_16"),
+    packet_load_row(2, "packet_load_32"),
+];
+
+const fn packet_load_row(index: u32, name: &'static str) -> Helper {
+    let effect = Effect { reads: true, writes: false, moves_packet: false };
+    Helper {
+        id: PACKET_LOAD + index,
+        name,
+        args: &[Arg::Context, Arg::Number],
+        returns: Returns::Number,
+        effect,
+    }
 }
 
 static UNKNOWN: Helper =

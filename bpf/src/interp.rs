@@ -10,14 +10,14 @@
 pub(crate) mod arith;
 mod profile;
 
+use crate::cfg::TAIL_CALL;
 use crate::ctx::{Field, KINDS};
 use crate::facts::{CtxAccess, Facts};
+use crate::helpers::packet_load;
 use crate::host::Host;
-use crate::insn::{Callee, Imm64, Op, Reg, Src, Width};
+use crate::insn::{AtomicOp, Callee, Imm64, Op, Reg, Src, Width};
 use crate::object::Object;
 use crate::{Error, FuncRef, Size};
-use crate::{cfg::TAIL_CALL, insn::AtomicOp};
-
 pub use profile::Profile;
 
 /// Frames at a time, the first one included. (The kernel allows 8.)
@@ -184,9 +184,7 @@ impl Machine<'_> {
                 self.atomic(op, w, fetch, (base, off), src)?
             }
             Op::CmpXchg { w, base, off, src } => self.compare_exchange(w, (base, off), src)?,
-            Op::LoadPacket { .. } => {
-                return Err(self.error("legacy packet loads are not supported"));
-            }
+            Op::LoadPacket { size, index, off } => return self.load_packet(size, index, off),
             Op::Jump { off, .. } => return Ok(Next::Slot(next + i64::from(off))),
             Op::Branch { cond, w, dst, src, off } => {
                 let taken = arith::compare(cond, w, self.get(dst), self.operand(src));
@@ -197,6 +195,21 @@ impl Machine<'_> {
             Op::Exit => return Ok(self.leave()),
         }
         Ok(Next::Slot(next))
+    }
+
+    /// Outside the packet it returns 0 from the function. R1 to R5 are lost.
+    fn load_packet(&mut self, size: Size, index: Option<Reg>, off: i32) -> Result<Next, Error> {
+        let index = index.map_or(0, |index| self.get(index));
+        let offset = index.wrapping_add(off as u64);
+        let args = [self.get(Reg::R6), offset, 0, 0, 0];
+        let loaded = self.host.call_helper(packet_load(size), args);
+        let value = loaded.map_err(|what| self.error(what))?;
+        if (value as i64) < 0 {
+            self.set(Reg::R0, 0);
+            return Ok(self.leave());
+        }
+        self.returned(value);
+        Ok(Next::Slot(self.pc as i64 + 1))
     }
 
     fn immediate(&mut self, value: Imm64) -> Result<u64, Error> {

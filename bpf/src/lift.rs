@@ -51,8 +51,8 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
 /// programs are given.
 pub fn parameters(object: &Object, facts: &Facts, func: FuncRef) -> usize {
     let given = |kind| match kind {
-        ProgramKind::Xdp | ProgramKind::Opaque => 1,
         ProgramKind::Raw => 2,
+        _ => 1,
     };
     let programs = object.programs.values().filter(|p| p.function == func);
     let given = programs.map(|p| given(p.kind)).max().unwrap_or(0);
@@ -140,11 +140,7 @@ impl<'a> Lifter<'a> {
             Op::Load { .. } | Op::Store { .. } | Op::Atomic { .. } | Op::CmpXchg { .. } => {
                 self.memory(op);
             }
-            Op::LoadPacket { .. } => {
-                return Err(
-                    self.error("legacy packet loads (LD_ABS, LD_IND) are not supported yet")
-                );
-            }
+            Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Call(callee) => return self.call(callee),
             // The second slot of a load does nothing; the others end blocks.
             Op::LoadImmHi | Op::Jump { .. } | Op::Branch { .. } | Op::Exit => {}

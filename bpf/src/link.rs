@@ -6,11 +6,11 @@
 //! instruction refers to comes from its relocation, or else from its immediate,
 //! which counts slots from the next instruction.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cranelift_entity::{EntitySet, PrimaryMap};
 
-use crate::decode::decode;
+use crate::decode::{decode, decode_all};
 use crate::encode::Slot;
 use crate::insn::{Callee, Imm64, Op};
 use crate::object::{Function, Object, Program, ProgramKind};
@@ -98,13 +98,14 @@ pub(crate) fn link(units: &[Unit<'_>]) -> Linked {
     let mut linked =
         Linked { functions: PrimaryMap::with_capacity(starts.len()), starts: numbers.collect() };
     let mut places = starts.iter().peekable();
+    let mut names = HashSet::new();
     while let Some(place) = places.next() {
         let unit = &units[place.unit];
         let end = match places.peek() {
             Some(next) if next.unit == place.unit => 8 * next.slot as usize,
             _ => unit.bytes.len(),
         };
-        let function = link_function(units, *place, end, &linked.starts);
+        let function = link_function(units, *place, end, &linked.starts, &mut names);
         linked.functions.push(function);
     }
     linked
@@ -136,25 +137,20 @@ fn link_function(
     place: Place,
     end: usize,
     starts: &HashMap<Place, FuncRef>,
+    names: &mut HashSet<String>,
 ) -> Function {
     let unit = &units[place.unit];
     let start = place.slot as u32;
     let name = unit.starts.get(&start).or_else(|| unit.hints.get(&start));
-    let mut function = Function {
-        name: name.map_or_else(|| format!("{}@{start}", unit.section), String::clone),
-        section: unit.section.clone(),
-        ops: Vec::new(),
-        refused: None,
-    };
+    let name = name.map_or_else(|| format!("{}@{start}", unit.section), String::clone);
+    let name = unique(name, names);
     let bytes = &unit.bytes[8 * start as usize..end];
-    match decode(&function.name, bytes) {
-        Ok(ops) => function.ops = ops,
-        Err(error) => {
-            function.refused = Some(error);
-            return function;
+    let (mut ops, mut errors) = decode_all(&name, bytes);
+    let undecoded: HashSet<Option<u32>> = errors.iter().map(|error| error.insn).collect();
+    for (index, op) in ops.iter_mut().enumerate() {
+        if undecoded.contains(&Some(index as u32)) {
+            continue;
         }
-    }
-    for (index, op) in function.ops.iter_mut().enumerate() {
         let slot = start + index as u32;
         let linked = match unit.refusals.get(&slot) {
             Some(why) => Err(why.clone()),
@@ -162,13 +158,22 @@ fn link_function(
         };
         match linked {
             Ok(linked) => *op = linked,
-            Err(why) if function.refused.is_none() => {
-                function.refused = Some(Error::at(&function.name, index, why));
-            }
-            Err(_) => {}
+            Err(why) => errors.push(Error::at(&name, index, why)),
         }
     }
-    function
+    let mut errors = errors.into_iter();
+    let (refused, further) = (errors.next(), errors.collect());
+    Function { name, section: unit.section.clone(), ops, refused, further }
+}
+
+/// The name, or one like it if another function has it: static functions of
+/// different files may share one.
+fn unique(name: String, names: &mut HashSet<String>) -> String {
+    if names.insert(name.clone()) {
+        return name;
+    }
+    let numbered = (1..).map(|number| format!("{name}.{number}"));
+    numbered.into_iter().find(|name| names.insert(name.clone())).unwrap_or(name)
 }
 
 /// The linked form of an operation, or why it has none.

@@ -3,6 +3,7 @@
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 use crate::cfg::TAIL_CALL;
+use crate::ctx;
 use crate::insn::{Callee, Op};
 use crate::{Error, FuncRef, MapRef};
 
@@ -27,7 +28,7 @@ pub struct Object {
 /// A linked function: calls and addresses name entities of the object.
 #[derive(Clone, Debug)]
 pub struct Function {
-    /// Symbol name.
+    /// Symbol name, made unique within the object.
     pub name: String,
     /// Section that it lies in.
     pub section: String,
@@ -36,6 +37,8 @@ pub struct Function {
     /// Why the function cannot be compiled or run (say, a CO-RE relocation),
     /// found while linking; concerns only programs that reach it.
     pub refused: Option<Error>,
+    /// What else linking found wrong with it.
+    pub further: Vec<Error>,
 }
 
 /// A program: an entry function and what it attaches to.
@@ -56,6 +59,18 @@ pub struct Program {
 pub enum ProgramKind {
     /// R1 = xdp_md.
     Xdp,
+    /// R1 = __sk_buff: a classifier or action of traffic control.
+    SchedCls,
+    /// R1 = __sk_buff: a filter of a socket.
+    SocketFilter,
+    /// R1 = __sk_buff: a filter of a control group's sockets.
+    CgroupSkb,
+    /// R1 = __sk_buff: a parser of packet headers.
+    FlowDissector,
+    /// R1 = __sk_buff: a parser or verdict of a socket map.
+    SkSkb,
+    /// R1 = __sk_buff: a lightweight tunnel.
+    Lwt,
     /// R1 = memory, R2 = its length: plain bytecode.
     Raw,
     /// R1 = a context whose layout is not declared here; accesses are plain loads and stores.
@@ -81,19 +96,124 @@ pub struct MapDef {
     pub initial: Vec<u8>,
     /// Static initialisers of a program array: slot and program.
     pub slots: Vec<(u32, ProgId)>,
+    /// Of a map of maps: what the maps in it look like.
+    pub inner: Option<Box<MapDef>>,
+    /// Static initialisers of a map of maps: key and map.
+    pub inner_maps: Vec<(u32, MapRef)>,
 }
 
-/// The kind of a map.
+/// The kind of a map: `BPF_MAP_TYPE_*` of the same name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[allow(missing_docs)] // the names are the documentation
 pub enum MapKind {
-    /// BPF_MAP_TYPE_HASH.
     Hash,
-    /// BPF_MAP_TYPE_ARRAY.
     Array,
-    /// BPF_MAP_TYPE_PROG_ARRAY.
     ProgArray,
+    PerfEventArray,
+    PercpuHash,
+    PercpuArray,
+    LruHash,
+    LruPercpuHash,
+    LpmTrie,
+    ArrayOfMaps,
+    HashOfMaps,
+    DevMap,
+    CpuMap,
+    XskMap,
+    Queue,
+    Stack,
+    DevMapHash,
+    RingBuf,
     /// Another type, by number: compiles, and is named when it is to run.
     Other(u32),
+}
+
+/// Kinds of maps that have names: number in the eBPF ABI, and name in the text form.
+static MAP_KINDS: &[(u32, MapKind, &str)] = &[
+    (1, MapKind::Hash, "hash"),
+    (2, MapKind::Array, "array"),
+    (3, MapKind::ProgArray, "prog_array"),
+    (4, MapKind::PerfEventArray, "perf_event_array"),
+    (5, MapKind::PercpuHash, "percpu_hash"),
+    (6, MapKind::PercpuArray, "percpu_array"),
+    (9, MapKind::LruHash, "lru_hash"),
+    (10, MapKind::LruPercpuHash, "lru_percpu_hash"),
+    (11, MapKind::LpmTrie, "lpm_trie"),
+    (12, MapKind::ArrayOfMaps, "array_of_maps"),
+    (13, MapKind::HashOfMaps, "hash_of_maps"),
+    (14, MapKind::DevMap, "devmap"),
+    (16, MapKind::CpuMap, "cpumap"),
+    (17, MapKind::XskMap, "xskmap"),
+    (22, MapKind::Queue, "queue"),
+    (23, MapKind::Stack, "stack"),
+    (25, MapKind::DevMapHash, "devmap_hash"),
+    (27, MapKind::RingBuf, "ringbuf"),
+];
+
+impl MapKind {
+    /// The kind with a number of the eBPF ABI.
+    pub fn from_number(number: u32) -> MapKind {
+        let row = MAP_KINDS.iter().find(|row| row.0 == number);
+        row.map_or(MapKind::Other(number), |row| row.1)
+    }
+
+    /// The kind of this name.
+    pub fn from_name(name: &str) -> Option<MapKind> {
+        MAP_KINDS.iter().find(|row| row.2 == name).map(|row| row.1)
+    }
+
+    /// Its number in the eBPF ABI.
+    pub fn number(self) -> u32 {
+        match self {
+            MapKind::Other(number) => number,
+            kind => MAP_KINDS.iter().find(|row| row.1 == kind).map_or(0, |row| row.0),
+        }
+    }
+
+    /// Its name, if it has one.
+    pub fn name(self) -> Option<&'static str> {
+        MAP_KINDS.iter().find(|row| row.1 == self).map(|row| row.2)
+    }
+
+    /// Whether its values are maps.
+    pub fn holds_maps(self) -> bool {
+        matches!(self, MapKind::ArrayOfMaps | MapKind::HashOfMaps)
+    }
+}
+
+impl ProgramKind {
+    /// The kind of its context, an index into [`crate::ctx::KINDS`]; none if
+    /// its fields are not declared.
+    pub fn context(self) -> Option<u8> {
+        match self {
+            ProgramKind::Xdp => Some(ctx::XDP),
+            ProgramKind::SchedCls
+            | ProgramKind::SocketFilter
+            | ProgramKind::CgroupSkb
+            | ProgramKind::FlowDissector
+            | ProgramKind::SkSkb
+            | ProgramKind::Lwt => Some(ctx::SKB),
+            ProgramKind::Raw | ProgramKind::Opaque => None,
+        }
+    }
+}
+
+impl MapDef {
+    /// A map of which nothing but name and kind is known.
+    pub fn new(name: &str, kind: MapKind) -> MapDef {
+        MapDef {
+            name: name.into(),
+            kind,
+            key_size: 0,
+            value_size: 0,
+            max_entries: 0,
+            flags: 0,
+            initial: Vec::new(),
+            slots: Vec::new(),
+            inner: None,
+            inner_maps: Vec::new(),
+        }
+    }
 }
 
 impl Object {

@@ -35,7 +35,7 @@ use cranelift_entity::{PrimaryMap, SecondaryMap};
 
 use crate::facts::Facts;
 use crate::insn::Op;
-use crate::{Error, FuncRef, Object, ProgramKind};
+use crate::{Error, FuncRef, Object};
 use record::Found;
 use summary::Summary;
 
@@ -77,7 +77,7 @@ pub(crate) fn analyze(
     let mut all: PrimaryMap<FuncRef, Option<Found>> = none.collect();
     let mut summaries = SecondaryMap::new();
     let mut programs = object.programs.values();
-    let has_contexts = programs.any(|program| program.kind == ProgramKind::Xdp);
+    let has_contexts = programs.any(|program| program.kind.context().is_some());
     for &function in order {
         let mut env = Env {
             object,

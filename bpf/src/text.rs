@@ -4,8 +4,9 @@
 //! map map0 "counters" array key 4 value 8 entries 16
 //! map map1 "jmp" prog_array key 4 value 4 entries 8 { 0 = "main" }
 //! map map2 ".rodata" array key 4 value 8 entries 1 { 01 02 }
+//! map map3 "outer" array_of_maps key 4 value 4 entries 2 inner array key 4 value 8 entries 16 { 0 = map0 }
 //!
-//! program f0 "main" xdp            # or raw, or opaque
+//! program f0 "main" xdp            # or sched_cls, …, raw, opaque
 //!   r6 = map0 ll
 //!   if r1 == 0 goto out            # or +1: slots after the next one
 //!   call f1

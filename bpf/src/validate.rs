@@ -10,9 +10,12 @@
 //! - R10 is never written, and every operation has an encoding.
 //! - Calls do not recurse, and no more than [`MAX_FRAMES`] frames
 //!   ([`MAX_RAW_FRAMES`] for plain bytecode) nest.
-//! - Programs have functions, and slots of program arrays have programs.
+//! - Programs have functions, slots of program arrays have programs, and maps
+//!   of maps have maps that hold none themselves.
 //!
 //! What the kernel's verifier proves about values is not looked at.
+
+use std::collections::BTreeSet;
 
 use cranelift_entity::SecondaryMap;
 
@@ -114,25 +117,36 @@ fn slot_errors(object: &Object) -> Vec<Error> {
                 )));
             }
         }
+        for (key, inner) in &map.inner_maps {
+            let inner = object.maps.get(*inner);
+            if inner.is_none_or(|inner| inner.kind.holds_maps()) {
+                let name = &map.name;
+                errors.push(Error::new(format!(
+                    "map {name}: key {key} cannot hold what is no map or holds maps itself"
+                )));
+            }
+        }
     }
     errors
 }
 
 /// Everything that is wrong with a function by itself.
 fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
-    if let Some(error) = &function.refused {
-        return vec![error.clone()];
-    }
+    let linking = function.refused.iter().chain(&function.further);
+    let mut errors: Vec<Error> = linking.cloned().collect();
     let name = &function.name;
     let ops = &function.ops;
     if ops.is_empty() {
+        if function.refused.is_some() {
+            return errors;
+        }
         return vec![Error {
             function: Some(name.clone()),
             ..Error::new("the function has no code")
         }];
     }
-    let mut errors = Vec::new();
-    for (pc, op) in ops.iter().enumerate() {
+    let refused: BTreeSet<Option<u32>> = errors.iter().map(|error| error.insn).collect();
+    for (pc, op) in ops.iter().enumerate().filter(|(pc, _)| !refused.contains(&Some(*pc as u32))) {
         if let Err(what) = check_op(object, ops, pc, *op) {
             errors.push(Error::at(name, pc, what));
         }

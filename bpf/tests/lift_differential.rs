@@ -339,14 +339,6 @@ fn context_accesses_agree() {
 #[test]
 fn what_is_not_supported_is_named() {
     let refusals = [
-        (
-            "r6 = r1\nr0 = *(u8 *)skb[12]",
-            "main+1: legacy packet loads (LD_ABS, LD_IND) are not supported yet",
-        ),
-        (
-            "r6 = r1\nr0 = *(u8 *)skb[r6 + 12]",
-            "main+1: legacy packet loads (LD_ABS, LD_IND) are not supported yet",
-        ),
         ("r3 = 5\ncallx r3", "main+1: callx r3: calls through a register are not supported yet"),
         ("call kfunc 12", "main+0: call of kernel function 12: kfuncs are not supported"),
     ];

@@ -3,20 +3,30 @@
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use smallvec::SmallVec;
 use tailor_lower::{FuncRef, Gpr, MapRef, Symbol};
+pub use target_lexicon::Architecture;
 
 /// How functions are entered and how tail calls land.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Convention {
-    /// The kernel's since 6.12: rbp frame, landing after the prologue's first 12 bytes, counter slots.
-    Kernel,
+    /// A kernel's: rbp frame, a counter in it, and a landing point so many bytes
+    /// behind the entry, by which its generations differ.
+    Kernel {
+        /// Bytes of the prologue that a tail call skips.
+        landing: u32,
+    },
     /// Tailor's own: the landing point is the entry, the record travels in r9,
     /// the target preserves callee-saved registers.
     Saving,
 }
 
+/// The processors that this crate makes code for.
+pub const ARCHITECTURE: Architecture = Architecture::X86_64;
+
 /// The code of an object's functions.
 #[derive(Clone, Debug)]
 pub struct CompiledCode {
+    /// The processor that it runs on.
+    pub architecture: Architecture,
     /// Of every function in it.
     pub convention: Convention,
     /// By the object's function numbers; `None` for what no compiled program reaches.

@@ -1,8 +1,9 @@
 //! Jumps, calls, exits.
 
 use tailor_bpf::cfg::TAIL_CALL;
-use tailor_bpf::{Callee, Cond, Error, Op, Src, Width};
-use tailor_emit::asm::Cc;
+use tailor_bpf::helpers::packet_load;
+use tailor_bpf::{Callee, Cond, Error, Op, Reg, Size, Src, Width};
+use tailor_emit::asm::{AluOp, Cc, Width as AsmWidth};
 use tailor_emit::{Gpr, Symbol};
 
 use crate::jit::{Jit, width};
@@ -49,10 +50,17 @@ impl Jit<'_> {
     pub(crate) fn call(&mut self, pc: usize, callee: Callee) -> Result<(), Error> {
         match callee {
             Callee::Helper(TAIL_CALL) => self.tail_call(pc),
-            Callee::Helper(id) => self.asm.call_symbol(Symbol::Helper(id)),
+            Callee::Helper(id) => {
+                // Before 6.12 the counter was handed to helpers too.
+                let rules = self.frame.rules;
+                if self.frame.counts && !rules.shares_counter && !rules.fixed {
+                    self.load_counter();
+                }
+                self.asm.call_symbol(Symbol::Helper(id));
+            }
             Callee::Function(func) => {
-                if self.frame.counts {
-                    self.load_counter_pointer();
+                if self.frame.counts && !self.frame.rules.fixed {
+                    self.load_counter();
                 }
                 self.asm.call_symbol(Symbol::Function(func));
             }
@@ -65,6 +73,30 @@ impl Jit<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What the verifier makes of `LD_ABS` and `LD_IND`: a call with the
+    /// context in R6, and an exit with 0 where the packet has no such bytes.
+    pub(crate) fn load_packet(&mut self, size: Size, index: Option<Reg>, off: i32) {
+        let [ctx, offset] = [Reg::R1, Reg::R2].map(gpr);
+        self.asm.mov(AsmWidth::W64, ctx, gpr(Reg::R6));
+        match index {
+            None => self.asm.mov_simm32(offset, off),
+            Some(index) => {
+                self.asm.mov(AsmWidth::W64, offset, gpr(index));
+                if off != 0 {
+                    self.asm.alu_imm(AluOp::Add, AsmWidth::W64, offset, off);
+                }
+            }
+        }
+        self.asm.call_symbol(Symbol::Helper(packet_load(size)));
+        let inside = self.asm.label();
+        let result = gpr(Reg::R0);
+        self.asm.test(AsmWidth::W64, result, result);
+        self.asm.jcc(Cc::Ge, inside);
+        self.asm.alu(AluOp::Xor, AsmWidth::W32, result, result);
+        self.exit();
+        self.asm.bind(inside);
     }
 
     /// One epilogue for a function: further exits jump back to the first.

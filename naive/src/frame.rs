@@ -1,38 +1,55 @@
 //! Prologue, epilogue, and where things are in the frame.
 //!
 //! From the return address down: rbp, the eBPF stack rounded to eight bytes,
-//! with a tail call in reach the counter (or the pointer to it) and the
-//! pointer to the counter, then the callee-saved registers.
+//! with a tail call in reach the counter (and since 6.12 the pointer to it),
+//! then the callee-saved registers. With the fixed prologue the registers come
+//! first and a counter is always there.
 
 use smallvec::SmallVec;
 use tailor_emit::asm::{AluOp, Cc, Width};
 use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr};
 
+use crate::variant::{Rules, Variant};
+
 /// Tail calls that an invocation may make.
 pub(crate) const MAX_TAIL_CALLS: i8 = 33;
-/// Bytes of the prologue that a tail call's target skips.
-pub(crate) const LANDING: u32 = 12;
+/// eBPF stack of a program with tail calls under the fixed prologue.
+const FULL_STACK: u32 = 512;
 
 /// A function's frame.
 pub(crate) struct Frame {
+    pub(crate) rules: Rules,
     /// Bytes of eBPF stack, as counted.
     depth: u32,
-    /// A tail call can be reached, so the two counter slots are there.
+    /// There is a counter here.
     pub(crate) counts: bool,
-    /// The entry of a program starts counting; a subprogram is given the pointer.
+    /// The entry of a program starts counting; a subprogram is given the counter.
     is_program: bool,
     /// Pushed in this order.
     saved: SmallVec<[Gpr; 6]>,
 }
 
 impl Frame {
+    /// `counts` says that a tail call can be reached.
     pub(crate) fn new(
+        variant: Variant,
         depth: u32,
         kind: FunctionKind,
         saved: SmallVec<[Gpr; 6]>,
         counts: bool,
     ) -> Frame {
-        Frame { depth, counts, is_program: kind == FunctionKind::Program, saved }
+        let rules = variant.rules();
+        let is_program = kind == FunctionKind::Program;
+        let frame = Frame { rules, depth, counts, is_program, saved };
+        if !rules.fixed {
+            return frame;
+        }
+        Frame {
+            depth: if counts { FULL_STACK.max(depth) } else { depth },
+            counts: true,
+            saved: SmallVec::from_slice(&[Gpr::RBX, Gpr::R13, Gpr::R14, Gpr::R15]),
+            ..frame
+        }
     }
 
     /// The eBPF stack as allocated.
@@ -40,17 +57,57 @@ impl Frame {
         self.depth.next_multiple_of(8)
     }
 
-    /// Displacement from rbp of the pointer to the counter.
-    pub(crate) fn counter_pointer(&self) -> i32 {
-        -16 - self.rounded() as i32
+    /// Displacement from rbp of the counter that is handed on: the pointer to
+    /// it or, before 6.12, eight bytes with the count in the upper half.
+    pub(crate) fn counter(&self) -> i32 {
+        let above = match (self.rules.shares_counter, self.rules.fixed) {
+            (true, _) => 8,
+            (false, true) => self.saved_bytes(),
+            (false, false) => 0,
+        };
+        -8 - (above + self.rounded()) as i32
+    }
+
+    fn saved_bytes(&self) -> u32 {
+        8 * self.saved.len() as u32
+    }
+
+    fn counter_bytes(&self) -> u32 {
+        match (self.counts, self.rules.shares_counter) {
+            (true, true) => 16,
+            (true, false) => 8,
+            (false, _) => 0,
+        }
     }
 
     pub(crate) fn prologue(&self, asm: &mut Assembler) {
+        match self.rules.fixed {
+            true => self.fixed_prologue(asm),
+            false => self.variable_prologue(asm),
+        }
+    }
+
+    /// The same bytes in every function but for the size of the stack, so that
+    /// all of it can be skipped.
+    fn fixed_prologue(&self, asm: &mut Assembler) {
+        asm.push(Gpr::RBP);
+        asm.mov(Width::W64, Gpr::RBP, Gpr::RSP);
+        asm.alu_imm32(AluOp::Sub, Width::W64, Gpr::RSP, self.rounded() as i32);
+        for &reg in &self.saved {
+            asm.push(reg);
+        }
+        // push 0
+        asm.bytes(&[0x6a, 0]);
+    }
+
+    fn variable_prologue(&self, asm: &mut Assembler) {
         asm.nop(5);
-        if self.counts && self.is_program {
-            asm.alu(AluOp::Xor, Width::W64, Gpr::RAX, Gpr::RAX);
-        } else {
-            asm.nop(3);
+        let starts = self.counts && self.is_program;
+        match (starts, self.rules.shares_counter) {
+            (true, true) => asm.alu(AluOp::Xor, Width::W64, Gpr::RAX, Gpr::RAX),
+            (true, false) => asm.alu(AluOp::Xor, Width::W32, Gpr::RAX, Gpr::RAX),
+            (false, true) => asm.nop(3),
+            (false, false) => asm.nop(2),
         }
         asm.push(Gpr::RBP);
         asm.mov(Width::W64, Gpr::RBP, Gpr::RSP);
@@ -58,8 +115,10 @@ impl Frame {
         if self.depth > 0 {
             asm.alu_imm32(AluOp::Sub, Width::W64, Gpr::RSP, self.rounded() as i32);
         }
-        if self.counts {
-            self.push_counter(asm);
+        match (self.counts, self.rules.shares_counter) {
+            (true, true) => self.push_counter(asm),
+            (true, false) => asm.push(Gpr::RAX),
+            (false, _) => {}
         }
         for &reg in &self.saved {
             asm.push(reg);
@@ -93,6 +152,10 @@ impl Frame {
 
     /// Leaves the function.
     pub(crate) fn epilogue(&self, asm: &mut Assembler) {
+        if self.rules.fixed {
+            // The counter, into a register that is restored next.
+            asm.pop(Gpr::RBX);
+        }
         self.pop_saved(asm);
         asm.leave();
         asm.ret();
@@ -100,20 +163,23 @@ impl Frame {
 
     /// Undoes what follows the landing point; rax becomes what it was there.
     pub(crate) fn unwind_to_landing(&self, asm: &mut Assembler) {
+        if self.rules.fixed {
+            return;
+        }
         self.pop_saved(asm);
-        asm.pop(Gpr::RAX);
-        asm.pop(Gpr::RAX);
+        for _ in 0..self.counter_bytes() / 8 {
+            asm.pop(Gpr::RAX);
+        }
         if self.depth > 0 {
             asm.alu_imm32(AluOp::Add, Width::W64, Gpr::RSP, self.rounded() as i32);
         }
     }
 
     pub(crate) fn belief(&self) -> FrameBelief {
-        let counter = if self.counts { 16 } else { 0 };
         FrameBelief {
             saved: self.saved.clone(),
             frame_pointer: true,
-            frame_bytes: 8 + self.rounded() + counter + 8 * self.saved.len() as u32,
+            frame_bytes: 8 + self.rounded() + self.counter_bytes() + self.saved_bytes(),
             padding_bytes: self.rounded() - self.depth,
             red_zone: 0,
         }

@@ -6,12 +6,14 @@ use tailor_bpf::{AluOp, Error, FuncRef, Function, Object, Op, Src, Width};
 use tailor_emit::asm::{Label, Relaxation, Width as MachineWidth};
 use tailor_emit::{Assembled, Assembler, CompiledFunction, FunctionKind, TailSite};
 
-use crate::frame::{Frame, LANDING};
+use crate::frame::Frame;
 use crate::regs;
 use crate::tail::PendingSite;
+use crate::variant::Variant;
 
-/// Compiles one function.
+/// Compiles one function as a generation of the kernel did.
 pub fn compile(
+    variant: Variant,
     object: &Object,
     facts: &Facts,
     func: FuncRef,
@@ -24,7 +26,7 @@ pub fn compile(
     let fail = |what: String| Error { function: Some(function.name.clone()), ..Error::new(what) };
     let facts =
         facts.functions.get(func).ok_or_else(|| fail("the function was not analysed".into()))?;
-    let mut jit = Jit::new(object, function, facts, kind);
+    let mut jit = Jit::new(variant, object, function, facts, kind);
     jit.run()?;
     let Jit { asm, frame, sites, .. } = jit;
     let assembled = asm.finish().map_err(|error| fail(error.to_string()))?;
@@ -44,7 +46,7 @@ fn finish(
         kind,
         code: assembled.code,
         relocs: assembled.relocs,
-        landing: LANDING,
+        landing: frame.rules.landing,
         tail_sites,
         insns: function.ops.len() as u32,
         frame: frame.belief(),
@@ -69,6 +71,7 @@ pub(crate) struct Jit<'a> {
 
 impl<'a> Jit<'a> {
     fn new(
+        variant: Variant,
         object: &'a Object,
         function: &'a Function,
         facts: &'a FunctionFacts,
@@ -77,6 +80,7 @@ impl<'a> Jit<'a> {
         let slots = facts.cfg.blocks.iter().flat_map(|block| block.slots());
         let reachable = slots.filter_map(|pc| function.ops.get(pc));
         let frame = Frame::new(
+            variant,
             facts.stack_depth,
             kind,
             regs::callee_saved(reachable.clone()),
@@ -135,9 +139,7 @@ impl<'a> Jit<'a> {
             Op::LoadImmHi => {}
             Op::Load { .. } | Op::Store { .. } => self.access(pc, op)?,
             Op::Atomic { .. } | Op::CmpXchg { .. } => self.atomic(op),
-            Op::LoadPacket { .. } => {
-                return Err(self.error(pc, "legacy packet loads are not supported yet"));
-            }
+            Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Jump { .. } => self.jump(pc, op)?,
             Op::Branch { .. } => self.branch(pc, op)?,
             Op::Call(callee) => self.call(pc, callee)?,

@@ -1,5 +1,6 @@
-//! The baseline: a one-pass JIT that emits, instruction by instruction, what
-//! the Linux JIT for x86-64 emits since 6.12.
+//! The baselines: a one-pass JIT that emits, instruction by instruction, what
+//! the Linux JIT for x86-64 emits since 6.12, and with the prologues and
+//! tail-call sites of older kernels ([`Variant`]) what frames were then.
 //!
 //! What is reproduced: register mapping, prologues, tail-call sites and their
 //! counter, the choice of encodings, the sizes of jumps, and of the verifier's
@@ -21,8 +22,10 @@ mod jit;
 mod memory;
 mod regs;
 mod tail;
+mod variant;
 
 #[cfg(test)]
 mod tests;
 
 pub use jit::compile;
+pub use variant::Variant;

@@ -49,7 +49,8 @@ fn named(op: &Op) -> SmallVec<[Reg; 2]> {
             SmallVec::from_slice(&[dst])
         }
         Op::Call(Callee::Register(reg)) => SmallVec::from_slice(&[reg]),
-        Op::LoadPacket { index, .. } => index.into_iter().collect(),
+        // Rewritten, it takes the context from R6.
+        Op::LoadPacket { index, .. } => index.into_iter().chain([Reg::R6]).collect(),
         Op::LoadImmHi | Op::Jump { .. } | Op::Call(_) | Op::Exit => SmallVec::new(),
     }
 }

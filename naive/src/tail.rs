@@ -3,13 +3,14 @@
 //! Where map and key are known the site is direct: two instructions are
 //! patched when the slot changes (the bypass before the unwinding, the target
 //! after it), and nothing else is looked at. All others load the slot.
-//! Either way the counter goes up only when the jump is made.
+//! Since 6.12 the counter goes up only when the jump is made, before that
+//! whenever it is not exhausted. Under the fixed prologue no site is patched.
 
 use tailor_bpf::{MapKind, MapRef};
 use tailor_emit::asm::{AluOp, Cc, Label, Mem, Width};
 use tailor_emit::{Assembled, Gpr, Poke, TailSite};
 
-use crate::frame::{LANDING, MAX_TAIL_CALLS};
+use crate::frame::MAX_TAIL_CALLS;
 use crate::jit::Jit;
 
 /// Offsets of `max_entries` and of the slots in a program array.
@@ -51,10 +52,11 @@ impl Jit<'_> {
         let start = self.asm.here();
         let out = self.asm.label();
         // A key that is too large fails at run time like any other.
-        let site = match direct.filter(|&(map, key)| self.has_slot(map, key)) {
-            Some(slot) => self.direct_site(start, out, slot),
-            None => self.indirect_site(start, out),
-        };
+        let site =
+            match direct.filter(|&(map, key)| self.has_slot(map, key) && !self.frame.rules.fixed) {
+                Some(slot) => self.direct_site(start, out, slot),
+                None => self.indirect_site(start, out),
+            };
         self.asm.bind(out);
         self.sites.push(site);
     }
@@ -87,29 +89,46 @@ impl Jit<'_> {
         asm.jcc(Cc::E, out);
         self.count();
         self.frame.unwind_to_landing(&mut self.asm);
+        let landing = self.frame.rules.landing as i32;
         let asm = &mut self.asm;
         asm.load(Width::W64, Gpr::RCX, Mem::new(Gpr::RCX, ENTRY));
-        asm.alu_imm(AluOp::Add, Width::W64, Gpr::RCX, LANDING as i32);
+        asm.alu_imm(AluOp::Add, Width::W64, Gpr::RCX, landing);
         let leave = asm.here();
         asm.jmp_rm(Gpr::RCX);
         PendingSite { start, leave, out, direct: None, bypass: None }
     }
 
-    /// Leaves rax pointing to the counter.
+    /// Leaves if the counter is exhausted; else counts, where the variant does
+    /// so before it looks at the slot.
     fn check_counter(&mut self, out: Label) {
-        self.load_counter_pointer();
-        let counter = Mem::new(Gpr::RAX, 0);
-        self.asm.cmp_imm(Width::W64, counter, i32::from(MAX_TAIL_CALLS));
-        self.asm.jcc(Cc::Ae, out);
+        if self.frame.rules.shares_counter {
+            self.load_counter();
+            let counter = Mem::new(Gpr::RAX, 0);
+            self.asm.cmp_imm(Width::W64, counter, i32::from(MAX_TAIL_CALLS));
+            self.asm.jcc(Cc::Ae, out);
+            return;
+        }
+        // In place: the upper half of what is handed on.
+        let place = self.frame.counter() + 4;
+        self.asm.bytes(&[0x8b, 0x85]);
+        self.asm.bytes(&place.to_le_bytes());
+        self.asm.cmp_imm(Width::W32, Gpr::RAX, i32::from(MAX_TAIL_CALLS) - 1);
+        self.asm.jcc(Cc::A, out);
+        self.asm.alu_imm(AluOp::Add, Width::W32, Gpr::RAX, 1);
+        self.asm.bytes(&[0x89, 0x85]);
+        self.asm.bytes(&place.to_le_bytes());
     }
 
+    /// Counts through the pointer that [`Jit::check_counter`] left in rax.
     fn count(&mut self) {
-        self.asm.alu_imm(AluOp::Add, Width::W64, Mem::new(Gpr::RAX, 0), 1);
+        if self.frame.rules.shares_counter {
+            self.asm.alu_imm(AluOp::Add, Width::W64, Mem::new(Gpr::RAX, 0), 1);
+        }
     }
 
     /// `mov rax, [rbp + slot]`, always with a displacement of four bytes.
-    pub(crate) fn load_counter_pointer(&mut self) {
-        let slot = self.frame.counter_pointer();
+    pub(crate) fn load_counter(&mut self) {
+        let slot = self.frame.counter();
         self.asm.bytes(&[0x48, 0x8b, 0x85]);
         self.asm.bytes(&slot.to_le_bytes());
     }

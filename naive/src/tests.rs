@@ -8,9 +8,12 @@ use tailor_bpf::text::parse_object;
 use tailor_bpf::{Callee, Error, FuncRef, Object, Op};
 use tailor_emit::{CompiledFunction, FunctionKind, Gpr, frame};
 
+use crate::Variant;
+
 mod encodings;
 mod frames;
 mod jumps;
+mod variants;
 
 /// Facts as far as these tests need them; `stack_depth` is for all functions.
 fn facts(object: &Object, stack_depth: u32, tail_call: TailCall) -> Facts {
@@ -36,6 +39,7 @@ fn facts(object: &Object, stack_depth: u32, tail_call: TailCall) -> Facts {
 }
 
 fn try_compile(
+    variant: Variant,
     text: &str,
     depth: u32,
     tail_call: TailCall,
@@ -46,11 +50,25 @@ fn try_compile(
         true => FunctionKind::Program,
         false => FunctionKind::Subprogram,
     };
-    object.functions.keys().map(|func| crate::compile(&object, &facts, func, kind(func))).collect()
+    object
+        .functions
+        .keys()
+        .map(|func| crate::compile(variant, &object, &facts, func, kind(func)))
+        .collect()
 }
 
 fn compile(text: &str, stack_depth: u32, tail_call: TailCall) -> Vec<CompiledFunction> {
-    let functions = try_compile(text, stack_depth, tail_call).expect("the test's object compiles");
+    compile_as(Variant::V612, text, stack_depth, tail_call)
+}
+
+fn compile_as(
+    variant: Variant,
+    text: &str,
+    stack_depth: u32,
+    tail_call: TailCall,
+) -> Vec<CompiledFunction> {
+    let functions =
+        try_compile(variant, text, stack_depth, tail_call).expect("the test's object compiles");
     functions.iter().for_each(decodes);
     functions
 }
@@ -78,7 +96,7 @@ fn body(ops: &str) -> String {
 /// Why a program does not compile.
 fn error(ops: &str) -> String {
     let text = format!("program f0 \"main\" raw\n{ops}");
-    match try_compile(&text, 0, TailCall::default()) {
+    match try_compile(Variant::V612, &text, 0, TailCall::default()) {
         Ok(_) => panic!("it compiles"),
         Err(error) => error.to_string(),
     }
@@ -90,10 +108,6 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn what_is_not_supported_is_named() {
-    assert_eq!(
-        error("r0 = *(u16 *)skb[4]\nexit"),
-        "main+0: legacy packet loads are not supported yet"
-    );
     assert_eq!(
         error("r1 = 5\ncallx r1\nexit"),
         "main+1: calls through a register are not supported yet"

@@ -7,20 +7,18 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tailor_bpf::{FuncRef, MapRef, Object};
+use tailor_bpf::{FuncRef, MapDef, MapRef, Object, ProgramKind};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
 
 use crate::Error;
 use crate::ctx::Context;
 use crate::env::{self, Environment};
 use crate::helpers::Table;
-use crate::map::{Map, SlotLayout};
+use crate::map::{self, Map, SlotLayout};
 use crate::memory::CodeSpace;
 
 /// Functions start at multiples of this.
 const FUNCTION_ALIGN: usize = 16;
-/// Highest helper number that has a cell.
-const MAX_HELPER: u32 = 255;
 /// Bytes of a helper's thunk.
 const THUNK_BYTES: usize = 16;
 /// Word of a kernel-convention program's descriptor that holds its address
@@ -31,7 +29,7 @@ const DESCRIPTOR_ENTRY: usize = 6;
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
 pub fn slot_layout(convention: Convention) -> SlotLayout {
     match convention {
-        Convention::Kernel => SlotLayout { max_entries: 0x24, slots: 0x110 },
+        Convention::Kernel { .. } => SlotLayout { max_entries: 0x24, slots: 0x110 },
         Convention::Saving => SlotLayout { max_entries: 0, slots: 16 },
     }
 }
@@ -39,18 +37,54 @@ pub fn slot_layout(convention: Convention) -> SlotLayout {
 /// The maps of an object, by number; an error where one cannot be made.
 pub type MapSet = Vec<Result<Arc<Map>, Error>>;
 
-/// Makes the maps of an object.
-pub fn make_maps(object: &Object, layout: SlotLayout) -> MapSet {
-    object.maps.values().map(|def| Map::new(def, layout)).collect()
+/// Makes the maps of an object, and fills its maps of maps as it says.
+pub fn make_maps(object: &Object, options: impl Into<map::Options>) -> MapSet {
+    let options = options.into();
+    let mut maps: MapSet = object.maps.values().map(|def| Map::new(def, options)).collect();
+    for (outer, def) in &object.maps {
+        for (key, inner) in &def.inner_maps {
+            if let Err(error) = put_in(&maps, outer, def, *key, *inner) {
+                maps[outer.as_u32() as usize] = Err(error);
+            }
+        }
+    }
+    maps
+}
+
+/// Puts a map into a map of maps as the object says.
+fn put_in(
+    maps: &MapSet,
+    outer: MapRef,
+    def: &MapDef,
+    key: u32,
+    inner: MapRef,
+) -> Result<(), Error> {
+    let [outer, inner] = [outer, inner].map(|map| maps[map.as_u32() as usize].clone());
+    let (outer, inner) = (outer?, inner?);
+    match outer.insert_map(&key.to_le_bytes(), &inner, 0) {
+        0 => Ok(()),
+        error => Err(Error::Map {
+            map: def.name.clone(),
+            what: format!("{} cannot be put in at {key} (error {error})", inner.name()),
+        }),
+    }
+}
+
+/// Whether this processor has shifts that take their count in any register.
+pub fn has_bmi2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
     helpers: Table,
-    /// Offset of helper 0's cell.
+    /// Offset of the first helper's cell; the others follow in table order.
     cells: usize,
-    /// Offset of helper 0's realigning thunk.
+    /// Offset of the first helper's realigning thunk.
     thunks: usize,
 }
 
@@ -63,16 +97,12 @@ impl Runtime {
     /// Reserves the range. Programs can call these helpers.
     pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
         let code = CodeSpace::new()?;
-        let count = MAX_HELPER as usize + 1;
-        let cells = code.allocate(8 * count)?;
-        let thunks = code.allocate(THUNK_BYTES * count)?;
-        for id in 0..=MAX_HELPER {
-            let Some(helper) = helpers.get(id) else {
-                continue;
-            };
-            let cell = cells + 8 * id as usize;
+        let cells = code.allocate(8 * helpers.len())?;
+        let thunks = code.allocate(THUNK_BYTES * helpers.len())?;
+        for (position, helper) in helpers.iter().enumerate() {
+            let cell = cells + 8 * position;
             code.write(cell, &(helper as usize as u64).to_le_bytes());
-            let thunk = thunks + THUNK_BYTES * id as usize;
+            let thunk = thunks + THUNK_BYTES * position;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
         Ok(Arc::new(Runtime { code, helpers, cells, thunks }))
@@ -87,10 +117,15 @@ impl Runtime {
         code: &CompiledCode,
         maps: MapSet,
     ) -> Result<Module, Error> {
+        let host = target_lexicon::HOST.architecture;
+        if code.architecture != host {
+            return Err(Error::Architecture { code: code.architecture, host });
+        }
         let mut module = Module {
             runtime: self.clone(),
             convention: code.convention,
             functions: HashMap::new(),
+            kinds: kinds(object),
             maps,
             pokes: HashMap::new(),
             environment: Environment::default(),
@@ -132,6 +167,11 @@ fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
     code
 }
 
+/// The kinds of the programs, by function.
+pub(crate) fn kinds(object: &Object) -> HashMap<FuncRef, ProgramKind> {
+    object.programs.values().map(|program| (program.function, program.kind)).collect()
+}
+
 /// Where a function is and what it needs.
 struct Placed {
     /// Offset of the body.
@@ -142,6 +182,8 @@ struct Placed {
     entry: usize,
     /// Functions that it calls.
     callees: Vec<FuncRef>,
+    /// Helpers that it calls.
+    helpers: Vec<u32>,
     /// Why it cannot run here.
     lacks: Option<Error>,
     /// What a kernel-convention slot points to.
@@ -153,11 +195,21 @@ pub struct Module {
     runtime: Arc<Runtime>,
     convention: Convention,
     functions: HashMap<FuncRef, Placed>,
+    /// The kinds of those that are programs.
+    kinds: HashMap<FuncRef, ProgramKind>,
     maps: MapSet,
     /// Patched sites by map and key: function offset and offsets in it.
     pokes: HashMap<(MapRef, u32), Vec<(usize, Poke)>>,
     /// What helpers see.
     pub environment: Environment,
+}
+
+/// Address of a map's first value.
+pub(crate) fn first_value(map: &Map) -> Result<u64, Error> {
+    map.first_value().ok_or_else(|| Error::Map {
+        map: map.name().to_string(),
+        what: "its values have no fixed address".into(),
+    })
 }
 
 impl Module {
@@ -169,8 +221,15 @@ impl Module {
         let mut descriptor = Box::new([0; DESCRIPTOR_ENTRY + 1]);
         descriptor[DESCRIPTOR_ENTRY] = self.runtime.code.address(at);
         let landing = at + compiled.landing as usize;
-        let (callees, lacks) = (Vec::new(), None);
-        let placed = Placed { body: at, landing, entry: at, callees, lacks, descriptor };
+        let placed = Placed {
+            body: at,
+            landing,
+            entry: at,
+            callees: Vec::new(),
+            helpers: Vec::new(),
+            lacks: None,
+            descriptor,
+        };
         self.functions.insert(func, placed);
         for site in &compiled.tail_sites {
             if let (Some(slot), Some(poke)) = (site.direct, site.poke) {
@@ -183,10 +242,12 @@ impl Module {
         let placed = &self.functions[&func];
         let at = if is_stub { placed.entry } else { placed.body };
         let mut bytes = compiled.code.clone();
-        let (mut callees, mut lacks) = (Vec::new(), None);
+        let (mut callees, mut helpers, mut lacks) = (Vec::new(), Vec::new(), None);
         for reloc in &compiled.relocs {
-            if let Symbol::Function(callee) = reloc.target {
-                callees.push(callee);
+            match reloc.target {
+                Symbol::Function(callee) => callees.push(callee),
+                Symbol::Helper(id) | Symbol::HelperCell(id) => helpers.push(id),
+                _ => {}
             }
             // What cannot be had keeps an address of 0 and is never run.
             let target = self.resolve(reloc.target).unwrap_or_else(|error| {
@@ -206,23 +267,21 @@ impl Module {
         self.runtime.code.write(at, &bytes);
         let placed = self.functions.get_mut(&func).expect("placed before");
         placed.callees.extend(callees);
+        placed.helpers.extend(helpers);
         placed.lacks = placed.lacks.take().or(lacks);
     }
 
     fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
         let code = &self.runtime.code;
         let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
-        let known = |id: u32| match self.runtime.helpers.get(id) {
-            Some(_) if id <= MAX_HELPER => Ok(id as usize),
-            _ => Err(Error::Helper(id)),
-        };
+        let known = |id: u32| self.runtime.helpers.position(id).ok_or(Error::Helper(id));
         Ok(match symbol {
             Symbol::Map(m) => map(m)?.address(),
-            Symbol::MapValue(m, offset) => map(m)?.pool().0 + u64::from(offset),
+            Symbol::MapValue(m, offset) => first_value(&*map(m)?)? + u64::from(offset),
             Symbol::MapSlot(m, index) => {
                 let map = map(m)?;
                 map.slot_address(index).ok_or_else(|| Error::Map {
-                    map: map.name().into(),
+                    map: map.name().to_string(),
                     what: format!("no slot {index} to tail-call through"),
                 })?
             }
@@ -257,7 +316,7 @@ impl Module {
                 self.runnable(func)?;
                 let placed = &self.functions[&func];
                 let slot = match self.convention {
-                    Convention::Kernel => placed.descriptor.as_ptr() as u64,
+                    Convention::Kernel { .. } => placed.descriptor.as_ptr() as u64,
                     Convention::Saving => code.address(placed.landing),
                 };
                 (slot, Some(placed.landing))
@@ -282,6 +341,7 @@ impl Module {
 
     /// Why a function, or one that it calls, cannot run here.
     fn runnable(&self, func: FuncRef) -> Result<(), Error> {
+        let kind = self.kind(func);
         let mut seen = vec![func];
         let mut next = 0;
         while let Some(&func) = seen.get(next) {
@@ -289,6 +349,9 @@ impl Module {
             let placed = self.functions.get(&func).ok_or_else(missing)?;
             if let Some(error) = &placed.lacks {
                 return Err(error.clone());
+            }
+            for &helper in &placed.helpers {
+                self.runtime.helpers.get_for(helper, kind)?;
             }
             for &callee in &placed.callees {
                 if !seen.contains(&callee) {
@@ -300,6 +363,11 @@ impl Module {
         Ok(())
     }
 
+    /// The kind of a program; of another function, that of no declared context.
+    fn kind(&self, func: FuncRef) -> ProgramKind {
+        self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque)
+    }
+
     /// A program, ready to run.
     pub fn program(&self, func: FuncRef) -> Result<Program<'_>, Error> {
         self.runnable(func)?;
@@ -307,7 +375,7 @@ impl Module {
         // SAFETY: code compiled with this signature was placed at the address,
         // where it stays as long as the module's runtime, which is borrowed.
         let entry = unsafe { std::mem::transmute::<u64, Entry>(address) };
-        Ok(Program { entry, environment: &self.environment })
+        Ok(Program { entry, kind: self.kind(func), environment: &self.environment })
     }
 }
 
@@ -318,12 +386,14 @@ pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
 #[derive(Clone, Copy)]
 pub struct Program<'a> {
     entry: Entry,
+    kind: ProgramKind,
     environment: &'a Environment,
 }
 
 impl Program<'_> {
     /// Where C code enters it. A call from outside [`Program::run`] sees the
-    /// default environment.
+    /// default environment, and helpers that differ by the kind of program act
+    /// as for plain bytecode.
     pub fn entry(&self) -> Entry {
         self.entry
     }
@@ -336,7 +406,7 @@ impl Program<'_> {
     pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
         let [r1, r2] = context.args();
         // SAFETY: the caller vouches for what the program does.
-        env::enter(self.environment, || unsafe { (self.entry)(r1, r2) })
+        env::enter(self.environment, self.kind, || unsafe { (self.entry)(r1, r2) })
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Arguments {
     /// eBPF objects; the built-in examples if there are none.
     objects: Vec<PathBuf>,
     /// Engines to compare.
-    #[arg(long, value_delimiter = ',', default_value = "naive-6.12,tailor")]
+    #[arg(long, value_delimiter = ',', default_value = "naive-fixed,naive-6.12,tailor")]
     engine: Vec<Engine>,
     /// Print JSON.
     #[arg(long, conflicts_with = "csv")]
@@ -57,9 +57,15 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
         Some(engine) => format!("{}: {} ({engine})", row.object, row.error),
         None => format!("{}: {}", row.object, row.error),
     };
-    match report.errors.is_empty() {
+    let (limits, faults): (Vec<_>, Vec<_>) =
+        report.errors.iter().partition(|row| row.beyond_engine);
+    // An engine's limit is worth a line, but it is not the input's fault.
+    for row in limits {
+        eprintln!("{}", line(row));
+    }
+    match faults.is_empty() {
         true => Ok(()),
-        false => Err(Failed(report.errors.iter().map(line).collect())),
+        false => Err(Failed(faults.into_iter().map(line).collect())),
     }
 }
 

@@ -12,6 +12,11 @@ pub const EXAMPLES: &[(&str, &[u8])] = &[
     ("dissector", include_bytes!("../../examples/objects/dissector.o")),
     ("subparser", include_bytes!("../../examples/objects/subparser.o")),
     ("earlydrop", include_bytes!("../../examples/objects/earlydrop.o")),
+    ("ratelimit", include_bytes!("../../examples/objects/ratelimit.o")),
+    ("dns", include_bytes!("../../examples/objects/dns.o")),
+    ("syncookie", include_bytes!("../../examples/objects/syncookie.o")),
+    ("chain", include_bytes!("../../examples/objects/chain.o")),
+    ("matcher", include_bytes!("../../examples/objects/matcher.o")),
 ];
 
 /// Reads and links an object file.

@@ -1,5 +1,6 @@
 //! The command line: a thin dispatcher.
 
+mod check;
 mod compile;
 mod frames;
 mod input;
@@ -24,6 +25,8 @@ enum Command {
     Frames(frames::Arguments),
     /// Run a program.
     Run(run::Arguments),
+    /// Say everything that is wrong with objects, without compiling them.
+    Check(check::Arguments),
     /// Compile programs and print the code, or what a stage makes of them.
     Compile(compile::Arguments),
 }
@@ -44,6 +47,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Frames(arguments) => frames::main(arguments),
         Command::Run(arguments) => run::main(arguments),
+        Command::Check(arguments) => check::main(arguments),
         Command::Compile(arguments) => compile::main(arguments),
     };
     match result {

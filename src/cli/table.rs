@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::report::{FunctionRow, Report, Totals};
 
 /// Engine columns of the table.
-const COLUMNS: [&str; 5] = ["saved", "pushes", "pops", "frame", "code"];
+const COLUMNS: [&str; 4] = ["saved", "pops", "frame", "code"];
 
 /// A table per object, with engines side by side, then totals and ratios.
 pub fn text(report: &Report, engines: &[Engine]) -> String {
@@ -56,7 +56,8 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
             rows.iter().find(same)
         };
         let insns = engines.iter().find_map(of).map_or(0, |row| row.insns);
-        let mut cells = vec![format!("  {name}"), insns.to_string()];
+        let label = if kind == "stub" { " (entry stub)" } else { "" };
+        let mut cells = vec![format!("  {name}{label}"), insns.to_string()];
         for engine in engines {
             cells.extend(match of(engine) {
                 Some(row) => figures(row),
@@ -68,12 +69,13 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
     table
 }
 
-fn figures(row: &FunctionRow) -> [String; 5] {
-    [row.saved.len() as u32, row.push_sites, row.pop_sites, row.frame_bytes, row.code_bytes]
+fn figures(row: &FunctionRow) -> [String; 4] {
+    [row.saved.len() as u32, row.pop_sites, row.frame_bytes, row.code_bytes]
         .map(|figure| figure.to_string())
 }
 
-/// One line for each engine, and its ratio to the first.
+/// One line for each engine, and its ratio to the baseline: naive-6.12, or else
+/// the first.
 fn totals(report: &Report, engines: &[Engine]) -> Table {
     let header = ["  engine", "functions", "saved", "pushes", "pops", "frame", "code", "chain"];
     let mut table = table(header.map(String::from).to_vec());
@@ -97,10 +99,11 @@ fn totals(report: &Report, engines: &[Engine]) -> Table {
         cells.extend(figures.iter().map(u64::to_string));
         table.add_row(cells);
     }
-    let Some((base, of_base)) = all.first() else {
+    let baseline = all.iter().find(|(engine, _)| **engine == Engine::Naive612);
+    let Some((base, of_base)) = baseline.or(all.first()) else {
         return table;
     };
-    for (engine, figures) in all.iter().skip(1) {
+    for (engine, figures) in all.iter().filter(|(engine, _)| engine != base) {
         let ratio = |(a, b): (&u64, &u64)| match b {
             0 => "-".to_string(),
             _ => format!("{:.2}", *a as f64 / *b as f64),

@@ -20,6 +20,8 @@ pub struct Case {
     random: Option<u32>,
     cpu: Option<u32>,
     pub error: Option<String>,
+    /// The engines in which it holds; all if empty.
+    pub engines: Vec<String>,
 }
 
 impl Case {
@@ -63,6 +65,7 @@ impl Case {
             "clock" => self.clock = Some(number(value)?),
             "prandom" => self.random = Some(number(value)? as u32),
             "cpu" => self.cpu = Some(number(value)? as u32),
+            "engines" => self.engines = value.split(',').map(|e| e.trim().to_string()).collect(),
             "error" => self.error = Some(value.into()),
             _ => return Err("unknown directive".into()),
         }

@@ -34,7 +34,12 @@ fn is_directive(line: &str) -> bool {
 
 fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
     let unit = Unit::new(object);
-    for engine in Engine::ALL {
+    let names = case.engines.iter().map(|name| name.parse());
+    let mut engines: Vec<Engine> = names.collect::<Result<_, String>>()?;
+    if engines.is_empty() {
+        engines.extend(Engine::ALL);
+    }
+    for engine in engines {
         run(case, &unit, engine).map_err(|what| format!("{engine}: {what}"))?;
     }
     Ok(())
@@ -56,6 +61,14 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
     }
     let first = unit.object.programs.values().next().map(|program| program.name.as_str());
     let program = case.program.as_deref().or(first).ok_or("no program")?;
+    let id = unit.object.program(program).ok_or("no such program")?;
+    if let Some(limit) = tailor::compile::beyond(unit, engine, id) {
+        return match instance.program(program) {
+            Err(error) if error.to_string().ends_with(&limit.to_string()) => Ok(()),
+            Err(error) => Err(format!("refused with {error}, expected {limit}")),
+            Ok(_) => Err("it is not refused".into()),
+        };
+    }
     let program = instance.program(program).map_err(text)?;
     let input = case.packet.as_ref().or(case.memory.as_ref()).cloned().unwrap_or_default();
     let mut data = input.clone();

@@ -165,6 +165,12 @@ impl<'a> Btf<'a> {
         (ty.kind == kind::ARRAY).then_some(word(ty.rest, 8)?)
     }
 
+    /// The type of an array's elements.
+    pub fn array_element(&self, id: u32) -> Option<u32> {
+        let ty = self.resolve(id)?;
+        (ty.kind == kind::ARRAY).then_some(word(ty.rest, 0)?)
+    }
+
     /// Size of a type in bytes.
     pub fn size(&self, id: u32) -> Option<u32> {
         let mut id = id;

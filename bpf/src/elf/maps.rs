@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use cranelift_entity::PrimaryMap;
 use object::elf::{STT_FILE, STT_SECTION};
 
-use super::btf::{Btf, word};
+use super::btf::{Btf, Member, word};
 use super::file::{File, Section, SymbolPlace};
 use crate::insn::Imm64;
 use crate::object::{MapDef, MapKind};
@@ -58,26 +58,22 @@ impl Maps {
         for (section, name, offset, size) in map_variables(file) {
             let bytes = file.sections[section].bytes;
             let mut values = None;
-            let mut map = MapDef {
-                name: name.into(),
-                kind: MapKind::Other(0),
-                key_size: 0,
-                value_size: 0,
-                max_entries: 0,
-                flags: 0,
-                initial: Vec::new(),
-                slots: Vec::new(),
-            };
+            let mut map = MapDef::new(name, MapKind::Other(0));
             if file.sections[section].name != ".maps" {
                 legacy(&mut map, bytes, offset, size)?;
             } else if let Some(btf) = btf
                 && let Some(ty) = variables.as_ref().and_then(|all| all.get(name))
             {
                 values = definition(&mut map, btf, *ty)?;
+                map.inner = inner(&map, btf, values.as_ref())?;
             } // Else nothing is known of it but that it is a map.
             let map = maps.defs.push(map);
+            let values = values.map(|values| values.offset);
             let variable = Variable { map, size, values };
             maps.variables.insert((section, offset), variable);
+        }
+        for initialiser in maps.initialisers(file) {
+            maps.add_inner(&initialiser);
         }
         maps.add_data(file)?;
         Ok(maps)
@@ -104,14 +100,12 @@ impl Maps {
             let mut initial = section.bytes.to_vec();
             initial.resize(size as usize, 0);
             let map = self.defs.push(MapDef {
-                name: section.name.to_string(),
-                kind: MapKind::Array,
                 key_size: 4,
                 value_size: size,
                 max_entries: 1,
                 flags,
                 initial,
-                slots: Vec::new(),
+                ..MapDef::new(&section.name, MapKind::Array)
             });
             self.data.insert(index, map);
         }
@@ -137,6 +131,18 @@ impl Maps {
         (inside == 0 || inside < variable.size).then_some((variable, inside))
     }
 
+    /// Notes the map that an initialiser puts into a map of maps.
+    fn add_inner(&mut self, initialiser: &Initialiser) {
+        let SymbolPlace::Section(section) = initialiser.section else {
+            return; // Undefined at times: the loader is to set it.
+        };
+        let found = self.variable(section, initialiser.offset).map(|(variable, _)| variable.map);
+        let outer = &mut self.defs[initialiser.map];
+        if let Some(inner) = found.filter(|_| outer.kind.holds_maps()) {
+            outer.inner_maps.push((initialiser.key, inner));
+        }
+    }
+
     /// What relocations of definitions put into maps.
     pub fn initialisers(&self, file: &File<'_>) -> Vec<Initialiser> {
         let mut found = Vec::new();
@@ -155,9 +161,6 @@ impl Maps {
                 let Some(inside) = values.and_then(|at| inside.checked_sub(at.into())) else {
                     continue;
                 };
-                if self.defs[map].kind != MapKind::ProgArray {
-                    continue; // Inner maps.
-                }
                 let here = section.bytes.get(relocation.offset as usize..);
                 let here = here.and_then(|bytes| word(bytes, 0)).unwrap_or(0);
                 let addend = relocation.addend.wrapping_add(here.into()) as u64;
@@ -224,15 +227,6 @@ fn data_flags(section: &Section<'_>) -> Option<u32> {
     Some(flags)
 }
 
-fn map_kind(number: u32) -> MapKind {
-    match number {
-        1 => MapKind::Hash,
-        2 => MapKind::Array,
-        3 => MapKind::ProgArray,
-        other => MapKind::Other(other),
-    }
-}
-
 /// Reads a definition of the legacy form, whose length varies.
 fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), Error> {
     let end = offset.saturating_add(size) as usize;
@@ -242,7 +236,7 @@ fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), 
         let what = format!("map {}: the definition is cut off", map.name);
         return Err(Error::new(what));
     };
-    map.kind = map_kind(kind);
+    map.kind = MapKind::from_number(kind);
     map.key_size = key_size;
     map.value_size = value_size;
     map.max_entries = max_entries;
@@ -250,9 +244,9 @@ fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), 
     Ok(())
 }
 
-/// Reads a definition from a variable's type. Returns where the initial values
-/// are in the variable.
-fn definition(map: &mut MapDef, btf: &Btf<'_>, ty: u32) -> Result<Option<u32>, Error> {
+/// Reads a definition from a variable's type. Returns the member of the initial
+/// values.
+fn definition<'a>(map: &mut MapDef, btf: &Btf<'a>, ty: u32) -> Result<Option<Member<'a>>, Error> {
     let mut values = None;
     let name = map.name.clone();
     let bad = |member: &str| {
@@ -261,25 +255,25 @@ fn definition(map: &mut MapDef, btf: &Btf<'_>, ty: u32) -> Result<Option<u32>, E
         ))
     };
     // Numbers are the lengths of arrays that are pointed to.
-    let number = |member: &super::btf::Member<'_>| {
+    let number = |member: &Member<'_>| {
         let array = btf.pointee(member.ty);
         array.and_then(|ty| btf.array_length(ty))
     };
-    let size = |member: &super::btf::Member<'_>| {
+    let size = |member: &Member<'_>| {
         let pointee = btf.pointee(member.ty);
         pointee.and_then(|ty| btf.size(ty))
     };
     for member in btf.members(ty).take(MAX_MEMBERS) {
         let of = |value: Option<u32>| value.ok_or_else(|| bad(member.name));
         match member.name {
-            "type" => map.kind = map_kind(of(number(&member))?),
+            "type" => map.kind = MapKind::from_number(of(number(&member))?),
             "max_entries" => map.max_entries = of(number(&member))?,
             "map_flags" => map.flags = of(number(&member))?,
             "key_size" => map.key_size = of(number(&member))?,
             "value_size" => map.value_size = of(number(&member))?,
             "key" => map.key_size = of(size(&member))?,
             "value" => map.value_size = of(size(&member))?,
-            "values" => values = Some(member.offset),
+            "values" => values = Some(member),
             _ => {} // Pinning, NUMA nodes and what loaders of others define.
         }
     }
@@ -287,4 +281,21 @@ fn definition(map: &mut MapDef, btf: &Btf<'_>, ty: u32) -> Result<Option<u32>, E
         map.value_size = 4;
     }
     Ok(values)
+}
+
+/// The definition of the maps in a map of maps: its values are an array of
+/// pointers to such a definition.
+fn inner(
+    outer: &MapDef,
+    btf: &Btf<'_>,
+    values: Option<&Member<'_>>,
+) -> Result<Option<Box<MapDef>>, Error> {
+    let values = values.filter(|_| outer.kind.holds_maps());
+    let element = values.and_then(|values| btf.array_element(values.ty));
+    let Some(ty) = element.and_then(|ty| btf.pointee(ty)) else {
+        return Ok(None);
+    };
+    let mut map = MapDef::new(&format!("{}.inner", outer.name), MapKind::Other(0));
+    definition(&mut map, btf, ty)?;
+    Ok(Some(Box::new(map)))
 }

@@ -1,3 +1,4 @@
+mod facts;
 mod write;
 
 use proptest::prelude::*;
@@ -124,9 +125,64 @@ program f0 \"main\" xdp
   r3 = map2[1] ll
   exit
 
-program f1 \"bad\" opaque section \"tc\" refused 0 \"refers to x in .bss, which is in no map\"
+program f1 \"bad\" sched_cls refused 0 \"refers to x in .bss, which is in no map\"
   r1 = 0x10 ll
   exit
+";
+    assert_eq!(print_object(&parse(&elf)), text);
+}
+
+#[test]
+fn sections_say_what_programs_are() {
+    let kinds = [
+        ("xdp.frags/x", ProgramKind::Xdp),
+        ("?tc/ingress", ProgramKind::SchedCls),
+        ("tcx/egress", ProgramKind::SchedCls),
+        ("tcp_x", ProgramKind::Opaque),
+        ("classifier_a", ProgramKind::SchedCls),
+        ("socket1", ProgramKind::SocketFilter),
+        ("sockops", ProgramKind::Opaque),
+        ("cgroup_skb/egress", ProgramKind::CgroupSkb),
+        ("cgroup/skb", ProgramKind::CgroupSkb),
+        ("cgroup/sock", ProgramKind::Opaque),
+        ("flow_dissector", ProgramKind::FlowDissector),
+        ("sk_skb/stream_parser", ProgramKind::SkSkb),
+        ("lwt_in", ProgramKind::Lwt),
+    ];
+    for (section, kind) in kinds {
+        assert_eq!(super::kind(section), kind, "{section}");
+    }
+}
+
+#[test]
+fn maps_of_maps() {
+    let mut btf = BtfWriter::default();
+    let [one, twelve, four] = [1, 12, 4].map(|number| btf.number(number));
+    let inner = btf.structure(&[
+        ("type", one, 0),
+        ("key_size", four, 8),
+        ("value_size", twelve, 16),
+        ("max_entries", four, 24),
+    ]);
+    let pointer = btf.add("", 2, 0, inner, &[]);
+    let values = btf.add("", 3, 0, 0, &[pointer, 0, 0]);
+    let outer = btf.structure(&[
+        ("type", twelve, 0),
+        ("key_size", four, 8),
+        ("max_entries", four, 16),
+        ("values", values, 24),
+    ]);
+    btf.section(".maps", &[("outer", outer), ("inner", inner)]);
+
+    let mut elf = Elf::new();
+    elf.data(".BTF", &btf.bytes());
+    let maps = elf.data(".maps", &[0; 24 + 24 + 32]);
+    elf.symbol("outer", OBJECT, false, maps, 0);
+    let inner = elf.symbol("inner", OBJECT, false, maps, 48);
+    elf.relocate(maps, 24 + 16, inner);
+    let text = "map map0 \"outer\" array_of_maps key 4 value 4 entries 4 \
+                inner hash key 4 value 12 entries 4 { 2 = map1 }
+map map1 \"inner\" hash key 4 value 12 entries 4
 ";
     assert_eq!(print_object(&parse(&elf)), text);
 }
@@ -217,7 +273,7 @@ program f0 \"main\" xdp
   r1 = map0 ll
   exit
 
-program f1 \"core\" opaque section \"tc\" refused 1 \"needs the offset of task_struct 0:1 in a kernel (CO-RE)\"
+program f1 \"core\" sched_cls refused 1 \"needs the offset of task_struct 0:1 in a kernel (CO-RE)\"
   r1 = 5
   r1 = 7
   call -1

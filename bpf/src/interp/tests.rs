@@ -274,7 +274,7 @@ fn errors_name_function_and_instruction() {
         (main("call f0\n exit"), "main+0: calls nested deeper than 64"),
         (main("call +1\n exit"), "main+0: the call was not linked"),
         (main("call kfunc 7\n exit"), "main+0: kernel function 7"),
-        (main("r0 = *(u8 *)skb[0]\n exit"), "main+0: legacy packet loads"),
+        (main("r0 = *(u8 *)skb[0]\n exit"), "main+0: there is no helper 2147483648"),
         (main("r1 = f0 ll\n exit"), "main+0: addresses of functions"),
         (main("r1 = pseudo(1, 2, 3) ll\n exit"), "main+0: the immediate was not linked"),
         (

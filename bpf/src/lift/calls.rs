@@ -1,9 +1,11 @@
 //! Lifting calls of helpers and functions, and tail calls.
 
-use tailor_ir::{Block, BlockCall, ExtFunc, ExternData, Terminator, Value};
+use tailor_ir::{
+    Block, BlockCall, Cond, ExtFunc, ExternData, Opcode, Size, Terminator, Type, Value,
+};
 
 use super::{Lifter, parameters};
-use crate::helpers::helper;
+use crate::helpers::{helper, packet_load};
 use crate::insn::Callee;
 use crate::{Error, Reg};
 
@@ -37,6 +39,34 @@ impl Lifter<'_> {
         self.forget_arguments();
         self.write(Reg::R0, result);
         Ok(())
+    }
+
+    /// `LD_ABS` and `LD_IND`: a call with the context in R6; a negative result
+    /// says that the packet has no such bytes, and the function returns 0.
+    pub(super) fn load_packet(&mut self, size: Size, index: Option<Reg>, off: i32) {
+        let callee = self.helper(packet_load(size));
+        let ctx = self.read(Reg::R6);
+        let mut offset = self.b.iconst(Type::I64, i64::from(off));
+        if let Some(index) = index {
+            let index = self.read(index);
+            offset = self.b.binary(Opcode::Iadd, index, offset);
+        }
+        let value = self.b.call_ext(callee, &[ctx, offset]);
+        self.forget_arguments();
+        self.write(Reg::R0, value);
+
+        let zero = self.b.iconst(Type::I64, 0);
+        let (outside, inside) = (self.b.add_block(), self.b.add_block());
+        let frequency = self.b.func().blocks[self.b.current()].frequency;
+        self.b.branch(Cond::Slt, value, zero, outside, inside);
+        self.b.seal_block(outside);
+        self.b.seal_block(inside);
+        // The bytecode's graph, which frequencies are of, has no such exit.
+        self.b.set_frequency(outside, 0.0);
+        self.b.switch_to(outside);
+        self.b.ret(zero);
+        self.b.set_frequency(inside, frequency);
+        self.b.switch_to(inside);
     }
 
     fn arguments(&mut self, count: usize) -> Vec<Value> {

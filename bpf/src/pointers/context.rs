@@ -1,9 +1,9 @@
 //! Which accesses read or write a field of the context.
 //!
 //! Whether a parameter is a context is known from the programs down: the first
-//! parameter of an XDP program is one, and so is what a caller passes on. A
-//! parameter that is a context in one call and something else in another is
-//! neither; it may be passed on, and following it is an error.
+//! parameter of a program whose context is declared is one, and so is what a
+//! caller passes on. A parameter that is a context in one call and something
+//! else in another is neither; it may be passed on, and following it is an error.
 
 use std::collections::VecDeque;
 
@@ -11,9 +11,9 @@ use cranelift_entity::{PrimaryMap, SecondaryMap};
 
 use super::record::{AccessKind, Found, ParamAccess};
 use super::value::{Base, Pointer, Val};
-use crate::ctx::{FieldValue, KINDS, XDP};
+use crate::ctx::{FieldValue, KINDS};
 use crate::facts::CtxAccess;
-use crate::{Error, FuncRef, Object, ProgramKind, Size};
+use crate::{Error, FuncRef, Object, Size};
 
 /// What callers pass in a parameter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -74,10 +74,8 @@ fn roles(object: &Object, found: &AllFound) -> Roles {
     let mut seen = SecondaryMap::<FuncRef, bool>::new();
     let mut work = VecDeque::new();
     for program in object.programs.values() {
-        let first = match program.kind {
-            ProgramKind::Xdp => Role::Context { kind: XDP, at: 0 },
-            ProgramKind::Raw | ProgramKind::Opaque => Role::Other,
-        };
+        let context = program.kind.context();
+        let first = context.map_or(Role::Other, |kind| Role::Context { kind, at: 0 });
         let params = &mut roles[program.function];
         params[0] = params[0].join(first);
         work.push_back(program.function);

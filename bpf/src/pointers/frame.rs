@@ -38,7 +38,14 @@ impl Frame {
         self.touch(bytes, false);
     }
 
-    /// An access through a pointer that may be anywhere in `at`, or by a callee.
+    /// Accesses by a callee that gets a pointer. As for the kernel, what lies
+    /// between the pointer and the accesses counts as touched.
+    pub fn pass(&mut self, at: Range, bytes: Range) {
+        let start = at.lo.min(bytes.lo);
+        self.access_through(at, Range::new(start, bytes.hi));
+    }
+
+    /// An access through a pointer that may be anywhere in `at`.
     pub fn access_through(&mut self, at: Range, bytes: Range) {
         self.link(at);
         let last = bytes.hi.saturating_sub(1);

@@ -305,7 +305,7 @@ impl Recorder<'_> {
                 Base::Frame => {
                     if let Some(bytes) = usage.touched {
                         let bytes = pointer.at.shift(bytes);
-                        self.found.frame.access_through(pointer.at, bytes);
+                        self.found.frame.pass(pointer.at, bytes);
                         self.read_by_callee(state.spilled(bytes), by_bytecode);
                     }
                     if usage.kept {

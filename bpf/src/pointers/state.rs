@@ -2,9 +2,10 @@
 //!
 //! The frame is seen as 64 slots of 8 bytes. A slot that was last written by an
 //! aligned 8-byte store holds that value; any other write leaves a number
-//! there. Numbers are not listed, so a state is small.
+//! there. Numbers are not listed, and states share their lists as long as they
+//! are the same, so that a state is small and most joins are short.
 
-use smallvec::SmallVec;
+use std::rc::Rc;
 
 use super::flow::Thresholds;
 use super::range::Range;
@@ -20,7 +21,7 @@ pub(super) struct State {
     /// R0 to R9.
     registers: [Val; 10],
     /// Slots with something better than a number, ascending.
-    slots: SmallVec<[(u8, Val); 2]>,
+    slots: Rc<Vec<(u8, Val)>>,
     /// Slots that were written at all.
     written: u64,
 }
@@ -49,7 +50,7 @@ impl State {
         for index in 0..5 {
             registers[usize::from(index) + 1] = Val::base(Base::Param(index));
         }
-        State { registers, slots: SmallVec::new(), written: 0 }
+        State { registers, slots: Rc::default(), written: 0 }
     }
 
     pub fn get(&self, reg: Reg) -> Val {
@@ -85,12 +86,12 @@ impl State {
 
     fn set_slot(&mut self, slot: i64, value: Val) {
         self.written |= 1 << slot;
-        let found = self.slots.binary_search_by_key(&slot, |s| s.0.into());
-        match (found, value == Val::ANY) {
-            (Ok(index), true) => drop(self.slots.remove(index)),
-            (Ok(index), false) => self.slots[index].1 = value,
-            (Err(index), false) => self.slots.insert(index, (slot as u8, value)),
-            (Err(_), true) => {}
+        match self.slots.binary_search_by_key(&slot, |s| s.0.into()) {
+            Ok(index) if self.slots[index].1 == value => {}
+            Ok(index) if value == Val::ANY => drop(Rc::make_mut(&mut self.slots).remove(index)),
+            Ok(index) => Rc::make_mut(&mut self.slots)[index].1 = value,
+            Err(_) if value == Val::ANY => {}
+            Err(index) => Rc::make_mut(&mut self.slots).insert(index, (slot as u8, value)),
         }
     }
 
@@ -151,7 +152,10 @@ impl State {
 
     /// Merges the lists of slots; `written` is not yet up to date.
     fn join_slots(&mut self, other: &State, thresholds: Option<&[i64]>) -> bool {
-        let mut merged: SmallVec<[(u8, Val); 2]> = SmallVec::with_capacity(self.slots.len());
+        if Rc::ptr_eq(&self.slots, &other.slots) {
+            return false;
+        }
+        let mut merged = Vec::with_capacity(self.slots.len());
         let (mut mine, mut theirs) = (self.slots.iter().peekable(), other.slots.iter().peekable());
         loop {
             let next = [mine.peek(), theirs.peek()].into_iter().flatten();
@@ -171,9 +175,11 @@ impl State {
                 merged.push((slot, value));
             }
         }
-        let changed = merged != self.slots;
-        self.slots = merged;
-        changed
+        if merged == *self.slots {
+            return false;
+        }
+        self.slots = if merged == *other.slots { other.slots.clone() } else { Rc::new(merged) };
+        true
     }
 }
 

@@ -11,12 +11,15 @@ use crate::{Error, FuncRef, MapRef};
 static KINDS: &[(ProgramKind, &str, &str)] = &[
     // Kind, its name, the section where none is written.
     (ProgramKind::Xdp, "xdp", "xdp"),
+    (ProgramKind::SchedCls, "sched_cls", "tc"),
+    (ProgramKind::SocketFilter, "socket_filter", "socket"),
+    (ProgramKind::CgroupSkb, "cgroup_skb", "cgroup_skb"),
+    (ProgramKind::FlowDissector, "flow_dissector", "flow_dissector"),
+    (ProgramKind::SkSkb, "sk_skb", "sk_skb"),
+    (ProgramKind::Lwt, "lwt", "lwt_xmit"),
     (ProgramKind::Raw, "raw", ""),
     (ProgramKind::Opaque, "opaque", ""),
 ];
-
-static MAP_KINDS: &[(MapKind, &str)] =
-    &[(MapKind::Hash, "hash"), (MapKind::Array, "array"), (MapKind::ProgArray, "prog_array")];
 
 /// The section of a function that is no program, where none is written.
 const TEXT: &str = ".text";
@@ -66,18 +69,29 @@ fn write_object(out: &mut String, object: &Object) -> std::fmt::Result {
     Ok(())
 }
 
-fn write_map(out: &mut String, object: &Object, map: &MapDef) -> std::fmt::Result {
-    match map.kind {
-        MapKind::Other(number) => write!(out, "type {number}")?,
-        kind => {
-            let row = MAP_KINDS.iter().find(|row| row.0 == kind);
-            out.push_str(row.map_or("", |row| row.1));
-        }
+/// Kind, sizes and flags.
+fn write_shape(out: &mut String, map: &MapDef) -> std::fmt::Result {
+    match map.kind.name() {
+        Some(name) => out.push_str(name),
+        None => write!(out, "type {}", map.kind.number())?,
     }
     let (key, value, entries) = (map.key_size, map.value_size, map.max_entries);
     write!(out, " key {key} value {value} entries {entries}")?;
     if map.flags != 0 {
         write!(out, " flags {:#x}", map.flags)?;
+    }
+    Ok(())
+}
+
+fn write_map(out: &mut String, object: &Object, map: &MapDef) -> std::fmt::Result {
+    write_shape(out, map)?;
+    if let Some(inner) = &map.inner {
+        out.push_str(" inner ");
+        write_shape(out, inner)?;
+    }
+    if !map.inner_maps.is_empty() {
+        let slots = map.inner_maps.iter().map(|(key, inner)| format!("{key} = {inner}"));
+        write!(out, " {{ {} }}", slots.collect::<Vec<_>>().join(", "))?;
     }
     if !map.slots.is_empty() {
         out.push_str(" {");
@@ -162,6 +176,10 @@ pub fn parse_object(text: &str) -> std::result::Result<Object, Error> {
         let program = program.ok_or(slot.error)?;
         object.maps[slot.map].slots.push((slot.slot, program));
     }
+    let inner_maps = object.maps.values().flat_map(|map| &map.inner_maps);
+    if let Some((_, missing)) = inner_maps.copied().find(|(_, map)| !object.maps.is_valid(*map)) {
+        return Err(Error::new(format!("there is no {missing}")));
+    }
     Ok(object)
 }
 
@@ -177,48 +195,61 @@ fn next_entity(c: &mut Cursor<'_>, prefix: &str, next: usize) -> Result<()> {
 fn map<'a>(c: &mut Cursor<'a>, object: &mut Object, slots: &mut Vec<Slot<'a>>) -> Result<()> {
     next_entity(c, "map", object.maps.len())?;
     let name = c.string()?;
-    let kind = map_kind(c)?;
-    c.expect_word("key")?;
-    let key_size = c.u32()?;
-    c.expect_word("value")?;
-    let value_size = c.u32()?;
-    c.expect_word("entries")?;
-    let max_entries = c.u32()?;
-    let flags = if c.eat_word("flags") { c.u32()? } else { 0 };
+    let mut map = shape(c, &name)?;
     let id = object.maps.next_key();
-    let mut initial = Vec::new();
+    if c.eat_word("inner") {
+        let inner = shape(c, &format!("{name}.inner"))?;
+        map.inner = Some(Box::new(inner));
+    }
     if c.eat("{") {
         c.skip_newlines();
-        if kind == MapKind::ProgArray {
-            program_slots(c, id, slots)?;
-        } else {
-            initial = initial_value(c, value_size)?;
+        match map.kind {
+            MapKind::ProgArray => program_slots(c, id, slots)?,
+            kind if kind.holds_maps() => map.inner_maps = inner_maps(c)?,
+            _ => map.initial = initial_value(c, map.value_size)?,
         }
     }
-    object.maps.push(MapDef {
-        name,
-        kind,
-        key_size,
-        value_size,
-        max_entries,
-        flags,
-        initial,
-        slots: Vec::new(),
-    });
+    object.maps.push(map);
     c.end_of_line()
+}
+
+/// Kind, sizes and flags.
+fn shape(c: &mut Cursor<'_>, name: &str) -> Result<MapDef> {
+    let mut map = MapDef::new(name, map_kind(c)?);
+    c.expect_word("key")?;
+    map.key_size = c.u32()?;
+    c.expect_word("value")?;
+    map.value_size = c.u32()?;
+    c.expect_word("entries")?;
+    map.max_entries = c.u32()?;
+    if c.eat_word("flags") {
+        map.flags = c.u32()?;
+    }
+    Ok(map)
 }
 
 fn map_kind(c: &mut Cursor<'_>) -> Result<MapKind> {
     if c.eat_word("type") {
-        let number = c.u32()?;
-        return Ok(MapKind::Other(number));
+        return Ok(MapKind::from_number(c.u32()?));
     }
-    let word = c.word();
-    let Some((kind, _)) = MAP_KINDS.iter().find(|row| Some(row.1) == word) else {
+    let Some(kind) = c.word().and_then(MapKind::from_name) else {
         return c.expected("a kind of map");
     };
     c.advance();
-    Ok(*kind)
+    Ok(kind)
+}
+
+/// `0 = map1, 1 = map2 }`; the maps may be defined further on.
+fn inner_maps(c: &mut Cursor<'_>) -> Result<Vec<(u32, MapRef)>> {
+    let mut maps = Vec::new();
+    while !c.eat("}") {
+        let key = c.u32()?;
+        c.expect("=")?;
+        maps.push((key, MapRef::from_u32(c.entity("map")?)));
+        c.eat(",");
+        c.skip_newlines();
+    }
+    Ok(maps)
 }
 
 /// The most that bytes left out are filled up to: a small text must not ask for
@@ -295,6 +326,7 @@ fn function(c: &mut Cursor<'_>, object: &mut Object, is_program: bool) -> Result
         section: section.clone(),
         ops,
         refused,
+        further: Vec::new(),
     });
     if let Some(kind) = kind {
         object.programs.push(Program { name, function, section, kind });

@@ -268,7 +268,7 @@ map map3 \"big\" array key 4 value 40 entries 1 {
   01 01 01 01 01 01 01 01 01 01 01 01 01 01 01 01
   ff
 }
-map map4 \"q\\\"\\\\\" type 27 key 0 value 0 entries 4096
+map map4 \"q\\\"\\\\\" type 26 key 0 value 0 entries 4096
 
 program f0 \"main\" raw
   r1 = map0[3] ll

@@ -19,11 +19,25 @@ struct Collector<'a> {
     frame_pointer: bool,
     /// Distances from the entry's rsp before each step.
     depths: Vec<i64>,
-    /// Steps that may be part of unwinding.
-    unwinds: Vec<bool>,
+    /// How each step may be part of unwinding.
+    unwinds: Vec<Unwind>,
     /// Lowest address in use below rsp.
     lowest_access: i64,
     tail_calls: u32,
+}
+
+/// What a step can do for an exit.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unwind {
+    /// Nothing.
+    No,
+    /// Moves rsp up.
+    Moves,
+    /// Restores this register.
+    Restores(Gpr),
+    /// Pops something else into this register: discards it, if the register is
+    /// restored later.
+    Pops(Gpr),
 }
 
 /// Reads the figures and checks the exits.
@@ -123,8 +137,16 @@ impl Collector<'_> {
             self.restores[reg.enc() as usize] += 1;
         }
         let moves_up = after.depth() > before.depth();
-        let pops_other = instruction.code() == Code::Pop_r64 && restored.is_none();
-        self.unwinds.push(restored.is_some() || (moves_up && !pops_other));
+        let popped = match instruction.code() {
+            Code::Pop_r64 => gpr(instruction.op0_register()),
+            _ => None,
+        };
+        self.unwinds.push(match (restored, popped) {
+            (Some(reg), _) => Unwind::Restores(reg),
+            (None, Some(reg)) => Unwind::Pops(reg),
+            (None, None) if moves_up => Unwind::Moves,
+            (None, None) => Unwind::No,
+        });
         if let Value::Stack(at) = after.reg(Gpr::RBP)
             && after.slot(at) == Value::Entry(Gpr::RBP)
         {
@@ -155,8 +177,14 @@ impl Collector<'_> {
         let exits = (0..steps.len())
             .filter(|&at| matches!(steps[at].next, Next::Returns | Next::TailCalls));
         let starts = exits.map(|exit| {
-            let mut at = exit;
-            while at > 0 && steps[at - 1].end() == steps[at].at && self.unwinds[at - 1] {
+            let (mut at, mut restored) = (exit, [false; 16]);
+            while at > 0 && steps[at - 1].end() == steps[at].at {
+                match self.unwinds[at - 1] {
+                    Unwind::Restores(reg) => restored[reg.enc() as usize] = true,
+                    Unwind::Pops(reg) if restored[reg.enc() as usize] => {}
+                    Unwind::Moves => {}
+                    Unwind::No | Unwind::Pops(_) => break,
+                }
                 at -= 1;
             }
             self.depths[at]

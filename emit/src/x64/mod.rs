@@ -20,10 +20,11 @@ mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
+use tailor_lower::x64::inst::Rhs;
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
-use crate::asm::{Assembled, Assembler, Label, Width};
+use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::frame;
 use crate::listing::listing;
 use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
@@ -101,6 +102,9 @@ struct Emitter<'a> {
     next_edit: usize,
     /// Where in the current block the flags must be left alone.
     flags: flags::Awaited,
+    /// The register whose value the flags were set by last, with the width, if
+    /// it has not changed since.
+    flagged: Option<(Gpr, Width)>,
     sites: Vec<Site>,
 }
 
@@ -118,6 +122,7 @@ impl<'a> Emitter<'a> {
             layout: (0..goals.len()).map(Block::new).filter(has_code).collect(),
             next_edit: 0,
             flags: flags::Awaited::default(),
+            flagged: None,
             sites: Vec::new(),
         }
     }
@@ -173,6 +178,7 @@ impl<'a> Emitter<'a> {
         to: Allocation,
     ) -> Result<(), EmitError> {
         let frame = &self.allocated.frame;
+        self.flagged = None;
         match (from.as_reg(), to.as_reg()) {
             (Some(from), Some(to)) if from == to => {}
             (Some(from), Some(to)) => {
@@ -232,9 +238,26 @@ impl<'a> Emitter<'a> {
         bytes.copied().unwrap_or(8)
     }
 
+    /// Whether a comparison of a value with zero asks for what the flags say
+    /// already: the result of the arithmetic just before, for (in)equality.
+    fn is_known(&self, at: usize, flagged: Option<(Gpr, Width)>, w: Width, rhs: &Rhs) -> bool {
+        let mut ops = self.operands(at);
+        let (Some((reg, width)), Ok(a)) = (flagged, ops.reg()) else { return false };
+        let zero = match (self.function.insts[at], rhs) {
+            (MInst::Cmp(..), Rhs::Imm(0)) => true,
+            (MInst::Test(..), Rhs::Reg) => ops.reg().is_ok_and(|b| b == a),
+            _ => false,
+        };
+        // 32-bit arithmetic clears the upper half.
+        let all = width == w || width == Width::W32;
+        let next = self.function.insts.get(at + 1);
+        zero && all && reg == a && matches!(next, Some(MInst::Jcc(Cc::E | Cc::Ne)))
+    }
+
     /// The table of what emits what.
     fn inst(&mut self, at: usize, block: Block, next: Option<Block>) -> Result<(), EmitError> {
         let ops = self.operands(at);
+        let flagged = self.flagged.take();
         match self.function.insts[at] {
             MInst::Args => Ok(()),
             MInst::Mov(w) => self.mov(at, w, ops),
@@ -252,10 +275,12 @@ impl<'a> Emitter<'a> {
             MInst::Bswap16 => self.bswap16(ops),
             MInst::Swap16 => self.swap16(ops),
             MInst::Ext(extend) => self.ext(extend, ops),
+            MInst::Cmp(w, ref rhs) if self.is_known(at, flagged, w, rhs) => Ok(()),
             MInst::Cmp(w, ref rhs) => self.cmp(w, rhs, ops),
             MInst::CmpMemImm(bytes, imm, ref mem) => self.cmp_mem_imm(bytes, imm, mem, ops),
             MInst::TestMemImm(bytes, imm, ref mem) => self.test_mem_imm(bytes, imm, mem, ops),
             MInst::AluMem(op, w, imm, ref mem) => self.alu_mem(op, w, imm, mem, ops),
+            MInst::Test(w, ref rhs) if self.is_known(at, flagged, w, rhs) => Ok(()),
             MInst::Test(w, ref rhs) => self.test(w, rhs, ops),
             MInst::Load(extend, ref mem) => self.load(extend, mem, ops),
             MInst::Store(bytes, ref mem) => self.store(bytes, mem, ops),

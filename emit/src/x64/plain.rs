@@ -69,6 +69,7 @@ impl Emitter<'_> {
             (AluOp::Sub, RhsRm::Imm(128)) => self.asm.alu_imm(AluOp::Add, w, dst, -128),
             (_, RhsRm::Imm(imm)) => self.asm.alu_imm(op, w, dst, imm),
         }
+        self.flagged = Some((dst, w));
         Ok(())
     }
 

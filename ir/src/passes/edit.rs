@@ -102,6 +102,19 @@ impl Rewrite {
     }
 }
 
+/// How often each value is used.
+fn uses(function: &Function) -> SecondaryMap<Value, u32> {
+    let mut uses = SecondaryMap::new();
+    for &block in &function.layout {
+        let data = &function.blocks[block];
+        for &inst in &data.insts {
+            function.insts[inst].args.iter().for_each(|&arg| uses[arg] += 1);
+        }
+        data.term.for_each_use(|value| uses[value] += 1);
+    }
+    uses
+}
+
 /// A function in the middle of a walk.
 pub(super) struct Editor<'f> {
     /// The function; the block under the walk has no instructions or
@@ -113,18 +126,29 @@ pub(super) struct Editor<'f> {
     origin: u32,
     /// Made since the rules were last told.
     fresh: Vec<Value>,
+    /// Uses of each value when the walk began.
+    uses: SecondaryMap<Value, u32>,
 }
 
 impl<'f> Editor<'f> {
     /// Starts on a function.
     pub fn new(function: &'f mut Function) -> Editor<'f> {
+        let uses = uses(function);
         Editor {
             function,
+            uses,
             renames: Renames::default(),
             done: Vec::new(),
             origin: 0,
             fresh: Vec::new(),
         }
+    }
+
+    /// Whether nothing but the instruction at hand used a value when the walk
+    /// began. Rules ask where reaching through an operation would keep both its
+    /// operand and its result alive.
+    pub fn is_used_once(&self, value: Value) -> bool {
+        self.uses[value] <= 1
     }
 
     /// Takes the instructions out of a block. Each is to be given to

@@ -175,7 +175,9 @@ fn context_fields() {
         let func = FuncRef::from_u32(0);
         let access = CtxAccess { kind: XDP, field, part };
         facts.functions[func].ctx_accesses.insert(0, access);
-        let code = crate::compile(&object, &facts, func, FunctionKind::Program).expect("compiles");
+        let code =
+            crate::compile(crate::Variant::V612, &object, &facts, func, FunctionKind::Program)
+                .expect("compiles");
         hex(&code.code[12..code.code.len() - 2])
     };
     assert_eq!(load("r2 = *(u32 *)(r1 + 0)", 0, 0), "488b7700");

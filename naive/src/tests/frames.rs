@@ -7,7 +7,7 @@ use tailor_emit::{CompiledFunction, Gpr, Poke, Reloc, RelocKind, Symbol};
 use super::{compile, hex};
 
 /// A program that tail-calls and a subprogram that does, saving rbx and r13.
-const TAIL_CALLS: &str = r#"
+pub(super) const TAIL_CALLS: &str = r#"
 map map0 "jmp" prog_array key 4 value 4 entries 8
 
 program f0 "main" raw
@@ -29,7 +29,7 @@ function f1 "sub"
   exit
 "#;
 
-fn direct() -> TailCall {
+pub(super) fn direct() -> TailCall {
     TailCall { map: Some(MapRef::from_u32(0)), key: Some(2) }
 }
 

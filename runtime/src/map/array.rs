@@ -1,8 +1,21 @@
-//! Array maps: every index exists; values start as zeros, or as the section's bytes.
+//! Arrays and per-CPU arrays: every index exists; values start as zeros, or as
+//! the section's bytes.
+//!
+//! | operation | case | result |
+//! | --- | --- | --- |
+//! | lookup | index out of range | none |
+//! | update | unknown flags | -EINVAL |
+//! | | index out of range | -E2BIG |
+//! | | `NOEXIST` | -EEXIST |
+//! | delete | always | -EINVAL |
+//!
+//! A program updates the value of its own processor, the host those of all.
 
 use tailor_bpf::MapDef;
 
-use super::{NOEXIST, Pool, errno};
+use super::pool::Pool;
+use super::{EXIST, NOEXIST, Operations, processor};
+use crate::errno;
 
 pub(super) struct Array {
     pool: Pool,
@@ -10,14 +23,18 @@ pub(super) struct Array {
 }
 
 impl Array {
-    pub(super) fn new(def: &MapDef) -> Array {
-        let pool = Pool::new(def.value_size as usize, def.max_entries as usize);
-        pool.set(0, &def.initial);
+    /// With a value for each of so many processors.
+    pub(super) fn new(def: &MapDef, cpus: u32) -> Array {
+        let pool = Pool::new(def.value_size as usize, def.max_entries as usize, cpus);
+        if !def.initial.is_empty() {
+            pool.set(0, 0, &def.initial);
+        }
         Array { pool, max_entries: def.max_entries }
     }
 
-    pub(super) fn pool(&self) -> (u64, usize) {
-        self.pool.range()
+    /// Address of the first value.
+    pub(super) fn first(&self) -> u64 {
+        self.pool.address(0, 0)
     }
 
     fn index(&self, key: &[u8]) -> Option<usize> {
@@ -25,18 +42,54 @@ impl Array {
         (index < self.max_entries).then_some(index as usize)
     }
 
-    pub(super) fn lookup(&self, key: &[u8]) -> Option<u64> {
-        self.index(key).map(|index| self.pool.address(index))
+    /// The index that an update sets.
+    fn target(&self, key: &[u8], flags: u64) -> Result<usize, i64> {
+        if flags > EXIST {
+            return Err(-errno::EINVAL);
+        }
+        let index = self.index(key).ok_or(-errno::E2BIG)?;
+        if flags == NOEXIST { Err(-errno::EEXIST) } else { Ok(index) }
+    }
+}
+
+impl Operations for Array {
+    fn lookup(&self, key: &[u8]) -> Option<u64> {
+        self.lookup_on(key, processor(self.pool.cpus()))
     }
 
-    pub(super) fn update(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
-        let Some(index) = self.index(key) else {
-            return -errno::E2BIG;
-        };
-        if flags == NOEXIST {
-            return -errno::EEXIST;
+    fn lookup_on(&self, key: &[u8], cpu: u32) -> Option<u64> {
+        self.index(key).map(|index| self.pool.address(index, cpu))
+    }
+
+    fn update(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
+        match self.target(key, flags) {
+            Ok(index) => {
+                self.pool.set(index, processor(self.pool.cpus()), value);
+                0
+            }
+            Err(error) => error,
         }
-        self.pool.set(index, value);
-        0
+    }
+
+    fn write(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
+        match self.target(key, flags) {
+            Ok(index) => {
+                self.pool.set_all(index, value);
+                0
+            }
+            Err(error) => error,
+        }
+    }
+
+    fn read(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.index(key).map(|index| self.pool.get(index))
+    }
+
+    fn keys(&self) -> Vec<Vec<u8>> {
+        (0..self.max_entries).map(|index| index.to_le_bytes().to_vec()).collect()
+    }
+
+    fn region(&self, address: u64) -> Option<(u64, usize)> {
+        self.pool.region(address)
     }
 }

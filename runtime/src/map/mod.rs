@@ -3,51 +3,100 @@
 //! A program knows a map by the address of its *block*: a header that code may
 //! read (the program array's size and slots) and a pointer back to the [`Map`].
 //! Values have addresses that stay valid as long as the map: they come from a
-//! pool of `max_entries` values, as in the kernel's preallocated maps.
+//! pool of `max_entries` values (and one to spare), as in the kernel's
+//! preallocated maps.
+//!
+//! Each kind has a file, which says what its operations return. What programs
+//! and the host do alike is an [`Operations`] of the kind; what only one kind
+//! can do (a queue's push, a ring buffer's records) goes to it directly. The
+//! host's operations are those of bpf(2): where values are per processor, it
+//! reads and sets those of all.
+//!
+//! The processors that there can be are a property of a map, fixed when it is
+//! made ([`Options`]; 1 unless said otherwise). A program that runs on a
+//! processor of a higher number uses the values of that number modulo theirs.
 
+mod access;
 mod array;
 mod hash;
+mod lpm_trie;
+mod nested;
+mod perf_event_array;
+mod pool;
 mod prog_array;
+mod queue;
+mod recency;
+mod redirect;
+mod ringbuf;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use prog_array::SlotLayout;
+pub(crate) use ringbuf::{Fate, finish};
 use tailor_bpf::{MapDef, MapKind};
 
-use crate::Error;
+use crate::{Error, env};
 use array::Array;
 use hash::Hash;
+use lpm_trie::LpmTrie;
+use nested::Nested;
+use perf_event_array::PerfEventArray;
 use prog_array::ProgArray;
+use queue::Queue;
+use redirect::Targets;
+use ringbuf::RingBuf;
+
+pub use crate::errno;
 
 /// Largest pool of values, in bytes.
 const MAX_POOL_BYTES: u64 = 4 << 30;
 /// Word of the block that points back to the map.
 const BACK_POINTER: usize = 1;
 
-/// Error numbers that map operations return to programs, negated.
-pub mod errno {
-    /// No such key.
-    pub const ENOENT: i64 = 2;
-    /// More entries or a larger index than the map has room for.
-    pub const E2BIG: i64 = 7;
-    /// The key exists already.
-    pub const EEXIST: i64 = 17;
-    /// Not an operation of this map.
-    pub const EINVAL: i64 = 22;
-}
-
 /// `BPF_NOEXIST`: make a new entry only.
 pub const NOEXIST: u64 = 1;
 /// `BPF_EXIST`: change an entry only.
 pub const EXIST: u64 = 2;
 
+/// How maps are made.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Where code finds the slots of a program array.
+    pub slots: SlotLayout,
+    /// Processors that there can be: each has a value of its own in per-CPU
+    /// maps, and a slot in perf event arrays. At least 1.
+    pub cpus: u32,
+}
+
+impl From<SlotLayout> for Options {
+    /// For one processor.
+    fn from(slots: SlotLayout) -> Options {
+        Options { slots, cpus: 1 }
+    }
+}
+
+/// What a program put out for the host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// The processor whose slot of a perf event array it went to; else 0.
+    pub cpu: u32,
+    /// The bytes.
+    pub data: Vec<u8>,
+}
+
 /// A map.
 pub struct Map {
-    name: String,
+    name: Arc<str>,
+    kind: MapKind,
     key_size: usize,
     value_size: usize,
     max_entries: u32,
+    flags: u32,
+    /// Processors that there can be.
+    cpus: u32,
     storage: Storage,
     block: Box<[AtomicU64]>,
 }
@@ -55,35 +104,84 @@ pub struct Map {
 enum Storage {
     Array(Array),
     Hash(Hash),
+    LpmTrie(LpmTrie),
+    Nested(Nested),
+    PerfEventArray(PerfEventArray),
     ProgArray(ProgArray),
+    Queue(Queue),
+    RingBuf(RingBuf),
+    Targets(Targets),
+}
+
+/// What can be done to maps of all kinds; what a kind does not have fails as
+/// said here. Results are 0 or a negated error number.
+trait Operations {
+    /// Address of the value of a key, as the program on this thread sees it.
+    fn lookup(&self, _key: &[u8]) -> Option<u64> {
+        None
+    }
+
+    /// The same for another processor, which must be one that there can be.
+    fn lookup_on(&self, _key: &[u8], _cpu: u32) -> Option<u64> {
+        None
+    }
+
+    /// A program's update.
+    fn update(&self, _key: &[u8], _value: &[u8], _flags: u64) -> i64 {
+        -errno::EINVAL
+    }
+
+    /// The host's update.
+    fn write(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
+        self.update(key, value, flags)
+    }
+
+    /// Removes a key.
+    fn delete(&self, _key: &[u8]) -> i64 {
+        -errno::EINVAL
+    }
+
+    /// A copy of the value of a key; those of all processors, one after the other.
+    fn read(&self, _key: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// All keys, ascending.
+    fn keys(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    /// Start and length of the value that an address lies in: memory that a
+    /// program may access.
+    fn region(&self, _address: u64) -> Option<(u64, usize)> {
+        None
+    }
+}
+
+impl Operations for ProgArray {}
+
+/// The number of the processor that the program on this thread runs on.
+fn processor(cpus: u32) -> u32 {
+    if cpus == 1 { 0 } else { env::current(|env| env.cpu()) % cpus }
 }
 
 impl Map {
-    /// Makes a map as defined; `layout` says where code finds the slots of a program array.
-    pub fn new(def: &MapDef, layout: SlotLayout) -> Result<Arc<Map>, Error> {
-        let fail = |what: String| Err(Error::Map { map: def.name.clone(), what });
-        if def.max_entries == 0 {
-            return fail("max_entries is 0; it must be set before the map is made".into());
-        }
-        let stride = u64::from(def.value_size).next_multiple_of(8).max(8);
-        if stride * u64::from(def.max_entries) > MAX_POOL_BYTES {
-            return fail(format!("more than {MAX_POOL_BYTES} bytes of values"));
-        }
-        let (storage, slots) = match def.kind {
-            MapKind::Array if def.key_size == 4 => (Storage::Array(Array::new(def)), 0),
-            MapKind::ProgArray if def.key_size == 4 => {
-                (Storage::ProgArray(ProgArray::new(layout)), def.max_entries as usize)
-            }
-            MapKind::Array | MapKind::ProgArray => return fail("the key size must be 4".into()),
-            MapKind::Hash => (Storage::Hash(Hash::new(def)), 0),
-            MapKind::Other(kind) => return fail(format!("map type {kind} is not implemented")),
-        };
+    /// Makes a map as defined.
+    pub fn new(def: &MapDef, options: impl Into<Options>) -> Result<Arc<Map>, Error> {
+        let Options { slots: layout, cpus } = options.into();
+        let cpus = cpus.max(1);
+        let storage = storage(def, layout, cpus)
+            .map_err(|what| Error::Map { map: def.name.clone(), what })?;
+        let slots = if def.kind == MapKind::ProgArray { def.max_entries as usize } else { 0 };
         let words = layout.slots as usize / 8 + slots;
         let mut map = Arc::new(Map {
-            name: def.name.clone(),
+            name: def.name.as_str().into(),
+            kind: def.kind,
             key_size: def.key_size as usize,
             value_size: def.value_size as usize,
             max_entries: def.max_entries,
+            flags: def.flags,
+            cpus,
             storage,
             block: (0..words.max(2)).map(|_| AtomicU64::new(0)).collect(),
         });
@@ -112,8 +210,13 @@ impl Map {
     }
 
     /// Name, as defined.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Kind, as defined.
+    pub fn kind(&self) -> MapKind {
+        self.kind
     }
 
     /// Bytes of a key.
@@ -126,133 +229,66 @@ impl Map {
         self.value_size
     }
 
-    /// Entries that fit.
+    /// Entries that fit, as defined.
     pub fn max_entries(&self) -> u32 {
         self.max_entries
     }
 
-    /// Address and length of the pool that all values lie in.
-    pub fn pool(&self) -> (u64, usize) {
+    /// `BPF_F_*`, as defined.
+    pub fn flags(&self) -> u32 {
+        self.flags
+    }
+
+    fn operations(&self) -> &dyn Operations {
         match &self.storage {
-            Storage::Array(array) => array.pool(),
-            Storage::Hash(hash) => hash.pool(),
-            Storage::ProgArray(_) => (0, 0),
-        }
-    }
-
-    /// Address of the value of a key, if there is one.
-    pub fn lookup(&self, key: &[u8]) -> Option<u64> {
-        match &self.storage {
-            Storage::Array(array) => array.lookup(key),
-            Storage::Hash(hash) => hash.lookup(key),
-            Storage::ProgArray(_) => None,
-        }
-    }
-
-    /// Sets the value of a key; 0 or a negated error number.
-    pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
-        if flags > EXIST {
-            return -errno::EINVAL;
-        }
-        match &self.storage {
-            Storage::Array(array) => array.update(key, value, flags),
-            Storage::Hash(hash) => hash.update(key, value, flags),
-            Storage::ProgArray(_) => -errno::EINVAL,
-        }
-    }
-
-    /// Removes a key; 0 or a negated error number.
-    pub fn delete(&self, key: &[u8]) -> i64 {
-        match &self.storage {
-            Storage::Hash(hash) => hash.delete(key),
-            Storage::Array(_) | Storage::ProgArray(_) => -errno::EINVAL,
-        }
-    }
-
-    /// A copy of the value of a key.
-    pub fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let address = self.lookup(key)?;
-        // SAFETY: lookup returns the address of a value of value_size bytes in
-        // the pool, which lives as long as the map.
-        Some(unsafe { std::slice::from_raw_parts(address as *const u8, self.value_size) }.to_vec())
-    }
-
-    /// All keys and values, ascending by key. Empty for a program array.
-    pub fn entries(&self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let keys: Vec<Vec<u8>> = match &self.storage {
-            Storage::Array(_) => (0..self.max_entries).map(|i| i.to_le_bytes().to_vec()).collect(),
-            Storage::Hash(hash) => hash.keys(),
-            Storage::ProgArray(_) => Vec::new(),
-        };
-        keys.into_iter().filter_map(|key| self.get(&key).map(|value| (key, value))).collect()
-    }
-
-    /// Sets what code finds in a slot of a program array (0: empty).
-    pub fn set_slot(&self, index: u32, value: u64) -> Result<(), Error> {
-        let fail = |what: String| Err(Error::Map { map: self.name.clone(), what });
-        let Storage::ProgArray(array) = &self.storage else {
-            return fail("not a program array".into());
-        };
-        if index >= self.max_entries {
-            return fail(format!(
-                "index {index} is out of range (max_entries {})",
-                self.max_entries
-            ));
-        }
-        self.block[array.word(index)].store(value, Ordering::Release);
-        Ok(())
-    }
-
-    /// Address of the cell that code reads for a slot of a program array.
-    pub fn slot_address(&self, index: u32) -> Option<u64> {
-        match &self.storage {
-            Storage::ProgArray(array) if index < self.max_entries => {
-                Some(&self.block[array.word(index)] as *const AtomicU64 as u64)
-            }
-            _ => None,
+            Storage::Array(array) => array,
+            Storage::Hash(hash) => hash,
+            Storage::LpmTrie(trie) => trie,
+            Storage::Nested(nested) => nested,
+            Storage::PerfEventArray(array) => array,
+            Storage::ProgArray(array) => array,
+            Storage::Queue(queue) => queue,
+            Storage::RingBuf(ring) => ring,
+            Storage::Targets(targets) => targets,
         }
     }
 }
 
-/// The values of a map: `count` values, each aligned to 8 bytes.
-struct Pool {
-    words: Box<[std::cell::UnsafeCell<u64>]>,
-    stride: usize,
-    value_size: usize,
-}
-
-// SAFETY: programs share values without synchronisation by design (as in the
-// kernel); the runtime itself only copies whole values in and out.
-unsafe impl Sync for Pool {}
-// SAFETY: plain memory.
-unsafe impl Send for Pool {}
-
-impl Pool {
-    fn new(value_size: usize, count: usize) -> Pool {
-        let stride = value_size.next_multiple_of(8).max(8);
-        let words = vec![0u64; stride / 8 * count].into_boxed_slice();
-        // SAFETY: UnsafeCell<u64> has the layout of u64.
-        let words =
-            unsafe { Box::from_raw(Box::into_raw(words) as *mut [std::cell::UnsafeCell<u64>]) };
-        Pool { words, stride, value_size }
+/// The storage of a map of this kind, or why it cannot be.
+fn storage(def: &MapDef, layout: SlotLayout, cpus: u32) -> Result<Storage, String> {
+    use MapKind::*;
+    if def.max_entries == 0 && def.kind != PerfEventArray {
+        return Err("max_entries is 0; it must be set before the map is made".into());
     }
-
-    /// Address of value `index`, which must be in range.
-    fn address(&self, index: usize) -> u64 {
-        self.words[index * (self.stride / 8)].get() as u64
+    let per_cpu = matches!(def.kind, PercpuArray | PercpuHash | LruPercpuHash).then_some(cpus);
+    let stride = u64::from(def.value_size).next_multiple_of(8).max(8);
+    let values = (u64::from(def.max_entries) + 1) * u64::from(per_cpu.unwrap_or(1));
+    // Queues and ring buffers have no pool.
+    let has_pool = !matches!(def.kind, RingBuf | Queue | Stack);
+    if has_pool && stride.saturating_mul(values) > MAX_POOL_BYTES {
+        return Err(format!("more than {MAX_POOL_BYTES} bytes of values"));
     }
-
-    /// Overwrites value `index` with `value`, cut or padded to the value's size.
-    fn set(&self, index: usize, value: &[u8]) {
-        let len = value.len().min(self.value_size);
-        // SAFETY: the value has stride >= value_size >= len bytes at this
-        // address, inside cells that may be written through.
-        unsafe {
-            std::ptr::copy_nonoverlapping(value.as_ptr(), self.address(index) as *mut u8, len);
+    let index = matches!(
+        def.kind,
+        Array | PercpuArray | ProgArray | ArrayOfMaps | DevMap | CpuMap | XskMap | DevMapHash
+    );
+    if index && def.key_size != 4 {
+        return Err("the key size must be 4".into());
+    }
+    Ok(match def.kind {
+        Array | PercpuArray => Storage::Array(array::Array::new(def, per_cpu.unwrap_or(1))),
+        Hash | PercpuHash => Storage::Hash(hash::Hash::new(def, per_cpu, false)),
+        LruHash | LruPercpuHash => Storage::Hash(hash::Hash::new(def, per_cpu, true)),
+        LpmTrie if !lpm_trie::LpmTrie::fits(def.key_size) => {
+            return Err("the key size must be 5 to 260".into());
         }
-    }
-
-    fn range(&self) -> (u64, usize) {
-        (self.words.as_ptr() as u64, self.words.len() * 8)
-    }
+        LpmTrie => Storage::LpmTrie(lpm_trie::LpmTrie::new(def)),
+        ArrayOfMaps | HashOfMaps => Storage::Nested(Nested::new(def)),
+        DevMap | DevMapHash | CpuMap | XskMap => Storage::Targets(Targets::new(def)),
+        PerfEventArray => Storage::PerfEventArray(perf_event_array::PerfEventArray::new(def, cpus)),
+        ProgArray => Storage::ProgArray(prog_array::ProgArray::new(layout)),
+        Queue | Stack => Storage::Queue(queue::Queue::new(def, def.kind == Stack)),
+        RingBuf => Storage::RingBuf(ringbuf::RingBuf::new(def)?),
+        Other(kind) => return Err(format!("map type {kind} is not implemented")),
+    })
 }

@@ -123,9 +123,10 @@ fn nearer_zero(editor: &mut Editor, test: Test, c: u64) -> Option<Found> {
     Some(with(editor, test, cond, test.lhs, 0))
 }
 
-/// Equality of the result of an operation that can be undone.
+/// Equality of the result of an operation that can be undone, unless that is
+/// needed anyway (as a loop's counter is).
 fn invert(editor: &mut Editor, test: Test, c: u64) -> Option<Found> {
-    if !matches!(test.cond, Eq | Ne) {
+    if !matches!(test.cond, Eq | Ne) || !editor.is_used_once(test.lhs) {
         return None;
     }
     let data = editor.def(test.lhs)?;

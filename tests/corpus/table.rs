@@ -1,0 +1,109 @@
+//! What came of all objects, by count.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Why a program may be refused: words in the error, the reason, and whether
+/// compilers are to refuse such a program.
+const REFUSALS: [(&str, &str, bool); 6] = [
+    ("(CO-RE)", "needs the types of a kernel (CO-RE)", true),
+    ("(a kernel function)", "calls a function of the kernel (kfunc)", true),
+    ("(an extern)", "refers to an extern (.ksyms, .kconfig)", true),
+    ("calls nest", "nests calls deeper than the kernel allows", true),
+    // The kernel: "same insn cannot be used with different pointers".
+    ("may be the context or something else", "uses the context and others alike", true),
+    ("legacy packet loads", "loads from the packet the old way", false),
+];
+
+/// Whether an error says that a program does not compile.
+pub fn is_refusal(error: &str) -> bool {
+    REFUSALS.iter().any(|(words, ..)| error.contains(words))
+}
+
+/// Counts over all objects.
+#[derive(Default)]
+pub struct Table {
+    objects: usize,
+    /// By engine.
+    compiled: BTreeMap<String, usize>,
+    /// By engine and reason: programs, and whether they are to be refused.
+    refused: BTreeMap<(String, String), (usize, bool)>,
+    ran: usize,
+    runs: usize,
+    skipped: BTreeMap<String, usize>,
+    /// What must not be.
+    failures: Vec<String>,
+}
+
+impl Table {
+    /// Adds what the process for an object printed, and how it ended if not well.
+    pub fn add(&mut self, object: &str, lines: &str, end: Option<String>) {
+        self.objects += 1;
+        let mut last = "";
+        for line in lines.lines() {
+            if line.starts_with("running") {
+                last = line;
+            } else {
+                self.line(object, line);
+            }
+        }
+        if let Some(end) = end {
+            self.failures.push(format!("{object}: {end} after {}", last.replace('\t', " ")));
+        }
+    }
+
+    fn line(&mut self, object: &str, line: &str) {
+        let words: Vec<&str> = line.split('\t').collect();
+        match words[..] {
+            ["compiled", engine, _] => *self.compiled.entry(engine.into()).or_default() += 1,
+            ["refused", engine, _, error] => self.refusal(object, engine, error),
+            ["ran", _, packets] => {
+                self.ran += 1;
+                self.runs += packets.parse::<usize>().unwrap_or(0);
+            }
+            ["skipped", _, reason] => *self.skipped.entry(reason.into()).or_default() += 1,
+            _ => self.failures.push(format!("{object}: {}", words.join(" "))),
+        }
+    }
+
+    fn refusal(&mut self, object: &str, engine: &str, error: &str) {
+        let known = REFUSALS.iter().find(|(words, ..)| error.contains(words));
+        let (reason, allowed) = match known {
+            Some((_, reason, allowed)) => (reason.to_string(), *allowed),
+            None => (format!("{object}: {error}"), false),
+        };
+        let entry = self.refused.entry((engine.into(), reason)).or_insert((0, allowed));
+        entry.0 += 1;
+    }
+
+    /// Nothing crashes and nothing differs. (What should be supported and is not
+    /// yet is a matter of acceptance: it stands in the table.)
+    pub fn passed(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} objects", self.objects)?;
+        for (engine, compiled) in &self.compiled {
+            let of_engine = self.refused.iter().filter(|((name, _), _)| name == engine);
+            let refused: usize = of_engine.clone().map(|(_, (count, _))| count).sum();
+            writeln!(f, "{engine}: {compiled} programs compiled, {refused} refused")?;
+            for ((_, reason), (count, allowed)) in of_engine {
+                let verdict = if *allowed { "" } else { " (to be supported)" };
+                writeln!(f, "  {count:6}  {reason}{verdict}")?;
+            }
+        }
+        let skipped: usize = self.skipped.values().sum();
+        let (ran, runs) = (self.ran, self.runs);
+        writeln!(f, "{ran} programs ran in three engines ({runs} runs each), {skipped} skipped")?;
+        let mut reasons: Vec<_> = self.skipped.iter().collect();
+        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), *reason));
+        for (reason, count) in reasons {
+            writeln!(f, "  {count:6}  {reason}")?;
+        }
+        writeln!(f, "{} failures", self.failures.len())?;
+        self.failures.iter().try_for_each(|failure| writeln!(f, "  {failure}"))
+    }
+}
