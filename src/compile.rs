@@ -2,7 +2,7 @@
 //!
 //! [`Unit::new`] is the front half, shared by all engines: what is wrong with
 //! the object, and the facts that every engine must agree on. [`compile`] is
-//! the back half: [`Compilation::function`] takes one function through the
+//! the back half: `Compilation::function` takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
 use std::collections::{BTreeMap, HashMap};

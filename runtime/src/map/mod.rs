@@ -7,7 +7,7 @@
 //! preallocated maps.
 //!
 //! Each kind has a file, which says what its operations return. What programs
-//! and the host do alike is an [`Operations`] of the kind; what only one kind
+//! and the host do alike is an `Operations` of the kind; what only one kind
 //! can do (a queue's push, a ring buffer's records) goes to it directly. The
 //! host's operations are those of bpf(2): where values are per processor, it
 //! reads and sets those of all.
