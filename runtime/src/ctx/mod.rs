@@ -22,7 +22,8 @@ pub trait Context {
     /// R1 and R2 at entry.
     fn args(&mut self) -> [u64; 2];
     /// Address and length of all memory that the program may touch through
-    /// them. Helpers that move the packet change it.
+    /// them, a declared context's own fields aside. Helpers that move the packet
+    /// change it.
     fn regions(&self) -> Vec<(u64, usize)>;
     /// Its kind, an index into `tailor_bpf::ctx::KINDS`; none for plain memory.
     fn kind(&self) -> Option<u8>;

@@ -133,19 +133,18 @@ impl Skb {
         buff.read_addresses(rest);
         let mut skb = Skb { buff: Box::new(UnsafeCell::new(buff)), _buffer: buffer };
         if kind == ProgramKind::FlowDissector {
-            skb.start_dissection(header as u16);
+            skb.start_dissection(header as u16, be16(packet, 12));
         }
         skb
     }
 
     /// Where the keys are, and what they say at the start.
-    fn start_dissection(&mut self, network: u16) {
-        let address = self.buff.get() as u64 + offset_of!(SkBuff, keys) as u64;
+    fn start_dissection(&mut self, network: u16, protocol: u32) {
         let buff = self.buff.get_mut();
-        buff.flow_keys = address;
+        buff.flow_keys = &raw const buff.keys as u64;
         // The offsets of the network and transport headers; the protocol at byte 10.
         buff.keys[0] = u32::from(network) << 16 | u32::from(network);
-        buff.keys[2] = buff.protocol << 16;
+        buff.keys[2] = protocol << 16;
     }
 
     /// Sets a field by its name in `__sk_buff` (an element of an array as
@@ -204,10 +203,16 @@ impl Skb {
         unsafe { copy(start, end - start) }
     }
 
-    /// What a flow dissector found: a `struct bpf_flow_keys`.
+    /// What a flow dissector found: a `struct bpf_flow_keys`. As in the kernel the
+    /// offsets in it lie between the Ethernet header and the packet's end.
     pub fn flow_keys(&self) -> [u8; 56] {
+        let buff = self.buff.get();
         // SAFETY: the keys lie in the context, and no program runs now.
-        let keys = unsafe { (*self.buff.get()).keys };
+        let (mut keys, end) = unsafe { ((*buff).keys, (*buff).len) };
+        let least = end.min(ETHERNET as u32);
+        let [network, transport] =
+            [keys[0] & 0xffff, keys[0] >> 16].map(|at| at.clamp(least, end) & 0xffff);
+        keys[0] = network | transport << 16;
         let mut bytes = [0; 56];
         for (word, key) in bytes.chunks_exact_mut(4).zip(keys) {
             word.copy_from_slice(&key.to_le_bytes());
@@ -226,8 +231,8 @@ impl Context for Skb {
 
     fn regions(&self) -> Vec<(u64, usize)> {
         let [meta, _, end] = self.places();
-        let visible = offset_of!(SkBuff, lowest);
-        vec![(self.buff.get() as u64, visible), (meta, (end - meta) as usize)]
+        let keys = self.buff.get() as u64 + offset_of!(SkBuff, keys) as u64;
+        vec![(meta, (end - meta) as usize), (keys, self.flow_keys().len())]
     }
 
     fn kind(&self) -> Option<u8> {
@@ -284,18 +289,18 @@ impl SkBuff {
         }
     }
 
-    /// The addresses of the packet's network header, as a socket's that is to
-    /// receive it.
+    /// The addresses of the packet's network header, as those of a socket that
+    /// sends it.
     fn read_addresses(&mut self, packet: &[u8]) {
         if self.protocol == SkBuff::IPV4 && packet.len() >= 20 {
             self.family = 2;
-            self.remote_ip4 = be32(packet, 12);
-            self.local_ip4 = be32(packet, 16);
+            self.local_ip4 = be32(packet, 12);
+            self.remote_ip4 = be32(packet, 16);
         } else if self.protocol == SkBuff::IPV6 && packet.len() >= 40 {
             self.family = 10;
             for word in 0..4 {
-                self.remote_ip6[word] = be32(packet, 8 + 4 * word);
-                self.local_ip6[word] = be32(packet, 24 + 4 * word);
+                self.local_ip6[word] = be32(packet, 8 + 4 * word);
+                self.remote_ip6[word] = be32(packet, 24 + 4 * word);
             }
         }
     }

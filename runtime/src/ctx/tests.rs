@@ -61,8 +61,8 @@ fn what_a_buffer_says_of_its_packet() {
     assert_eq!(field(&skb, "protocol"), 8);
     assert_eq!(field(&skb, "pkt_type"), 3);
     assert_eq!(field(&skb, "family"), 2);
-    assert_eq!(field(&skb, "remote_ip4"), 0x0403_0201);
-    assert_eq!(field(&skb, "local_ip4"), 0x0807_0605);
+    assert_eq!(field(&skb, "local_ip4"), 0x0403_0201);
+    assert_eq!(field(&skb, "remote_ip4"), 0x0807_0605);
     assert_eq!(skb.packet(), packet());
     assert!(skb.set("mark", 7) && skb.set("tstamp", 1 << 40));
     assert_eq!((field(&skb, "mark"), field(&skb, "tstamp")), (7, 1 << 40));

@@ -2,7 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
-use std::mem::offset_of;
 
 use super::Context;
 use super::buffer::{Buffer, copy};
@@ -113,8 +112,7 @@ impl Context for Xdp<'_> {
 
     fn regions(&self) -> Vec<(u64, usize)> {
         let [meta, _, end] = self.places();
-        let visible = offset_of!(XdpBuff, has_meta);
-        vec![(self.buff.get() as u64, visible), (meta, (end - meta) as usize)]
+        vec![(meta, (end - meta) as usize)]
     }
 
     fn kind(&self) -> Option<u8> {

@@ -57,6 +57,11 @@ unsafe fn map_delete_elem([map, key, ..]: Args) -> Outcome {
     }
 }
 
+unsafe fn get_local_storage([map, ..]: Args) -> Outcome {
+    // SAFETY: a map.
+    Ok(unsafe { Map::from_address(map) }.local_storage().unwrap_or(0))
+}
+
 unsafe fn map_push_elem([map, value, flags, ..]: Args) -> Outcome {
     // SAFETY: a map and a value of its size.
     unsafe {
@@ -99,6 +104,7 @@ pub(super) static ROWS: &[Row] = rows! {
     1 ANY map_lookup_elem;
     2 ANY map_update_elem;
     3 ANY map_delete_elem;
+    81 ANY get_local_storage;
     87 ANY map_push_elem;
     88 ANY map_pop_elem;
     89 ANY map_peek_elem;

@@ -34,7 +34,7 @@ const FIB_FLAGS: u64 = 0x3f;
 const FIB_NOT_FORWARDED: u64 = 4;
 
 /// Bytes of an Ethernet header.
-const ETHERNET: i64 = 14;
+const ETHERNET: i32 = 14;
 /// The packet fits, or would have to be cut.
 const MTU_FITS: u64 = 0;
 const MTU_TOO_LARGE: u64 = 1;
@@ -119,20 +119,21 @@ unsafe fn check_mtu([context, _, mtu_len, difference, flags]: Args) -> Outcome {
     // SAFETY: a context of the kind of the program that runs, and 4 bytes.
     unsafe {
         let asked = bytes_mut(mtu_len, 4);
-        let given = u32::from_le_bytes([asked[0], asked[1], asked[2], asked[3]]);
-        let difference = i64::from(difference as i32);
+        let given = i32::from_le_bytes([asked[0], asked[1], asked[2], asked[3]]);
+        let difference = difference as i32;
         let segments = flags & MTU_SEGMENTS != 0;
         if flags & !known != 0 || segments && (difference != 0 || given != 0) {
             return Err(EINVAL);
         }
         let packet = match is_xdp {
-            true => (xdp(context).data_end - xdp(context).data) as i64,
-            false => i64::from(skb(context).len),
+            true => (xdp(context).data_end - xdp(context).data) as i32,
+            false => skb(context).len as i32,
         };
-        let len = if given != 0 { i64::from(given) + ETHERNET } else { packet };
+        let len = if given != 0 { given.wrapping_add(ETHERNET) } else { packet };
         let mtu = current(|env| env.mtu());
         asked.copy_from_slice(&mtu.to_le_bytes());
-        let fits = len + difference <= i64::from(mtu) + ETHERNET;
+        // What does not fit in 32 bits wraps, as it does in the kernel.
+        let fits = len.wrapping_add(difference) <= (mtu as i32).wrapping_add(ETHERNET);
         Ok(if fits { MTU_FITS } else { MTU_TOO_LARGE })
     }
 }

@@ -9,7 +9,8 @@ use crate::errno::{EINVAL, ENOENT, ENOMEM, EPROTO};
 /// sender's address, without the label, without the flags, with room for one
 /// word of an address.
 const KEY: usize = 44;
-const OLD_KEYS: [usize; 4] = [28, 24, 22, 8];
+const OLD_KEYS: [usize; 4] = [28, 24, 22, ONE_WORD];
+const ONE_WORD: usize = 8;
 /// Where its parts are.
 const REMOTE: usize = 4;
 const LABEL: usize = 24;
@@ -44,11 +45,25 @@ unsafe fn skb_set_tunnel_key([context, from, len, flags, _]: Args) -> Outcome {
         skb(context)
     };
     let has_label = key[LABEL..LABEL + 4] != [0; 4];
-    if flags & IPV6 == 0 && has_label {
+    let has_extension = key[EXTENSION..EXTENSION + 2] != [0; 2];
+    if has_extension || flags & IPV6 == 0 && has_label {
         return Err(EINVAL);
     }
+    // From here on the place holds the tunnel's flags.
+    key[EXTENSION..EXTENSION + 2].copy_from_slice(&tunnel_flags(flags).to_be_bytes());
     skb.tunnel = Some(TunnelKey { key, is_ipv6: flags & IPV6 != 0, options: Vec::new() });
     Ok(0)
+}
+
+/// The tunnel's own flags: with a sum, with a key, numbered, not to be cut; and
+/// that a route was not looked up.
+fn tunnel_flags(flags: u64) -> u16 {
+    let [zero_sum, whole, numbered, no_key] = [1, 2, 3, 4].map(|bit| flags & 1 << bit != 0);
+    u16::from(!zero_sum)
+        | u16::from(!no_key) << 2
+        | u16::from(numbered) << 3
+        | u16::from(whole) << 8
+        | 1 << 13
 }
 
 /// What is read is the key of a packet that came in: if it was set just now, the
@@ -57,12 +72,13 @@ unsafe fn skb_get_tunnel_key([context, to, len, flags, _]: Args) -> Outcome {
     // SAFETY: a context and room for `len` bytes.
     let (skb, to) = unsafe { (skb(context), bytes_mut(to, size(len))) };
     to.fill(0);
-    if flags & !(IPV6 | WITH_FLAGS) != 0 || !is_known_size(to.len()) {
-        return Err(EINVAL);
-    }
-    let tunnel = skb.tunnel.as_ref().ok_or(EINVAL)?;
+    let is_known = flags & !(IPV6 | WITH_FLAGS) == 0;
+    let tunnel = skb.tunnel.as_ref().filter(|_| is_known).ok_or(EINVAL)?;
     if tunnel.is_ipv6 != (flags & IPV6 != 0) {
         return Err(EPROTO);
+    }
+    if !is_known_size(to.len()) || tunnel.is_ipv6 && to.len() == ONE_WORD {
+        return Err(EINVAL);
     }
     let mut key = tunnel.key;
     let bytes = if tunnel.is_ipv6 { 16 } else { 4 };
@@ -70,7 +86,9 @@ unsafe fn skb_get_tunnel_key([context, to, len, flags, _]: Args) -> Outcome {
     key[LOCAL..].fill(0);
     key[REMOTE..REMOTE + bytes].copy_from_slice(&tunnel.key[LOCAL..LOCAL + bytes]);
     key[LOCAL..LOCAL + bytes].copy_from_slice(&tunnel.key[REMOTE..REMOTE + bytes]);
-    key[EXTENSION..EXTENSION + 2].fill(0);
+    if flags & WITH_FLAGS == 0 {
+        key[EXTENSION..EXTENSION + 2].fill(0);
+    }
     let len = to.len();
     to.copy_from_slice(&key[..len]);
     Ok(0)

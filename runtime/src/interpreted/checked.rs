@@ -26,6 +26,8 @@ const READ_ONLY: u32 = 1 << 7;
 const MAX_CONTEXT: u64 = 256;
 /// Helpers on objects in memory, and the bytes of these.
 const IN_MEMORY: [(u32, usize); 3] = [(93, 4), (94, 4), (194, 8)];
+/// Helpers that try to read what is at any address, and find nothing to read.
+const PROBES: [u32; 7] = [4, 45, 112, 113, 114, 115, 148];
 /// Helpers that give a ring buffer's record back.
 const GIVE_BACK: [u32; 2] = [132, 133];
 
@@ -99,6 +101,7 @@ impl<'a> Checked<'a> {
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
         for (kind, &address) in row.args.iter().zip(&args) {
             match *kind {
+                Arg::Memory { access: Access::Read, .. } if PROBES.contains(&row.id) => {}
                 Arg::Memory { access, extent } => {
                     let len = match extent {
                         Extent::Key => map.as_ref().map_or(0, |map| map.key_size()),

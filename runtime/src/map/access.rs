@@ -20,6 +20,14 @@ impl Map {
         self.operations().update(key, value, flags)
     }
 
+    /// Address of the value of a control group's storage.
+    pub(crate) fn local_storage(&self) -> Option<u64> {
+        match &self.storage {
+            Storage::CgroupStorage(storage) => Some(storage.value()),
+            _ => None,
+        }
+    }
+
     /// Whether its entries are network devices.
     pub(crate) fn holds_devices(&self) -> bool {
         matches!(self.kind, MapKind::DevMap | MapKind::DevMapHash)
@@ -110,6 +118,9 @@ impl Map {
     /// other. A queue or stack takes a value with an empty key. Maps go into a
     /// map of maps with [`Map::insert_map`].
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
+        if flags & LOCK != 0 {
+            return -errno::EINVAL;
+        }
         self.operations().write(key, value, flags)
     }
 

@@ -305,6 +305,17 @@ fn ring_buffers_wrap() {
 }
 
 #[test]
+fn storage_of_control_groups() {
+    let map = make_per_cpu(MapKind::PercpuCgroupStorage, 8, 2, 0);
+    assert_eq!(map.update(&[0; 8], &[1, 2, 3, 4], 0), 0);
+    assert_eq!(map.update(&[0; 8], &[1, 2], NOEXIST), -EINVAL);
+    let own = on(1, || map.local_storage().unwrap());
+    assert_eq!((peek(own), map.region(own)), ([3, 4], Some((own, 2))));
+    assert_eq!((map.lookup(&[0; 8]), map.delete(&[0; 8])), (None, -EINVAL));
+    assert_eq!(map.entries(), [(vec![0; 8], vec![1, 2, 3, 4])]);
+}
+
+#[test]
 fn what_cannot_be_made() {
     assert_eq!(refusal(&def(MapKind::Other(24), 4, 4, 1)), "map m: map type 24 is not implemented");
     assert_eq!(refusal(&def(MapKind::PercpuArray, 8, 4, 1)), "map m: the key size must be 4");
