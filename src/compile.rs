@@ -2,7 +2,7 @@
 //!
 //! [`Unit::new`] is the front half, shared by all engines: what is wrong with
 //! the object, and the facts that every engine must agree on. [`compile`] is
-//! the back half: [`Compilation::function`] takes one function through the
+//! the back half: `Compilation::function` takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
 use std::collections::{BTreeMap, HashMap};
@@ -40,7 +40,10 @@ impl Unit {
     pub fn new(mut object: Object) -> Unit {
         let mut errors = tailor_bpf::validate::validate(&object);
         refuse(&mut object, &errors);
-        let (facts, found) = tailor_bpf::analyze(&object);
+        let (mut facts, mut found) = tailor_bpf::analyze(&object);
+        if tailor_bpf::specialise(&mut object, &found) {
+            (facts, found) = tailor_bpf::analyze(&object);
+        }
         refuse(&mut object, &found);
         errors.extend(found);
         let errors = in_order(&object, errors).into();
@@ -179,7 +182,12 @@ impl<'a> Compilation<'a> {
             Family::Optimizing | Family::Interpreter => Convention::Saving,
         };
         let functions = unit.object.functions.keys().map(|_| None).collect();
-        let code = CompiledCode { convention, functions, stubs: Default::default() };
+        let code = CompiledCode {
+            architecture: tailor_emit::ARCHITECTURE,
+            convention,
+            functions,
+            stubs: Default::default(),
+        };
         let relies_on_alignment = relies_on_alignment(unit);
         Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
     }

@@ -54,7 +54,7 @@ impl Instance {
                 helpers,
             ))
         } else {
-            let bmi2 = std::arch::is_x86_feature_detected!("bmi2");
+            let bmi2 = tailor_runtime::module::has_bmi2();
             if matches!(engine.family(), Family::Naive(_)) && !bmi2 {
                 return Err(Error::new(format!("{engine} needs a processor with BMI2")));
             }

@@ -1,6 +1,6 @@
 //! Tailor: an optimizing eBPF compiler that saves as few registers as it can.
 //!
-//! [`Unit::new`] validates and analyses an [`Object`]; [`compile`] takes it
+//! [`Unit::new`] validates and analyses an [`Object`]; [`compile()`] takes it
 //! through the pipeline with one [`Engine`]; [`Instance`] loads the result and
 //! runs it. [`report`] says how large frames are.
 

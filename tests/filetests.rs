@@ -32,21 +32,23 @@ fn files(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// What a file's test does with it.
+type Run = Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send>;
+
 /// The test of a file, by the folder it lies in.
 fn trial(path: PathBuf) -> Option<Trial> {
     let root = root();
     let relative = path.strip_prefix(&root).ok()?.to_path_buf();
     let mut parts = relative.components().map(|part| part.as_os_str().to_string_lossy());
-    let run: Box<dyn FnOnce(&Path) -> Result<(), Failed> + Send> =
-        match (parts.next()?.as_ref(), parts.next()?.as_ref(), parts.next()?.as_ref()) {
-            ("examples", "cases", _) => Box::new(filetests::run::example),
-            ("tests", "cases", "run") => Box::new(filetests::run::inline),
-            ("tests", "cases", stage) => {
-                let stage = filetests::stages::by_name(stage)?;
-                Box::new(move |path| filetests::stages::compare(path, stage))
-            }
-            _ => return None,
-        };
+    let run: Run = match (parts.next()?.as_ref(), parts.next()?.as_ref(), parts.next()?.as_ref()) {
+        ("examples", "cases", _) => Box::new(filetests::run::example),
+        ("tests", "cases", "run") => Box::new(filetests::run::inline),
+        ("tests", "cases", stage) => {
+            let stage = filetests::stages::by_name(stage)?;
+            Box::new(move |path| filetests::stages::compare(path, stage))
+        }
+        _ => return None,
+    };
     let name = relative.to_string_lossy().into_owned();
     Some(Trial::test(name, move || run(&path)))
 }

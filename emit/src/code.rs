@@ -3,6 +3,7 @@
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use smallvec::SmallVec;
 use tailor_lower::{FuncRef, Gpr, MapRef, Symbol};
+pub use target_lexicon::Architecture;
 
 /// How functions are entered and how tail calls land.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -18,9 +19,14 @@ pub enum Convention {
     Saving,
 }
 
+/// The processors that this crate makes code for.
+pub const ARCHITECTURE: Architecture = Architecture::X86_64;
+
 /// The code of an object's functions.
 #[derive(Clone, Debug)]
 pub struct CompiledCode {
+    /// The processor that it runs on.
+    pub architecture: Architecture,
     /// Of every function in it.
     pub convention: Convention,
     /// By the object's function numbers; `None` for what no compiled program reaches.

@@ -15,8 +15,8 @@ pub mod x64;
 
 pub use asm::{Assembled, Assembler};
 pub use code::{
-    CompiledCode, CompiledFunction, Convention, FrameBelief, FunctionKind, Poke, Reloc, RelocKind,
-    TailSite,
+    ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, Convention, FrameBelief,
+    FunctionKind, Poke, Reloc, RelocKind, TailSite,
 };
 pub use error::EmitError;
 pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};

@@ -31,3 +31,7 @@ pub const EOPNOTSUPP: i64 = 95;
 pub const EAFNOSUPPORT: i64 = 97;
 /// Not supported (the kernel's own number, which user space has no name for).
 pub const ENOTSUPP: i64 = 524;
+/// Not the protocol that was asked for.
+pub const EPROTO: i64 = 71;
+/// Done already.
+pub const EALREADY: i64 = 114;

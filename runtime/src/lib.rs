@@ -8,14 +8,17 @@ pub mod ctx;
 pub mod env;
 pub mod errno;
 mod error;
+mod format;
 pub mod helpers;
 mod interpreted;
+#[cfg(feature = "kernel")]
+pub mod kernel;
 pub mod map;
 mod memory;
 pub mod module;
-mod trace;
+mod nofault;
 
-pub use ctx::{Context, Xdp};
+pub use ctx::{Context, Skb, Xdp};
 pub use env::{Clock, Environment};
 pub use error::Error;
 pub use interpreted::Interpreted;

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tailor_bpf::{FuncRef, MapDef, MapRef, Object};
+use tailor_bpf::{FuncRef, MapDef, MapRef, Object, ProgramKind};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
 
 use crate::Error;
@@ -70,6 +70,14 @@ fn put_in(
     }
 }
 
+/// Whether this processor has shifts that take their count in any register.
+pub fn has_bmi2() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("bmi2");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
@@ -109,10 +117,15 @@ impl Runtime {
         code: &CompiledCode,
         maps: MapSet,
     ) -> Result<Module, Error> {
+        let host = target_lexicon::HOST.architecture;
+        if code.architecture != host {
+            return Err(Error::Architecture { code: code.architecture, host });
+        }
         let mut module = Module {
             runtime: self.clone(),
             convention: code.convention,
             functions: HashMap::new(),
+            kinds: kinds(object),
             maps,
             pokes: HashMap::new(),
             environment: Environment::default(),
@@ -154,6 +167,11 @@ fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
     code
 }
 
+/// The kinds of the programs, by function.
+pub(crate) fn kinds(object: &Object) -> HashMap<FuncRef, ProgramKind> {
+    object.programs.values().map(|program| (program.function, program.kind)).collect()
+}
+
 /// Where a function is and what it needs.
 struct Placed {
     /// Offset of the body.
@@ -164,6 +182,8 @@ struct Placed {
     entry: usize,
     /// Functions that it calls.
     callees: Vec<FuncRef>,
+    /// Helpers that it calls.
+    helpers: Vec<u32>,
     /// Why it cannot run here.
     lacks: Option<Error>,
     /// What a kernel-convention slot points to.
@@ -175,6 +195,8 @@ pub struct Module {
     runtime: Arc<Runtime>,
     convention: Convention,
     functions: HashMap<FuncRef, Placed>,
+    /// The kinds of those that are programs.
+    kinds: HashMap<FuncRef, ProgramKind>,
     maps: MapSet,
     /// Patched sites by map and key: function offset and offsets in it.
     pokes: HashMap<(MapRef, u32), Vec<(usize, Poke)>>,
@@ -185,7 +207,7 @@ pub struct Module {
 /// Address of a map's first value.
 pub(crate) fn first_value(map: &Map) -> Result<u64, Error> {
     map.first_value().ok_or_else(|| Error::Map {
-        map: map.name().into(),
+        map: map.name().to_string(),
         what: "its values have no fixed address".into(),
     })
 }
@@ -199,8 +221,15 @@ impl Module {
         let mut descriptor = Box::new([0; DESCRIPTOR_ENTRY + 1]);
         descriptor[DESCRIPTOR_ENTRY] = self.runtime.code.address(at);
         let landing = at + compiled.landing as usize;
-        let (callees, lacks) = (Vec::new(), None);
-        let placed = Placed { body: at, landing, entry: at, callees, lacks, descriptor };
+        let placed = Placed {
+            body: at,
+            landing,
+            entry: at,
+            callees: Vec::new(),
+            helpers: Vec::new(),
+            lacks: None,
+            descriptor,
+        };
         self.functions.insert(func, placed);
         for site in &compiled.tail_sites {
             if let (Some(slot), Some(poke)) = (site.direct, site.poke) {
@@ -213,10 +242,12 @@ impl Module {
         let placed = &self.functions[&func];
         let at = if is_stub { placed.entry } else { placed.body };
         let mut bytes = compiled.code.clone();
-        let (mut callees, mut lacks) = (Vec::new(), None);
+        let (mut callees, mut helpers, mut lacks) = (Vec::new(), Vec::new(), None);
         for reloc in &compiled.relocs {
-            if let Symbol::Function(callee) = reloc.target {
-                callees.push(callee);
+            match reloc.target {
+                Symbol::Function(callee) => callees.push(callee),
+                Symbol::Helper(id) | Symbol::HelperCell(id) => helpers.push(id),
+                _ => {}
             }
             // What cannot be had keeps an address of 0 and is never run.
             let target = self.resolve(reloc.target).unwrap_or_else(|error| {
@@ -236,6 +267,7 @@ impl Module {
         self.runtime.code.write(at, &bytes);
         let placed = self.functions.get_mut(&func).expect("placed before");
         placed.callees.extend(callees);
+        placed.helpers.extend(helpers);
         placed.lacks = placed.lacks.take().or(lacks);
     }
 
@@ -249,7 +281,7 @@ impl Module {
             Symbol::MapSlot(m, index) => {
                 let map = map(m)?;
                 map.slot_address(index).ok_or_else(|| Error::Map {
-                    map: map.name().into(),
+                    map: map.name().to_string(),
                     what: format!("no slot {index} to tail-call through"),
                 })?
             }
@@ -309,6 +341,7 @@ impl Module {
 
     /// Why a function, or one that it calls, cannot run here.
     fn runnable(&self, func: FuncRef) -> Result<(), Error> {
+        let kind = self.kind(func);
         let mut seen = vec![func];
         let mut next = 0;
         while let Some(&func) = seen.get(next) {
@@ -316,6 +349,9 @@ impl Module {
             let placed = self.functions.get(&func).ok_or_else(missing)?;
             if let Some(error) = &placed.lacks {
                 return Err(error.clone());
+            }
+            for &helper in &placed.helpers {
+                self.runtime.helpers.get_for(helper, kind)?;
             }
             for &callee in &placed.callees {
                 if !seen.contains(&callee) {
@@ -327,6 +363,11 @@ impl Module {
         Ok(())
     }
 
+    /// The kind of a program; of another function, that of no declared context.
+    fn kind(&self, func: FuncRef) -> ProgramKind {
+        self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque)
+    }
+
     /// A program, ready to run.
     pub fn program(&self, func: FuncRef) -> Result<Program<'_>, Error> {
         self.runnable(func)?;
@@ -334,7 +375,7 @@ impl Module {
         // SAFETY: code compiled with this signature was placed at the address,
         // where it stays as long as the module's runtime, which is borrowed.
         let entry = unsafe { std::mem::transmute::<u64, Entry>(address) };
-        Ok(Program { entry, environment: &self.environment })
+        Ok(Program { entry, kind: self.kind(func), environment: &self.environment })
     }
 }
 
@@ -345,12 +386,14 @@ pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
 #[derive(Clone, Copy)]
 pub struct Program<'a> {
     entry: Entry,
+    kind: ProgramKind,
     environment: &'a Environment,
 }
 
 impl Program<'_> {
     /// Where C code enters it. A call from outside [`Program::run`] sees the
-    /// default environment.
+    /// default environment, and helpers that differ by the kind of program act
+    /// as for plain bytecode.
     pub fn entry(&self) -> Entry {
         self.entry
     }
@@ -363,7 +406,7 @@ impl Program<'_> {
     pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
         let [r1, r2] = context.args();
         // SAFETY: the caller vouches for what the program does.
-        env::enter(self.environment, || unsafe { (self.entry)(r1, r2) })
+        env::enter(self.environment, self.kind, || unsafe { (self.entry)(r1, r2) })
     }
 }
 

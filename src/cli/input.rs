@@ -16,6 +16,7 @@ pub const EXAMPLES: &[(&str, &[u8])] = &[
     ("dns", include_bytes!("../../examples/objects/dns.o")),
     ("syncookie", include_bytes!("../../examples/objects/syncookie.o")),
     ("chain", include_bytes!("../../examples/objects/chain.o")),
+    ("matcher", include_bytes!("../../examples/objects/matcher.o")),
 ];
 
 /// Reads and links an object file.

@@ -1,3 +1,4 @@
+mod facts;
 mod write;
 
 use proptest::prelude::*;

@@ -7,7 +7,7 @@
 //! the four-byte immediate.
 //!
 //! A branch to a label leaves no bytes at first. Its place is remembered, and
-//! [`Assembler::finish`] chooses its size (see [`relax`]), so that until then
+//! [`Assembler::finish`] chooses its size (see `relax`), so that until then
 //! no offset is known. Whoever wants one binds a label and asks
 //! [`Assembled::offset`] for it.
 

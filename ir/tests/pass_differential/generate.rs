@@ -22,11 +22,18 @@ pub fn module(seed: u64) -> Module {
     let mut module = Module::new();
     let tail_calls = random.chance(40);
     for id in 0..3 {
+        let mut random = Random(random.next());
+        let operations = 1 + random.below(6);
+        let statements = 1 + random.below(12);
         let mut generator = Generator {
             function: Function::new(FuncRef::from_u32(id), format!("f{id}")),
-            random: Random(random.next()),
             pools: Vec::new(),
             leaf: id > 0,
+            operations: (0..operations).map(|_| random.pick(BINARY)).collect(),
+            statements: (0..statements).map(|_| random.below(27)).collect(),
+            types: (0..1 + random.below(2)).map(|_| random.pick(TYPES)).collect(),
+            constants: random.pick(&[5, 25, 50]),
+            random,
         };
         generator.function.reaches_tail_call = tail_calls && id == 0;
         generator.generate();
@@ -50,10 +57,17 @@ struct Generator {
     /// By block number.
     pools: Vec<Pool>,
     leaf: bool,
+    /// What this function is made of: few things at a time meet more often.
+    operations: Vec<Opcode>,
+    statements: Vec<usize>,
+    types: Vec<Type>,
+    /// Percentage of operands that are constants.
+    constants: usize,
 }
 
 const UNARY: &[Opcode] =
     &[Opcode::Neg, Opcode::Bswap16, Opcode::Bswap, Opcode::Sext8, Opcode::Sext16];
+const TYPES: &[Type] = &[Type::I32, Type::I64];
 const BINARY: &[Opcode] = &[
     Opcode::Iadd,
     Opcode::Iadd,
@@ -169,7 +183,7 @@ impl Generator {
             let block = self.function.add_block();
             self.function.add_param(block, Type::I64);
             for _ in 0..self.random.below(4) {
-                let ty = self.random.pick(&[Type::I32, Type::I64]);
+                let ty = self.random.pick(TYPES);
                 self.function.add_param(block, ty);
             }
         }
@@ -201,7 +215,7 @@ impl Generator {
                     },
                     _ => Terminator::Branch {
                         cond: self.random.pick(&Cond::ALL),
-                        ty: self.random.pick(&[Type::I32, Type::I64]),
+                        ty: self.random.pick(TYPES),
                         lhs: any,
                         rhs: any,
                         then: forward(&mut self.random),
@@ -245,7 +259,7 @@ impl Generator {
             Type::I32 => &pool.narrow,
             Type::I64 => &pool.wide,
         };
-        if values.is_empty() || self.random.chance(25) {
+        if values.is_empty() || self.random.chance(self.constants) {
             let number = self.random.pick(NUMBERS);
             return self.number(block, ty, number);
         }
@@ -264,14 +278,29 @@ impl Generator {
         for _ in 0..self.random.below(14) {
             self.statement(block, pool);
         }
+        self.observe(block, pool);
         self.terminate(block, pool, params[0]);
     }
 
+    /// Shows the world the last values, so that few are dead.
+    fn observe(&mut self, block: Block, pool: &Pool) {
+        let narrow = pool.narrow.iter().rev().take(3).copied().collect::<Vec<_>>();
+        let mut shown: Vec<Value> = pool.wide.iter().rev().take(4).copied().collect();
+        for value in narrow {
+            let wide = InstData::new(Opcode::Uext32, Type::I64, &[value], Payload::None);
+            shown.extend(self.inst(block, wide));
+        }
+        for pair in shown.chunks_exact(2).filter(|_| self.random.chance(60)).collect::<Vec<_>>() {
+            let mix = Payload::Ext(ExtFunc::from_u32(0));
+            self.inst(block, InstData::new(Opcode::CallExt, Type::I64, pair, mix));
+        }
+    }
+
     fn statement(&mut self, block: Block, pool: &mut Pool) {
-        let ty = self.random.pick(&[Type::I32, Type::I64]);
-        match self.random.below(27) {
+        let ty = self.random.pick(&self.types);
+        match self.random.pick(&self.statements) {
             0..7 => {
-                let op = self.random.pick(BINARY);
+                let op = self.random.pick(&self.operations);
                 let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
                 self.op(block, pool, op, ty, &args);
             }
@@ -307,7 +336,7 @@ impl Generator {
             false => self.random.pick(NUMBERS),
         };
         let number = self.number(block, Type::I64, number);
-        let op = self.random.pick(BINARY);
+        let op = self.random.pick(&self.operations);
         let result = self.op(block, pool, op, Type::I64, &[wide, number]);
         if self.random.chance(50) {
             self.op(block, pool, Opcode::Trunc, Type::I32, &[result]);

@@ -20,6 +20,19 @@ impl Map {
         self.operations().update(key, value, flags)
     }
 
+    /// Address of the value of a control group's storage.
+    pub(crate) fn local_storage(&self) -> Option<u64> {
+        match &self.storage {
+            Storage::CgroupStorage(storage) => Some(storage.value()),
+            _ => None,
+        }
+    }
+
+    /// Whether its entries are network devices.
+    pub(crate) fn holds_devices(&self) -> bool {
+        matches!(self.kind, MapKind::DevMap | MapKind::DevMapHash)
+    }
+
     /// Adds a value to a queue or stack; 0 or a negated error number.
     pub(crate) fn push(&self, value: &[u8], flags: u64) -> i64 {
         match &self.storage {
@@ -105,6 +118,9 @@ impl Map {
     /// other. A queue or stack takes a value with an empty key. Maps go into a
     /// map of maps with [`Map::insert_map`].
     pub fn update(&self, key: &[u8], value: &[u8], flags: u64) -> i64 {
+        if flags & LOCK != 0 {
+            return -errno::EINVAL;
+        }
         self.operations().write(key, value, flags)
     }
 
@@ -175,7 +191,7 @@ impl Map {
 
     /// Sets what code finds in a slot of a program array (0: empty).
     pub fn set_slot(&self, index: u32, value: u64) -> Result<(), Error> {
-        let fail = |what: String| Err(Error::Map { map: self.name.clone(), what });
+        let fail = |what: String| Err(Error::Map { map: self.name.to_string(), what });
         let Storage::ProgArray(array) = &self.storage else {
             return fail("not a program array".into());
         };

@@ -7,6 +7,7 @@
 //! | update | unknown flags | -EINVAL |
 //! | | index out of range | -E2BIG |
 //! | | `NOEXIST` | -EEXIST |
+//! | | to be done under the value's lock | -EINVAL: not supported |
 //! | delete | always | -EINVAL |
 //!
 //! A program updates the value of its own processor, the host those of all.
@@ -14,7 +15,7 @@
 use tailor_bpf::MapDef;
 
 use super::pool::Pool;
-use super::{EXIST, NOEXIST, Operations, processor};
+use super::{EXIST, LOCK, NOEXIST, Operations, processor};
 use crate::errno;
 
 pub(super) struct Array {
@@ -44,11 +45,16 @@ impl Array {
 
     /// The index that an update sets.
     fn target(&self, key: &[u8], flags: u64) -> Result<usize, i64> {
-        if flags > EXIST {
+        let known = flags & !LOCK;
+        if known > EXIST {
             return Err(-errno::EINVAL);
         }
         let index = self.index(key).ok_or(-errno::E2BIG)?;
-        if flags == NOEXIST { Err(-errno::EEXIST) } else { Ok(index) }
+        match known {
+            NOEXIST => Err(-errno::EEXIST),
+            _ if flags & LOCK != 0 => Err(-errno::EINVAL),
+            _ => Ok(index),
+        }
     }
 }
 

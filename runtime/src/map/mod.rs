@@ -7,7 +7,7 @@
 //! preallocated maps.
 //!
 //! Each kind has a file, which says what its operations return. What programs
-//! and the host do alike is an [`Operations`] of the kind; what only one kind
+//! and the host do alike is an `Operations` of the kind; what only one kind
 //! can do (a queue's push, a ring buffer's records) goes to it directly. The
 //! host's operations are those of bpf(2): where values are per processor, it
 //! reads and sets those of all.
@@ -18,6 +18,7 @@
 
 mod access;
 mod array;
+mod cgroup_storage;
 mod hash;
 mod lpm_trie;
 mod nested;
@@ -35,11 +36,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use prog_array::SlotLayout;
-pub(crate) use ringbuf::Fate;
+pub(crate) use ringbuf::{Fate, finish};
 use tailor_bpf::{MapDef, MapKind};
 
 use crate::{Error, env};
 use array::Array;
+use cgroup_storage::CgroupStorage;
 use hash::Hash;
 use lpm_trie::LpmTrie;
 use nested::Nested;
@@ -60,6 +62,8 @@ const BACK_POINTER: usize = 1;
 pub const NOEXIST: u64 = 1;
 /// `BPF_EXIST`: change an entry only.
 pub const EXIST: u64 = 2;
+/// `BPF_F_LOCK`: take the lock in the value meanwhile.
+const LOCK: u64 = 4;
 
 /// How maps are made.
 #[derive(Clone, Copy, Debug)]
@@ -89,7 +93,7 @@ pub struct Sample {
 
 /// A map.
 pub struct Map {
-    name: String,
+    name: Arc<str>,
     kind: MapKind,
     key_size: usize,
     value_size: usize,
@@ -103,6 +107,7 @@ pub struct Map {
 
 enum Storage {
     Array(Array),
+    CgroupStorage(CgroupStorage),
     Hash(Hash),
     LpmTrie(LpmTrie),
     Nested(Nested),
@@ -175,7 +180,7 @@ impl Map {
         let slots = if def.kind == MapKind::ProgArray { def.max_entries as usize } else { 0 };
         let words = layout.slots as usize / 8 + slots;
         let mut map = Arc::new(Map {
-            name: def.name.clone(),
+            name: def.name.as_str().into(),
             kind: def.kind,
             key_size: def.key_size as usize,
             value_size: def.value_size as usize,
@@ -210,7 +215,7 @@ impl Map {
     }
 
     /// Name, as defined.
-    pub fn name(&self) -> &str {
+    pub fn name(&self) -> &Arc<str> {
         &self.name
     }
 
@@ -242,6 +247,7 @@ impl Map {
     fn operations(&self) -> &dyn Operations {
         match &self.storage {
             Storage::Array(array) => array,
+            Storage::CgroupStorage(storage) => storage,
             Storage::Hash(hash) => hash,
             Storage::LpmTrie(trie) => trie,
             Storage::Nested(nested) => nested,
@@ -256,39 +262,57 @@ impl Map {
 
 /// The storage of a map of this kind, or why it cannot be.
 fn storage(def: &MapDef, layout: SlotLayout, cpus: u32) -> Result<Storage, String> {
+    let kind = def.kind;
+    check_sizes(def, cpus)?;
+    let own = if is_per_cpu(kind) { cpus } else { 1 };
+    Ok(match kind {
+        MapKind::Array | MapKind::PercpuArray => Storage::Array(Array::new(def, own)),
+        MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => {
+            Storage::CgroupStorage(CgroupStorage::new(def, own))
+        }
+        MapKind::Hash => Storage::Hash(Hash::new(def, None, false)),
+        MapKind::PercpuHash => Storage::Hash(Hash::new(def, Some(cpus), false)),
+        MapKind::LruHash => Storage::Hash(Hash::new(def, None, true)),
+        MapKind::LruPercpuHash => Storage::Hash(Hash::new(def, Some(cpus), true)),
+        MapKind::LpmTrie if LpmTrie::fits(def.key_size) => Storage::LpmTrie(LpmTrie::new(def)),
+        MapKind::LpmTrie => return Err("the key size must be 5 to 260".into()),
+        MapKind::ArrayOfMaps | MapKind::HashOfMaps => Storage::Nested(Nested::new(def)),
+        MapKind::DevMap | MapKind::DevMapHash | MapKind::CpuMap | MapKind::XskMap => {
+            Storage::Targets(Targets::new(def))
+        }
+        MapKind::PerfEventArray => Storage::PerfEventArray(PerfEventArray::new(def, cpus)),
+        MapKind::ProgArray => Storage::ProgArray(ProgArray::new(layout)),
+        MapKind::Queue | MapKind::Stack => Storage::Queue(Queue::new(def, kind == MapKind::Stack)),
+        MapKind::RingBuf => Storage::RingBuf(RingBuf::new(def)?),
+        MapKind::Other(kind) => return Err(format!("map type {kind} is not implemented")),
+    })
+}
+
+/// Whether every processor has a value of its own.
+fn is_per_cpu(kind: MapKind) -> bool {
     use MapKind::*;
-    if def.max_entries == 0 && def.kind != PerfEventArray {
+    matches!(kind, PercpuArray | PercpuHash | LruPercpuHash | PercpuCgroupStorage)
+}
+
+/// What is wrong with the sizes that a definition gives.
+fn check_sizes(def: &MapDef, cpus: u32) -> Result<(), String> {
+    use MapKind::*;
+    let may_be_empty = matches!(def.kind, PerfEventArray | CgroupStorage | PercpuCgroupStorage);
+    if def.max_entries == 0 && !may_be_empty {
         return Err("max_entries is 0; it must be set before the map is made".into());
     }
-    let per_cpu = matches!(def.kind, PercpuArray | PercpuHash | LruPercpuHash).then_some(cpus);
     let stride = u64::from(def.value_size).next_multiple_of(8).max(8);
-    let values = (u64::from(def.max_entries) + 1) * u64::from(per_cpu.unwrap_or(1));
-    // Queues and ring buffers have no pool.
+    let cpus = if is_per_cpu(def.kind) { u64::from(cpus) } else { 1 };
     let has_pool = !matches!(def.kind, RingBuf | Queue | Stack);
-    if has_pool && stride.saturating_mul(values) > MAX_POOL_BYTES {
+    if has_pool && stride.saturating_mul((u64::from(def.max_entries) + 1) * cpus) > MAX_POOL_BYTES {
         return Err(format!("more than {MAX_POOL_BYTES} bytes of values"));
     }
-    let index = matches!(
+    let has_indices = matches!(
         def.kind,
         Array | PercpuArray | ProgArray | ArrayOfMaps | DevMap | CpuMap | XskMap | DevMapHash
     );
-    if index && def.key_size != 4 {
+    if has_indices && def.key_size != 4 {
         return Err("the key size must be 4".into());
     }
-    Ok(match def.kind {
-        Array | PercpuArray => Storage::Array(array::Array::new(def, per_cpu.unwrap_or(1))),
-        Hash | PercpuHash => Storage::Hash(hash::Hash::new(def, per_cpu, false)),
-        LruHash | LruPercpuHash => Storage::Hash(hash::Hash::new(def, per_cpu, true)),
-        LpmTrie if !lpm_trie::LpmTrie::fits(def.key_size) => {
-            return Err("the key size must be 5 to 260".into());
-        }
-        LpmTrie => Storage::LpmTrie(lpm_trie::LpmTrie::new(def)),
-        ArrayOfMaps | HashOfMaps => Storage::Nested(Nested::new(def)),
-        DevMap | DevMapHash | CpuMap | XskMap => Storage::Targets(Targets::new(def)),
-        PerfEventArray => Storage::PerfEventArray(perf_event_array::PerfEventArray::new(def, cpus)),
-        ProgArray => Storage::ProgArray(prog_array::ProgArray::new(layout)),
-        Queue | Stack => Storage::Queue(queue::Queue::new(def, def.kind == Stack)),
-        RingBuf => Storage::RingBuf(ringbuf::RingBuf::new(def)?),
-        Other(kind) => return Err(format!("map type {kind} is not implemented")),
-    })
+    Ok(())
 }

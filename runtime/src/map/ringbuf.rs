@@ -98,8 +98,8 @@ impl RingBuf {
         let Some(record) = self.0.reserve(data.len() as u64) else {
             return -errno::EAGAIN;
         };
-        // SAFETY: the ring holds so many bytes at the record, which is nobody
-        // else's before it is submitted.
+        // SAFETY: the ring has room for so many bytes at the record, which is
+        // nobody else's before it is submitted.
         unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), record as *mut u8, data.len()) };
         self.0.finish(record, Fate::Submitted);
         0
@@ -119,17 +119,7 @@ impl RingBuf {
 
     /// Whether a record that is not submitted yet lies at an address.
     pub(super) fn holds(&self, record: u64) -> bool {
-        let ring = &self.0;
-        let positions = ring.positions.lock().expect("no panic while locked");
-        let mut at = positions.consumer;
-        while at < positions.producer {
-            let (header, address) = (ring.header(at).load(Ordering::Acquire), ring.address(at));
-            if address + HEADER == record {
-                return header & BUSY != 0;
-            }
-            at += record_bytes(header);
-        }
-        false
+        self.0.reserved_at(record).is_some_and(|(start, _)| start == record)
     }
 
     /// Takes the submitted records, up to the first that is not.
@@ -207,6 +197,23 @@ impl Ring {
         Some(address + HEADER)
     }
 
+    /// Start and length of the record that an address lies in, if it is not
+    /// submitted yet. (The interpreter asks, not compiled code.)
+    fn reserved_at(&self, address: u64) -> Option<(u64, usize)> {
+        let positions = self.positions.lock().expect("no panic while locked");
+        let mut at = positions.consumer;
+        while at < positions.producer {
+            let header = self.header(at).load(Ordering::Acquire);
+            let start = self.address(at) + HEADER;
+            let len = u64::from(header & !(BUSY | DISCARDED));
+            if header & BUSY != 0 && (address == start || (start..start + len).contains(&address)) {
+                return Some((start, len as usize));
+            }
+            at += record_bytes(header);
+        }
+        None
+    }
+
     fn finish(&self, record: u64, fate: Fate) {
         let header = self.header(record - HEADER - self.start);
         let discarded = if fate == Fate::Discarded { DISCARDED } else { 0 };
@@ -216,8 +223,8 @@ impl Ring {
 }
 
 impl Operations for RingBuf {
+    /// The record that is not submitted yet.
     fn region(&self, address: u64) -> Option<(u64, usize)> {
-        let end = self.0.start + 2 * self.0.size;
-        (self.0.start..end).contains(&address).then_some((self.0.start, 2 * self.0.size as usize))
+        self.0.reserved_at(address)
     }
 }

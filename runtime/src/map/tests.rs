@@ -1,5 +1,7 @@
 //! Every kind's table of results, and what is special about its values.
 
+use tailor_bpf::ProgramKind;
+
 use super::*;
 use crate::env::{self, Environment};
 use errno::*;
@@ -36,7 +38,7 @@ fn peek<const N: usize>(address: u64) -> [u8; N] {
 
 /// Runs `body` as a program on a processor.
 fn on<R>(cpu: u32, body: impl FnOnce() -> R) -> R {
-    env::enter(&Environment::default().with_cpu(cpu), body)
+    env::enter(&Environment::default().with_cpu(cpu), ProgramKind::Raw, body)
 }
 
 #[test]
@@ -300,6 +302,17 @@ fn ring_buffers_wrap() {
     }
     assert_eq!(map.output(&[0; 4081], 0), -EAGAIN);
     assert_eq!(map.output(&[0; 4080], 0), 0);
+}
+
+#[test]
+fn storage_of_control_groups() {
+    let map = make_per_cpu(MapKind::PercpuCgroupStorage, 8, 2, 0);
+    assert_eq!(map.update(&[0; 8], &[1, 2, 3, 4], 0), 0);
+    assert_eq!(map.update(&[0; 8], &[1, 2], NOEXIST), -EINVAL);
+    let own = on(1, || map.local_storage().unwrap());
+    assert_eq!((peek(own), map.region(own)), ([3, 4], Some((own, 2))));
+    assert_eq!((map.lookup(&[0; 8]), map.delete(&[0; 8])), (None, -EINVAL));
+    assert_eq!(map.entries(), [(vec![0; 8], vec![1, 2, 3, 4])]);
 }
 
 #[test]

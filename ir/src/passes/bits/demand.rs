@@ -183,3 +183,86 @@ fn of_operand(op: Opcode, ty: Type, bits: u64) -> u64 {
 fn below(bits: u64) -> u64 {
     low_ones(64 - bits.leading_zeros())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FuncRef;
+    use crate::eval::eval;
+    use crate::opcode::Ty;
+
+    /// Some values with structure and some without.
+    fn samples() -> Vec<u64> {
+        let mut samples =
+            vec![0, 1, 0x80, 0xff, 0x8000, 1 << 31, u32::MAX.into(), 1 << 63, u64::MAX];
+        let mut bits = 1u64;
+        for _ in 0..24 {
+            bits = bits.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            samples.push(bits);
+        }
+        samples
+    }
+
+    /// The demanded bits of both operands of an operation of whose result some
+    /// are; the right one is a constant if it is given.
+    fn demanded(op: Opcode, ty: Type, bits: u64, constant: Option<u64>) -> Vec<u64> {
+        let mut function = Function::new(FuncRef::from_u32(0), "one");
+        let entry = function.entry;
+        let types = op.info().args.unwrap_or(&[]);
+        let mut args: Vec<Value> =
+            types.iter().map(|of: &Ty| function.add_param(entry, of.resolve(ty))).collect();
+        if let Some(constant) = constant {
+            let payload = Payload::Imm(constant & ty.mask());
+            let inst = function.make_inst(InstData::new(Opcode::Iconst, ty, &[], payload));
+            args[1] = function.result(inst).unwrap();
+        }
+        let data = InstData::new(op, ty, &args, Payload::None);
+        let mut solver = Solver { function: &function, of: SecondaryMap::new(), todo: Vec::new() };
+        solver.operands(&data, bits);
+        args.iter().map(|&arg| solver.of[arg]).collect()
+    }
+
+    /// Changes of bits that are not demanded change no demanded bit.
+    #[test]
+    fn what_is_not_demanded_does_not_matter() {
+        let samples = samples();
+        for &op in Opcode::ALL {
+            let arity = op.info().args.map_or(0, <[_]>::len);
+            for ty in [Type::I32, Type::I64] {
+                if eval(op, ty, &[1; 2][..arity.min(2)]).is_none() {
+                    continue;
+                }
+                let result = op.info().result.map_or(ty, |of| of.resolve(ty));
+                for (i, &x) in samples.iter().enumerate() {
+                    let y = samples[(i * 7 + 3) % samples.len()];
+                    for (j, &mask) in samples.iter().enumerate() {
+                        let bits = mask & samples[(i + j) % samples.len()] & result.mask();
+                        let noise = samples[(i * 5 + j) % samples.len()];
+                        check(op, ty, &[x, y][..arity], bits, noise);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check(op: Opcode, ty: Type, args: &[u64], bits: u64, noise: u64) {
+        let wanted = eval(op, ty, args).unwrap() & bits;
+        let constants = [None, args.get(1).copied(), args.get(1).map(|y| y % 64)];
+        for constant in constants.into_iter().take(if args.len() > 1 { 3 } else { 1 }) {
+            let demanded = demanded(op, ty, bits, constant);
+            let mut fixed = args.to_vec();
+            if let Some(constant) = constant {
+                fixed[1] = constant;
+            }
+            let wanted =
+                if constant.is_some() { eval(op, ty, &fixed).unwrap() & bits } else { wanted };
+            let mut other: Vec<u64> =
+                fixed.iter().zip(&demanded).map(|(arg, bits)| arg ^ noise & !bits).collect();
+            if constant.is_some() {
+                other[1] = fixed[1];
+            }
+            let got = eval(op, ty, &other).unwrap() & bits;
+            assert_eq!(got, wanted, "{}.{ty} {fixed:x?} {other:x?} {bits:x}", op.info().name);
+        }
+    }
+}

@@ -7,13 +7,13 @@
 //! value's register, and the definition is selected only if somebody did; a
 //! rule may instead take the definition of an operand into its own instruction
 //! (an address, an immediate, a load), and then nobody asks. Constants have no
-//! registers of their own: see [`operands`].
+//! registers of their own: see `operands`.
 //!
 //! Invariants:
 //! - A load is taken into another instruction only if that is its only use, in
 //!   the same block, with nothing in between that may write memory.
 //! - Anything else that is taken in is pure, so it may be computed twice.
-//! - A 32-bit value's register has what [`upper`] promises in its upper half.
+//! - A 32-bit value's register has what `upper` promises in its upper half.
 //! - Flags live from a comparison to the jump right behind it only: moves that
 //!   the allocator puts between other instructions do not touch them, and
 //!   constants are made before the comparison.

@@ -1,0 +1,59 @@
+//! `kernel-compare OBJ...`: what the running kernel's JIT makes of objects,
+//! against naive-6.12, function by function.
+//!
+//! Twice: naive-6.12 fed with the kernel's translated instructions, which must
+//! give the same frames, and with the object's bytecode, where what the
+//! verifier rewrote makes differences, each in a class. Both images and our
+//! code go through the one frame decoder.
+
+mod compare;
+mod image;
+mod loaded;
+mod sequence;
+mod translated;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use compare::Comparison;
+
+/// Compares naive-6.12 with the running kernel.
+#[derive(Parser)]
+struct Arguments {
+    /// eBPF objects.
+    objects: Vec<PathBuf>,
+    /// Write a line for each function to this file.
+    #[arg(long)]
+    csv: Option<PathBuf>,
+    /// List functions that differ and objects that do not load.
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(why) = tailor::runtime::kernel::unavailable() {
+        println!("kernel-compare: SKIPPED, the kernel cannot be asked: {why}");
+        return ExitCode::SUCCESS;
+    }
+    let mut comparison = Comparison::default();
+    for path in &arguments.objects {
+        if let Err(why) = comparison.add(path)
+            && arguments.verbose
+        {
+            println!("{}: not loaded: {why}", path.display());
+        }
+    }
+    print!("{}", comparison.summary(arguments.verbose));
+    if let Some(path) = &arguments.csv
+        && let Err(error) = std::fs::write(path, comparison.csv())
+    {
+        eprintln!("{}: {error}", path.display());
+        return ExitCode::FAILURE;
+    }
+    match comparison.holds() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
