@@ -11,8 +11,9 @@
 //! ([`flow`]), then reads off what the function does ([`record`]) and sums up
 //! what it does with its parameters ([`summary`]), callees first, so that a
 //! caller knows which bytes of its frame a call may touch. Which parameters are
-//! contexts is then found from the programs down ([`context`]), and the frame is
-//! cut into objects ([`frame`]).
+//! contexts is then found from the programs down ([`context`]), with a second
+//! look where contexts travel in memory ([`cells`]), and the frame is cut into
+//! objects ([`frame`]).
 //!
 //! Invariants: the analysis is sound for what a verifier accepts, that is for
 //! programs that never read what was not written and never leave an object of
@@ -21,6 +22,7 @@
 //! grow, each value can grow only so often, and so the time is near-linear.
 
 mod calls;
+mod cells;
 mod context;
 mod flow;
 mod frame;
@@ -36,17 +38,21 @@ use cranelift_entity::{PrimaryMap, SecondaryMap};
 use crate::facts::Facts;
 use crate::insn::Op;
 use crate::{Error, FuncRef, Object};
+use cells::Cells;
 use record::Found;
 use summary::Summary;
 
 /// What the analysis of a function knows of the rest of the object.
 struct Env<'a> {
     object: &'a Object,
+    function: FuncRef,
     ops: &'a [Op],
     /// With the blocks and arities filled in.
     facts: &'a Facts,
     /// Of the functions that were looked at before.
     summaries: &'a SecondaryMap<FuncRef, Option<Summary>>,
+    /// Places in memory that contexts travel in.
+    cells: &'a Cells,
     /// Some program of the object has a context whose fields are declared.
     has_contexts: bool,
     /// Others may read and write the frame, so that nothing spilled is known.
@@ -66,13 +72,17 @@ impl Env<'_> {
     }
 }
 
-/// Fills in what is known of pointers. Blocks and arities are there already;
-/// `order` has every function that is to be looked at, callees first.
-pub(crate) fn analyze(
+/// Rounds in which cells are added, each a level of calls deeper. What is lost
+/// then is an error.
+const ROUNDS: u32 = 32;
+
+/// Looks at all functions, callees first.
+fn find(
     object: &Object,
-    facts: &mut Facts,
+    facts: &Facts,
     order: &[FuncRef],
-) -> Vec<(FuncRef, Error)> {
+    cells: &Cells,
+) -> PrimaryMap<FuncRef, Option<Found>> {
     let none = object.functions.keys().map(|_| None);
     let mut all: PrimaryMap<FuncRef, Option<Found>> = none.collect();
     let mut summaries = SecondaryMap::new();
@@ -81,9 +91,11 @@ pub(crate) fn analyze(
     for &function in order {
         let mut env = Env {
             object,
+            function,
             ops: &object.functions[function].ops,
             facts,
             summaries: &summaries,
+            cells,
             has_contexts,
             opaque: false,
         };
@@ -96,7 +108,27 @@ pub(crate) fn analyze(
         summaries[function] = Some(found.summary.clone());
         all[function] = Some(found);
     }
-    let mut contexts = context::resolve(object, &all);
+    all
+}
+
+/// Fills in what is known of pointers. Blocks and arities are there already;
+/// `order` has every function that is to be looked at, callees first.
+pub(crate) fn analyze(
+    object: &Object,
+    facts: &mut Facts,
+    order: &[FuncRef],
+) -> Vec<(FuncRef, Error)> {
+    let mut cells = Cells::new();
+    let mut round = 0;
+    let (mut all, mut contexts) = loop {
+        let all = find(object, facts, order, &cells);
+        let more = (round < ROUNDS).then_some(&mut cells);
+        let (contexts, again) = context::resolve(object, &all, more);
+        if !again {
+            break (all, contexts);
+        }
+        round += 1;
+    };
     let mut errors = Vec::new();
     for function in object.functions.keys() {
         let Some(found) = all[function].take() else {

@@ -15,9 +15,19 @@ use crate::insn::Callee;
 pub(super) struct Passed {
     pub value: Val,
     pub usage: ParamUse,
-    /// Bytecode gets it, not a helper: what is stored behind it is read as
-    /// pointers.
-    pub by_bytecode: bool,
+    pub taker: Taker,
+}
+
+/// Who gets an argument.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taker {
+    /// A helper: it may follow pointers that are stored behind the argument, but
+    /// hands them to nobody.
+    Helper,
+    /// This parameter of this function.
+    Function(FuncRef, u8),
+    /// Other bytecode.
+    Bytecode,
 }
 
 /// The arguments of a call.
@@ -26,20 +36,23 @@ pub(super) fn passed(env: &Env, state: &State, callee: Callee) -> SmallVec<[Pass
     match callee {
         Callee::Helper(id) => {
             let row = helper(id);
-            let usages = (0..row.args.len()).map(|index| usage(env, row, &args, index));
-            let values = args.iter().zip(usages);
-            let passed = |(&value, (usage, by_bytecode))| Passed { value, usage, by_bytecode };
-            values.map(passed).collect()
+            let passed = |(index, &value): (usize, &Val)| {
+                let (usage, taker) = usage(env, row, &args, index);
+                Passed { value, usage, taker }
+            };
+            args.iter().enumerate().take(row.args.len()).map(passed).collect()
         }
         Callee::Function(function) => {
-            let arity = env.arity(function);
-            let uses = env.summary(function).params.into_iter().take(arity);
-            let passed = |(&value, usage)| Passed { value, usage, by_bytecode: true };
-            args.iter().zip(uses).map(passed).collect()
+            let uses = env.summary(function).params;
+            let passed = |(index, &value): (usize, &Val)| {
+                let taker = Taker::Function(function, index as u8);
+                Passed { value, usage: uses[index], taker }
+            };
+            args.iter().enumerate().take(env.arity(function)).map(passed).collect()
         }
         Callee::Register(_) | Callee::Kfunc(_) | Callee::Relative(_) => {
-            let passed = |&value| Passed { value, usage: ParamUse::KEPT, by_bytecode: false };
-            args.iter().map(passed).collect()
+            let (usage, taker) = (ParamUse::KEPT, Taker::Helper);
+            args.iter().map(|&value| Passed { value, usage, taker }).collect()
         }
     }
 }
@@ -55,26 +68,28 @@ pub(super) fn callback(row: &Helper, args: &[Val; 5]) -> Option<(FuncRef, usize)
     })
 }
 
-/// What a helper does with one argument, and whether bytecode gets it.
-fn usage(env: &Env, row: &Helper, args: &[Val; 5], index: usize) -> (ParamUse, bool) {
+/// What a helper does with one argument, and who gets it.
+fn usage(env: &Env, row: &Helper, args: &[Val; 5], index: usize) -> (ParamUse, Taker) {
     let mut usage = ParamUse::default();
     match row.args[index] {
         Arg::Number | Arg::Size { .. } | Arg::Map | Arg::Callback { .. } => {}
-        Arg::Context | Arg::Object | Arg::Kept => return (ParamUse::KEPT, false),
+        Arg::Context | Arg::Object | Arg::Kept => usage = ParamUse::KEPT,
         Arg::Memory { access, extent } => {
             if let Some(bytes) = extent_of(env, row, args, extent) {
                 usage.touch(bytes, access != Access::Read);
             }
         }
         Arg::CallbackArg => {
-            let usage = match callback(row, args) {
-                Some((function, param)) => env.summary(function).params[param],
-                None => ParamUse::KEPT,
+            return match callback(row, args) {
+                Some((function, param)) => {
+                    let taker = Taker::Function(function, param as u8);
+                    (env.summary(function).params[param], taker)
+                }
+                None => (ParamUse::KEPT, Taker::Bytecode),
             };
-            return (usage, true);
         }
     }
-    (usage, false)
+    (usage, Taker::Helper)
 }
 
 /// The bytes from the pointer upwards that a helper accesses.

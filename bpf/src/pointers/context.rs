@@ -2,15 +2,16 @@
 //!
 //! Whether a parameter is a context is known from the programs down: the first
 //! parameter of a program whose context is declared is one, and so is what a
-//! caller passes on. A parameter that is a context in one call and something
+//! caller passes on, in a register or in a cell. A parameter that is a context in one call and something
 //! else in another is neither; it may be passed on, and following it is an error.
 
 use std::collections::VecDeque;
 
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 
+use super::cells::{self, Cells, MAX_CELLS};
 use super::record::{AccessKind, Found, ParamAccess};
-use super::value::{Base, Pointer, Val};
+use super::value::{Base, Bases, Val};
 use crate::ctx::{FieldValue, KINDS};
 use crate::facts::CtxAccess;
 use crate::{Error, FuncRef, Object, Size};
@@ -29,8 +30,44 @@ enum Role {
     Unclear,
 }
 
-type Roles = SecondaryMap<FuncRef, [Role; 5]>;
+/// The roles of what a function is given.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Given {
+    params: [Role; 5],
+    cells: [Role; MAX_CELLS],
+}
+
+type AllGiven = SecondaryMap<FuncRef, Given>;
 type AllFound = PrimaryMap<FuncRef, Option<Found>>;
+
+impl Given {
+    /// Whether any of these can be a context.
+    fn may_be_context(&self, bases: Bases) -> bool {
+        bases.params().any(|index| self.params[index].may_be_context())
+            || bases.cells().any(|index| self.cells[index].may_be_context())
+    }
+
+    /// The role of a value in the function.
+    fn role_of(&self, value: Val) -> Role {
+        let (role, pointer) = match value {
+            Val::Undefined => return Role::Unseen,
+            Val::Mixed(bases) if self.may_be_context(bases) => return Role::Unclear,
+            Val::Pointer(pointer) => match pointer.base {
+                Base::Frame => return Role::Other,
+                Base::Param(index) => (self.params[usize::from(index)], pointer),
+                Base::Cell(index) => (self.cells[usize::from(index)], pointer),
+            },
+            _ => return Role::Other,
+        };
+        match (role, pointer.at.exact()) {
+            (Role::Context { kind, at }, Some(by)) if pointer.sure => {
+                Role::Context { kind, at: at.saturating_add(by) }
+            }
+            (role, _) if role.may_be_context() => Role::Unclear,
+            (role, _) => role,
+        }
+    }
+}
 
 impl Role {
     fn join(self, other: Role) -> Role {
@@ -47,36 +84,15 @@ impl Role {
     }
 }
 
-/// The role of a value in a function whose parameters have these roles.
-fn role_of(value: Val, roles: &[Role; 5]) -> Role {
-    match value {
-        Val::Undefined => Role::Unseen,
-        Val::Pointer(Pointer { base: Base::Param(index), at, sure }) => {
-            match (roles[usize::from(index)], at.exact()) {
-                (Role::Context { kind, at: from }, Some(by)) if sure => {
-                    let at = from.saturating_add(by);
-                    Role::Context { kind, at }
-                }
-                (role, _) if role.may_be_context() => Role::Unclear,
-                (role, _) => role,
-            }
-        }
-        Val::Mixed(bases) if bases.params().any(|index| roles[index].may_be_context()) => {
-            Role::Unclear
-        }
-        _ => Role::Other,
-    }
-}
-
-/// Finds the roles of all parameters, programs first.
-fn roles(object: &Object, found: &AllFound) -> Roles {
-    let mut roles = Roles::new();
+/// Finds the roles of all that functions are given, programs first.
+fn roles(object: &Object, found: &AllFound) -> AllGiven {
+    let mut roles = AllGiven::new();
     let mut seen = SecondaryMap::<FuncRef, bool>::new();
     let mut work = VecDeque::new();
     for program in object.programs.values() {
         let context = program.kind.context();
         let first = context.map_or(Role::Other, |kind| Role::Context { kind, at: 0 });
-        let params = &mut roles[program.function];
+        let params = &mut roles[program.function].params;
         params[0] = params[0].join(first);
         work.push_back(program.function);
     }
@@ -84,12 +100,15 @@ fn roles(object: &Object, found: &AllFound) -> Roles {
         let own = roles[function];
         seen[function] = true;
         for call in found[function].iter().flat_map(|found| &found.calls) {
-            let params = &mut roles[call.callee];
-            let before = *params;
-            for (param, value) in params.iter_mut().zip(call.args) {
-                *param = param.join(role_of(value, &own));
+            let given = &mut roles[call.callee];
+            let before = *given;
+            for (role, value) in given.params.iter_mut().zip(call.args) {
+                *role = role.join(own.role_of(value));
             }
-            if *params != before || !seen[call.callee] {
+            for (role, &value) in given.cells.iter_mut().zip(&call.cells) {
+                *role = role.join(own.role_of(value));
+            }
+            if *given != before || !seen[call.callee] {
                 work.push_back(call.callee);
             }
         }
@@ -100,10 +119,17 @@ fn roles(object: &Object, found: &AllFound) -> Roles {
 /// A function's context accesses, in order of their slots, and its errors.
 type Resolved = (Vec<(u32, CtxAccess)>, Vec<Error>);
 
-/// Finds the context accesses of every function.
-pub(super) fn resolve(object: &Object, found: &AllFound) -> SecondaryMap<FuncRef, Resolved> {
+/// Finds the context accesses of every function. Where a context is lost that
+/// another cell would keep, the cell is added, if `cells` are given; the result
+/// is of no use then, and true is returned with it.
+pub(super) fn resolve(
+    object: &Object,
+    found: &AllFound,
+    mut cells: Option<&mut Cells>,
+) -> (SecondaryMap<FuncRef, Resolved>, bool) {
     let roles = roles(object, found);
     let mut resolved = SecondaryMap::<FuncRef, Resolved>::new();
+    let mut again = false;
     for (function, own) in object.functions.keys().map(|f| (f, &roles[f])) {
         let Some(found) = &found[function] else {
             continue;
@@ -117,19 +143,22 @@ pub(super) fn resolve(object: &Object, found: &AllFound) -> SecondaryMap<FuncRef
                 Err(what) => errors.push(Error::at(name, access.slot as usize, what)),
             }
         }
-        for leak in &found.leaks {
-            if leak.bases.params().any(|index| own[index].may_be_context()) {
-                let what = format!("the context pointer is {}", leak.how);
-                errors.push(Error::at(name, leak.slot as usize, what));
-            }
+        for leak in found.leaks.iter().filter(|leak| own.may_be_context(leak.bases)) {
+            let remedied = match (&mut cells, leak.remedy) {
+                (Some(cells), Some((callee, cell))) => cells::add(cells, callee, cell),
+                _ => false,
+            };
+            again |= remedied;
+            let what = format!("the context pointer is {}", leak.how);
+            errors.push(Error::at(name, leak.slot as usize, what));
         }
     }
-    resolved
+    (resolved, again)
 }
 
 /// The field that is accessed, if it is one.
-fn field(access: &ParamAccess, roles: &[Role; 5]) -> Result<Option<CtxAccess>, String> {
-    let (kind, at) = match (role_of(access.place.base, roles), access.place.base) {
+fn field(access: &ParamAccess, given: &Given) -> Result<Option<CtxAccess>, String> {
+    let (kind, at) = match (given.role_of(access.place.base), access.place.base) {
         (Role::Context { kind, at }, _) => (kind, at),
         (Role::Unclear, Val::Pointer(pointer)) if pointer.at.exact().is_none() => {
             return Err("access at a variable offset from the context pointer".into());

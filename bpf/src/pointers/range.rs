@@ -32,6 +32,11 @@ impl Range {
         self.lo <= other.lo && other.hi <= self.hi
     }
 
+    /// Whether two ranges of bytes, their ends excluded, have one in common.
+    pub fn overlaps(self, other: Range) -> bool {
+        self.lo < other.hi && other.lo < self.hi
+    }
+
     pub fn join(self, other: Range) -> Range {
         Range::new(self.lo.min(other.lo), self.hi.max(other.hi))
     }

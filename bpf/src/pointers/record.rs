@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 use super::Env;
-use super::calls::{callback, passed};
+use super::calls::{Passed, Taker, callback, passed};
+use super::cells::Cell;
 use super::frame::Frame;
 use super::range::Range;
 use super::state::State;
@@ -54,6 +57,8 @@ pub(super) struct Leak {
     pub slot: u32,
     pub bases: Bases,
     pub how: &'static str,
+    /// It could be followed if this function had this cell.
+    pub remedy: Option<(FuncRef, Cell)>,
 }
 
 /// A call of a function of the object, by itself or as a callback.
@@ -61,6 +66,8 @@ pub(super) struct CallSite {
     pub callee: FuncRef,
     /// What it gets, as far as it reads it.
     pub args: [Val; 5],
+    /// What is in its cells.
+    pub cells: SmallVec<[Val; 2]>,
 }
 
 /// Goes over all instructions once.
@@ -90,6 +97,18 @@ fn operands(state: &State, op: &Op) -> [Val; 2] {
         Op::MovSx { src, .. } => [state.get(src), Val::Undefined],
         Op::Mov { w: Width::W32, src, .. } => [operand(state, src), Val::Undefined],
         _ => [Val::Undefined; 2],
+    }
+}
+
+/// Whether a callee may write these bytes of the frame through an argument.
+fn may_write(passed: &Passed, bytes: Range) -> bool {
+    let Some(written) = passed.usage.written else {
+        return false;
+    };
+    match passed.value {
+        Val::Pointer(Pointer { base: Base::Frame, at, .. }) => at.shift(written).overlaps(bytes),
+        Val::Mixed(bases) => bases.has_frame(),
+        _ => false,
     }
 }
 
@@ -181,6 +200,7 @@ impl Recorder<'_> {
                     let usage = &mut self.found.summary.params[usize::from(index)];
                     usage.touch(place.bytes(pointer), writes);
                 }
+                Base::Cell(_) => {}
             },
             Val::Mixed(bases) => {
                 if bases.has_frame() {
@@ -192,7 +212,7 @@ impl Recorder<'_> {
             }
             _ => return,
         }
-        if self.env.has_contexts && place.base.bases().params().next().is_some() {
+        if self.env.has_contexts && !place.base.bases().outside_frame().is_empty() {
             let slot = self.slot;
             self.found.accesses.push(ParamAccess { slot, place, kind });
         }
@@ -234,7 +254,7 @@ impl Recorder<'_> {
             _ => false,
         };
         if place.size == Size::D && !followed {
-            self.lost(value.bases(), "stored where it cannot be followed");
+            self.lost(value.bases(), "stored where it cannot be followed", None);
         }
     }
 
@@ -246,18 +266,15 @@ impl Recorder<'_> {
     }
 
     /// A pointer goes where it cannot be followed.
-    fn lost(&mut self, bases: Bases, how: &'static str) {
+    fn lost(&mut self, bases: Bases, how: &'static str, remedy: Option<(FuncRef, Cell)>) {
         if bases.has_frame() {
             self.found.frame.freeze(0);
             self.found.escaped = true;
         }
-        for index in bases.params() {
-            let usage = &mut self.found.summary.params[index];
-            usage.pass(Range::exactly(0), &ParamUse::KEPT);
-        }
-        if bases.params().next().is_some() && self.env.has_contexts {
-            let slot = self.slot;
-            self.found.leaks.push(Leak { slot, bases, how });
+        self.kept_params(bases);
+        let bases = bases.outside_frame();
+        if self.env.has_contexts && !bases.is_empty() {
+            self.found.leaks.push(Leak { slot: self.slot, bases, how, remedy });
         }
     }
 
@@ -274,16 +291,17 @@ impl Recorder<'_> {
     }
 
     fn call(&mut self, state: &State, callee: Callee) {
-        for passed in passed(self.env, state, callee) {
+        let all = passed(self.env, state, callee);
+        for passed in &all {
             self.used(passed.value);
-            self.pass(state, passed.value, passed.usage, passed.by_bytecode);
+            self.pass(state, passed, &all);
         }
         let args = state.args();
         match callee {
             Callee::Function(callee) => {
                 let mut args = args;
                 args[self.env.arity(callee)..].fill(Val::Undefined);
-                self.found.calls.push(CallSite { callee, args });
+                self.call_site(state, callee, args);
             }
             Callee::Helper(id) => {
                 let row = helper(id);
@@ -291,58 +309,125 @@ impl Recorder<'_> {
                 if let Some((callee, param)) = callback(row, &args) {
                     let mut given = [Val::ANY; 5];
                     given[param] = passed.map_or(Val::ANY, |index| args[index]);
-                    let args = given;
-                    self.found.calls.push(CallSite { callee, args });
+                    self.call_site(state, callee, given);
                 }
             }
             _ => {}
         }
     }
 
-    fn pass(&mut self, state: &State, value: Val, usage: ParamUse, by_bytecode: bool) {
-        match value {
+    fn call_site(&mut self, state: &State, callee: FuncRef, args: [Val; 5]) {
+        let cells = self.env.contents(state, callee, &args);
+        self.found.calls.push(CallSite { callee, args, cells });
+    }
+
+    /// What a call does with one of `all` its arguments.
+    fn pass(&mut self, state: &State, passed: &Passed, all: &[Passed]) {
+        let usage = passed.usage;
+        match passed.value {
             Val::Pointer(pointer) => match pointer.base {
                 Base::Frame => {
                     if let Some(bytes) = usage.touched {
                         let bytes = pointer.at.shift(bytes);
                         self.found.frame.pass(pointer.at, bytes);
-                        self.read_by_callee(state.spilled(bytes), by_bytecode);
+                        for (slot, bases) in state.spilled_at(bytes) {
+                            self.read_by_callee(pointer, slot, bases, passed.taker, all);
+                        }
                     }
                     if usage.kept {
-                        self.read_by_callee(state.spilled(Range::ALL), by_bytecode);
-                        self.lost(Bases::of(Base::Frame), "");
+                        self.kept_with(state, passed.taker);
                     }
                 }
                 Base::Param(index) => {
                     self.found.summary.params[usize::from(index)].pass(pointer.at, &usage);
+                    let touched = usage.touched.map(|bytes| pointer.at.shift(bytes));
+                    self.cells_passed(index, pointer, touched, passed.taker, all);
                 }
+                Base::Cell(_) => {}
             },
             Val::Mixed(bases) => {
                 if bases.has_frame() {
-                    self.read_by_callee(state.spilled(Range::ALL), by_bytecode);
-                    self.lost(Bases::of(Base::Frame), "");
+                    self.kept_with(state, passed.taker);
                     if let Some(bytes) = usage.touched {
                         self.found.frame.freeze(bytes.lo);
                     }
                 }
                 for index in bases.params() {
                     self.found.summary.params[index].pass(Range::ALL, &usage);
+                    let cells = self.env.cells_in(index as u8, Range::ALL);
+                    self.lost_in_memory(cells, passed.taker, None);
                 }
             }
             _ => {}
         }
     }
 
-    /// Pointers that are spilled where a callee may read them. A helper may
-    /// follow them too, but hands them to nobody.
-    fn read_by_callee(&mut self, bases: Bases, by_bytecode: bool) {
-        if by_bytecode {
-            self.lost(bases, "passed in memory, where it cannot be followed");
+    /// A pointer to the frame is given away with all that is spilled.
+    fn kept_with(&mut self, state: &State, taker: Taker) {
+        self.lost_in_memory(state.spilled(Range::ALL), taker, None);
+        self.lost(Bases::of(Base::Frame), "", None);
+    }
+
+    /// Cells of this function lie where a callee may read them.
+    fn cells_passed(
+        &mut self,
+        param: u8,
+        pointer: Pointer,
+        touched: Option<Range>,
+        taker: Taker,
+        all: &[Passed],
+    ) {
+        let cells = self.env.cells[self.env.function].iter().enumerate();
+        for (index, cell) in cells.filter(|(_, cell)| cell.param == param) {
+            if touched.is_some_and(|touched| touched.overlaps(cell.bytes())) {
+                let bases = Bases::of(Base::Cell(index as u8));
+                self.read_by_callee(pointer, cell.at, bases, taker, all);
+            }
+        }
+    }
+
+    /// A pointer is stored at distance `at` from the base of an argument, where
+    /// a callee may read it. (What is written to a parameter's cells counts
+    /// where the parameter comes from the frame.)
+    fn read_by_callee(
+        &mut self,
+        argument: Pointer,
+        at: i64,
+        bases: Bases,
+        taker: Taker,
+        all: &[Passed],
+    ) {
+        let stored = Range::new(at, at.saturating_add(8));
+        let kept_there =
+            argument.base != Base::Frame || !all.iter().any(|other| may_write(other, stored));
+        let remedy = match (taker, argument.at.exact()) {
+            (Taker::Function(callee, param), Some(from)) if argument.sure && kept_there => {
+                Some((callee, Cell { param, at: at.saturating_sub(from) }))
+            }
+            _ => None,
+        };
+        let has_cell = |(callee, cell)| self.env.cells[callee].contains(&cell);
+        if remedy.is_some_and(has_cell) && !bases.has_frame() {
+            // The callee knows a context when it is one, and may follow others.
+            self.kept_params(bases);
+        } else {
+            self.lost_in_memory(bases, taker, remedy);
+        }
+    }
+
+    fn lost_in_memory(&mut self, bases: Bases, taker: Taker, remedy: Option<(FuncRef, Cell)>) {
+        if taker != Taker::Helper {
+            self.lost(bases, "passed in memory, where it cannot be followed", remedy);
             return;
         }
         if bases.has_frame() {
             self.found.frame.freeze(0);
         }
+        self.kept_params(bases);
+    }
+
+    /// Parameters may be followed in ways that are not known.
+    fn kept_params(&mut self, bases: Bases) {
         for index in bases.params() {
             let usage = &mut self.found.summary.params[index];
             usage.pass(Range::exactly(0), &ParamUse::KEPT);
@@ -351,6 +436,9 @@ impl Recorder<'_> {
 
     fn result(&mut self, value: Val) {
         self.used(value);
+        if value.bases().cells().next().is_some() {
+            self.lost(value.bases().outside_frame(), "returned from where it was in memory", None);
+        }
         let result = &mut self.found.summary.result;
         *result = result.join(value);
     }

@@ -126,9 +126,17 @@ impl State {
 
     /// The bases of the pointers that are spilled in these bytes.
     pub fn spilled(&self, bytes: Range) -> Bases {
+        let inside = self.spilled_at(bytes);
+        inside.fold(Bases::NONE, |all, (_, bases)| all.union(bases))
+    }
+
+    /// The offsets of the slots in these bytes that hold pointers, and their
+    /// bases.
+    pub fn spilled_at(&self, bytes: Range) -> impl Iterator<Item = (i64, Bases)> {
         let slots = slots_of(bytes);
-        let inside = self.slots.iter().filter(|s| slots.contains(&s.0.into()));
-        inside.fold(Bases::NONE, |all, s| all.union(s.1.bases()))
+        let inside = self.slots.iter().filter(move |s| slots.contains(&s.0.into()));
+        let bases = inside.map(|s| ((i64::from(s.0) - SLOTS) * 8, s.1.bases()));
+        bases.filter(|(_, bases)| !bases.is_empty())
     }
 
     /// Takes in what is known on another path. With thresholds it widens.

@@ -4,7 +4,7 @@ use super::Env;
 use super::calls::passed;
 use super::range::Range;
 use super::state::State;
-use super::value::{Base, Pointer, Val};
+use super::value::{Base, Bases, Pointer, Val};
 use crate::Size;
 use crate::insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
 
@@ -154,15 +154,25 @@ fn load(env: &Env, state: &State, place: Place, signed: bool) -> Val {
     let number = Val::Number(Range::loaded(place.size, signed));
     match place.base {
         // A 32-bit field of a context may be a 64-bit pointer to packet bytes.
-        Val::Pointer(Pointer { base: Base::Param(_), .. }) | Val::Mixed(_)
-            if place.size >= Size::W =>
+        Val::Pointer(Pointer { base: Base::Param(_) | Base::Cell(_), .. }) | Val::Mixed(_)
+            if place.size == Size::W =>
         {
-            let all = Range::new(i64::MIN, i64::MAX);
-            let spilled = match place.base {
-                Val::Mixed(bases) if bases.has_frame() && !env.opaque => state.spilled(all),
-                _ => Default::default(),
-            };
-            Val::tainted(spilled)
+            Val::ANY
+        }
+        Val::Pointer(pointer) if place.size == Size::D && pointer.base != Base::Frame => {
+            let exact = pointer.sure && pointer.at.exact().is_some();
+            match pointer.base {
+                Base::Param(param) => env.load_behind(param, place.bytes(pointer), exact),
+                _ => Val::ANY,
+            }
+        }
+        Val::Mixed(bases) if place.size == Size::D => {
+            let behind = bases.params().map(|param| env.cells_in(param as u8, Range::ALL));
+            let mut loaded = behind.fold(Bases::NONE, Bases::union);
+            if bases.has_frame() && !env.opaque {
+                loaded = loaded.union(state.spilled(Range::ALL));
+            }
+            Val::tainted(loaded)
         }
         Val::Pointer(pointer)
             if pointer.base == Base::Frame && place.size == Size::D && !env.opaque =>

@@ -1,7 +1,7 @@
 //! What the analysis knows of a value.
 //!
-//! A pointer is followed from the frame (R10) or from a parameter (R1 to R5 at
-//! entry, whatever the callers pass). Everything else is a number, pointers
+//! A pointer is followed from the frame (R10), from a parameter (R1 to R5 at
+//! entry, whatever the callers pass) or from a cell. Everything else is a number, pointers
 //! into packets and maps included. Arithmetic that could be undone keeps the
 //! base of a pointer and forgets the offset; what fits in 32 bits is no pointer
 //! any more.
@@ -10,6 +10,7 @@
 //! is below everything; a pointer that meets something else is no longer
 //! `sure`; pointers of different bases become `Mixed`, which names the bases.
 
+use super::cells::MAX_CELLS;
 use super::range::Range;
 use crate::insn::{AluOp, Width};
 use crate::{FuncRef, MapRef};
@@ -21,11 +22,13 @@ pub(super) enum Base {
     Frame,
     /// The parameter of this index, 0 to 4.
     Param(u8),
+    /// What the cell of this index holds.
+    Cell(u8),
 }
 
 /// A set of bases.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Bases(u8);
+pub(super) struct Bases(u16);
 
 /// A followed pointer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,6 +65,7 @@ impl Bases {
         match base {
             Base::Frame => Bases(1),
             Base::Param(index) => Bases(2 << index),
+            Base::Cell(index) => Bases(0x40 << index),
         }
     }
 
@@ -82,13 +86,24 @@ impl Bases {
         (0..5).filter(move |index| self.0 & (2 << index) != 0)
     }
 
+    /// The indices of the cells in it.
+    pub fn cells(self) -> impl Iterator<Item = usize> {
+        (0..MAX_CELLS).filter(move |index| self.0 & (0x40 << index) != 0)
+    }
+
+    /// Those in it that are parameters or cells, and may be contexts.
+    pub fn outside_frame(self) -> Bases {
+        Bases(self.0 & !1)
+    }
+
     /// The only one in it, if there is just one.
     fn single(self) -> Option<Base> {
-        match self.0 {
-            1 => Some(Base::Frame),
-            bits if bits.is_power_of_two() => Some(Base::Param(bits.trailing_zeros() as u8 - 1)),
-            _ => None,
-        }
+        let index = self.0.is_power_of_two().then(|| self.0.trailing_zeros() as u8)?;
+        Some(match index {
+            0 => Base::Frame,
+            1..=5 => Base::Param(index - 1),
+            _ => Base::Cell(index - 6),
+        })
     }
 }
 

@@ -99,7 +99,7 @@ impl<'a> Checked<'a> {
     /// Checks that a helper gets what its row says it takes.
     fn check_arguments(&self, row: &Helper, args: [u64; 5]) -> Result<(), String> {
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
-        for (kind, &address) in row.args.iter().zip(&args) {
+        for (position, (kind, &address)) in row.args.iter().zip(&args).enumerate() {
             match *kind {
                 Arg::Memory { access: Access::Read, .. } if PROBES.contains(&row.id) => {}
                 Arg::Memory { access, extent } => {
@@ -119,7 +119,8 @@ impl<'a> Checked<'a> {
                 Arg::Context if self.kind.context().is_some() && address != self.address => {
                     return Err(format!("{address:#x} is not the context"));
                 }
-                Arg::Object => self.check_object(row.id, address)?,
+                // A second object is stored, not followed.
+                Arg::Object if position == 0 => self.check_object(row.id, address)?,
                 _ => {}
             }
         }

@@ -71,6 +71,70 @@ function f1 \"identity\"
     assert_eq!(accesses(back, 0), [(1, 3, 0)]);
 }
 
+/// A structure with the context goes down two levels of calls, in one of two
+/// parameters, and to a callback.
+const IN_MEMORY: &str = "
+program f0 \"main\" xdp
+  *(u64 *)(r10 - 24) = 1
+  *(u64 *)(r10 - 16) = r1
+  *(u64 *)(r10 - 8) = 2
+  r1 = r10
+  r1 += -32
+  r2 = r10
+  r2 += -24
+  call f1
+  r1 = 4
+  r2 = f3 ll
+  r3 = r10
+  r3 += -16
+  r4 = 0
+  call 181
+  exit
+function f1 \"middle\"
+  *(u64 *)(r1 + 0) = 5
+  r6 = *(u64 *)(r2 + 8)
+  r0 = *(u32 *)(r6 + 12)
+  r1 = 1
+  r3 = r2
+  r3 += 8
+  r2 = 0
+  call f2
+  exit
+function f2 \"leaf\"
+  r1 = *(u64 *)(r3 + 0)
+  *(u64 *)(r3 + 8) = 7
+  r1 += 4
+  r0 = *(u32 *)(r1 + 0)
+  exit
+function f3 \"callback\"
+  r3 = *(u64 *)(r2 + 0)
+  r0 = *(u32 *)(r3 + 0)
+  exit";
+
+#[test]
+fn contexts_travel_in_memory() {
+    assert_eq!(accesses(IN_MEMORY, 1), [(2, 3, 0)]);
+    assert_eq!(accesses(IN_MEMORY, 2), [(3, 1, 0)]);
+    assert_eq!(accesses(IN_MEMORY, 3), [(1, 0, 0)]);
+    // Another call has a number there: fine as long as it is not followed.
+    let other = "
+  *(u64 *)(r10 - 40) = 0
+  r3 = r10
+  r3 += -40
+  r1 = 0
+  r2 = 0
+  call f2
+  r1 = 4";
+    let twice = IN_MEMORY.replacen("\n  r1 = 4", other, 1);
+    let errors = errors(&twice);
+    assert!(
+        errors[0].starts_with("main: leaf+3: access through a pointer that may be"),
+        "{errors:?}"
+    );
+    let passive = twice.replace("r0 = *(u32 *)(r1 + 0)", "r2 = 0\n  call 44");
+    assert_eq!(accesses(&passive, 2), []);
+}
+
 #[test]
 fn context_errors_name_their_place() {
     let xdp = |code: &str| format!("program f0 \"main\" xdp\n{code}");
@@ -102,8 +166,9 @@ program f0 \"main\" xdp
   call f1
   exit
 function f1 \"sub\"
-  r1 = *(u64 *)(r1 + 0)
-  r0 = *(u32 *)(r1 + 0)
+  r2 = *(u64 *)(r1 + 0)
+  *(u64 *)(r1 + 0) = 0
+  r0 = *(u32 *)(r2 + 0)
   exit";
     let cases = [
         (xdp("r0 = *(u64 *)(r1 + 0)\n exit"), "main: main+0: xdp_md has no field of 8 bytes"),
