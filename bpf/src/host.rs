@@ -6,6 +6,9 @@ pub use flat::FlatHost;
 
 use crate::{FuncRef, MapRef, Size};
 
+/// What calls a function back, in the same world.
+pub type CallBack<'a> = dyn FnMut(&mut dyn Host, [u64; 5]) -> Result<u64, String> + 'a;
+
 /// The world of a running program. Addresses are whatever the host says they
 /// are; an error's text says what was wrong with the access.
 pub trait Host {
@@ -23,6 +26,17 @@ pub trait Host {
     fn map_value_address(&mut self, map: MapRef) -> Result<u64, String>;
     /// Calls a helper (never the tail call).
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String>;
+    /// Calls a helper that calls a function back, which `call` does; R1 to R5 go
+    /// in, R0 comes out, and an error is to be passed on as it is.
+    fn call_back(
+        &mut self,
+        helper: u32,
+        args: [u64; 5],
+        call: &mut CallBack<'_>,
+    ) -> Result<u64, String> {
+        let _ = (args, call);
+        Err(format!("helper {helper}, which calls a function back, is not supported"))
+    }
     /// The program in a slot of a program array (by the array's address), if
     /// the slot exists and is filled. Counting is the caller's business.
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String>;

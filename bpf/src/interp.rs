@@ -8,6 +8,7 @@
 //! and R0 after a tail call that failed is [`TAIL_CALL_FAILED`].
 
 pub(crate) mod arith;
+mod callback;
 mod profile;
 
 use crate::cfg::TAIL_CALL;
@@ -62,14 +63,13 @@ pub fn run_profiled(
         pc: 0,
         callers: Vec::new(),
         frames: 0,
+        frames_around: 0,
         tail_calls: 0,
+        limit,
+        left: limit,
     };
     machine.regs[1..3].copy_from_slice(&args);
-    let result = machine.run(limit);
-    for _ in 0..machine.frames {
-        machine.host.pop_frame();
-    }
-    result
+    machine.run()
 }
 
 /// What a call keeps for the caller.
@@ -91,7 +91,12 @@ struct Machine<'a> {
     callers: Vec<Caller>,
     /// Frames that the host has given.
     frames: usize,
+    /// Frames of those that called this function back.
+    frames_around: usize,
     tail_calls: u32,
+    /// Instructions after which to give up, and how many of them are left.
+    limit: u64,
+    left: u64,
 }
 
 /// Where execution goes on.
@@ -105,9 +110,18 @@ enum Next {
 }
 
 impl Machine<'_> {
-    fn run(&mut self, limit: u64) -> Result<u64, Error> {
+    fn run(&mut self) -> Result<u64, Error> {
+        let result = self.execute();
+        for _ in 0..self.frames {
+            self.host.pop_frame();
+        }
+        result
+    }
+
+    fn execute(&mut self) -> Result<u64, Error> {
         self.enter(self.function)?;
-        for _ in 0..limit {
+        while self.left > 0 {
+            self.left -= 1;
             let object = self.object;
             let Some(&op) = object.functions[self.function].ops.get(self.pc) else {
                 return Err(self.error("execution falls off the end of the function"));
@@ -124,7 +138,7 @@ impl Machine<'_> {
                 Next::Done(result) => return Ok(result),
             }
         }
-        Err(self.error(format!("still running after {limit} instructions")))
+        Err(self.error(format!("still running after {} instructions", self.limit)))
     }
 
     fn error(&self, what: impl Into<String>) -> Error {
@@ -220,7 +234,7 @@ impl Machine<'_> {
                 .host
                 .map_value_address(map)
                 .map(|address| address.wrapping_add(u64::from(offset))),
-            Imm64::Function(_) => Err("addresses of functions are not supported".into()),
+            Imm64::Function(function) => Ok(callback::address(function)),
             Imm64::Pseudo(..) => Err("the immediate was not linked".into()),
         };
         address.map_err(|what| self.error(what))
@@ -331,7 +345,7 @@ impl Machine<'_> {
         };
         let mut args = [0; 5];
         args.copy_from_slice(&self.regs[1..6]);
-        let result = self.host.call_helper(helper, args).map_err(|what| self.error(what))?;
+        let result = self.call_helper(helper, args)?;
         self.returned(result);
         Ok(Next::Slot(self.pc as i64 + 1))
     }
@@ -342,7 +356,7 @@ impl Machine<'_> {
     }
 
     fn local_call(&mut self, function: FuncRef) -> Result<Next, Error> {
-        if self.frames >= MAX_FRAMES {
+        if self.frames + self.frames_around >= MAX_FRAMES {
             return Err(self.error(format!("calls nested deeper than {MAX_FRAMES} frames")));
         }
         let mut kept = [0; 5];

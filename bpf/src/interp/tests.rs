@@ -275,7 +275,6 @@ fn errors_name_function_and_instruction() {
         (main("call +1\n exit"), "main+0: the call was not linked"),
         (main("call kfunc 7\n exit"), "main+0: kernel function 7"),
         (main("r0 = *(u8 *)skb[0]\n exit"), "main+0: there is no helper 2147483648"),
-        (main("r1 = f0 ll\n exit"), "main+0: addresses of functions"),
         (main("r1 = pseudo(1, 2, 3) ll\n exit"), "main+0: the immediate was not linked"),
         (
             main("r0 = 0\n call f1\n exit\nfunction f1 \"bad\" refused 3 \"no way\"\n exit"),

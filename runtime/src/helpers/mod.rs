@@ -11,6 +11,7 @@
 //! Where there is no kernel to ask (sockets, routes, other kernel memory) a
 //! helper finds nothing.
 
+pub(crate) mod callbacks;
 mod checksum;
 mod environment;
 mod flow;
@@ -115,6 +116,7 @@ use rows;
 
 /// All tables.
 static TABLES: &[&[Row]] = &[
+    callbacks::ROWS,
     checksum::ROWS,
     environment::ROWS,
     maps::ROWS,

@@ -10,6 +10,9 @@ use crate::helpers::flow;
 const RECOMPUTE_CSUM: u64 = 1;
 /// The flow's hash is no longer right.
 const INVALIDATE_HASH: u64 = 2;
+/// Offsets that count from the network header, or from the Ethernet header.
+const NETWORK_HEADER: i64 = -0x10_0000;
+const LINK_HEADER: i64 = -0x20_0000;
 /// The user of a buffer without socket (the kernel's overflow user).
 const NOBODY: u64 = 65534;
 
@@ -97,6 +100,31 @@ unsafe fn skb_pull_data([context, len, ..]: Args) -> Outcome {
     if len as u32 > skb.len { Err(ENOMEM) } else { Ok(0) }
 }
 
+/// What `LD_ABS` and `LD_IND` load: bytes in network order, from where the program
+/// sees the packet, or for some negative offsets from a header on.
+///
+/// # Safety
+/// The first argument must be a socket buffer's context.
+unsafe fn packet_load<const N: usize>([context, offset, ..]: Args) -> Outcome {
+    // SAFETY: as above.
+    let skb = unsafe { skb(context) };
+    let offset = i64::from(offset as i32);
+    let (start, offset) = match offset {
+        0.. => (Some(skb.data), offset),
+        NETWORK_HEADER..0 => (Some(skb.network_header), offset - NETWORK_HEADER),
+        LINK_HEADER..NETWORK_HEADER => (skb.mac_header, offset - LINK_HEADER),
+        _ => (None, 0),
+    };
+    let start = start.ok_or(EFAULT)? + offset as u64;
+    if start + N as u64 > skb.data_end {
+        return Err(EFAULT);
+    }
+    let mut bytes = [0; 8];
+    // SAFETY: the packet has these bytes.
+    unsafe { copy_bytes(start, &raw mut bytes[8 - N] as u64, N) };
+    Ok(u64::from_be_bytes(bytes))
+}
+
 fn clear_hash(skb: &mut SkBuff) {
     skb.hash = 0;
     skb.hash_state = Hash::Unknown;
@@ -181,4 +209,7 @@ pub(super) static ROWS: &[Row] = rows! {
     97 SKB skb_ecn_set_ce;
     122 SKB get_socket_cookie; // get_netns_cookie
     192 TC skb_set_tstamp;
+    0x8000_0000 SKB packet_load::<1>;
+    0x8000_0001 SKB packet_load::<2>;
+    0x8000_0002 SKB packet_load::<4>;
 };

@@ -1,6 +1,7 @@
 //! Helpers as programs call them: small programs in text form, run in the
 //! interpreter. Unless a comment says otherwise, Linux 6.18 gives these results.
 
+mod callbacks;
 mod packets;
 mod state;
 mod text;

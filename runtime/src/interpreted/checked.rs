@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use tailor_bpf::ctx::{FieldValue, KINDS};
 use tailor_bpf::helpers::{Access, Arg, Extent, Helper};
-use tailor_bpf::host::Host;
+use tailor_bpf::host::{CallBack, Host};
 use tailor_bpf::{FuncRef, MapRef, ProgramKind, Size};
 
 use super::Interpreted;
 use crate::Error;
 use crate::ctx::Context;
+use crate::helpers::callbacks;
 use crate::map::Map;
 use crate::module::first_value;
 
@@ -41,6 +42,8 @@ pub(super) struct Checked<'a> {
     address: u64,
     /// Memory that the context leads to.
     regions: Vec<(u64, usize)>,
+    /// Keys that functions called back may read.
+    keys: Vec<(u64, usize)>,
 }
 
 impl<'a> Checked<'a> {
@@ -51,7 +54,8 @@ impl<'a> Checked<'a> {
         context: &'a mut dyn Context,
     ) -> Checked<'a> {
         let regions = context.regions();
-        Checked { program, kind, frames: Vec::new(), context, address, regions }
+        let (frames, keys) = (Vec::new(), Vec::new());
+        Checked { program, kind, frames, context, address, regions, keys }
     }
 
     fn map(&self, map: MapRef) -> Result<&Arc<Map>, String> {
@@ -71,7 +75,8 @@ impl<'a> Checked<'a> {
     fn region(&self, address: u64, access: Access) -> Option<(u64, usize)> {
         let holds = |&(start, len): &(u64, usize)| address.wrapping_sub(start) < len as u64;
         let frames = self.frames.iter().rev().map(|frame| (frame.as_ptr() as u64, frame.len() * 8));
-        let own = frames.chain(self.regions.iter().copied()).find(holds);
+        let keys = self.keys.iter().copied().filter(|_| access == Access::Read);
+        let own = frames.chain(self.regions.iter().copied()).chain(keys).find(holds);
         own.or_else(|| {
             let maps = self.program.maps.iter().flatten();
             let mut maps = maps.filter(|m| access == Access::Read || m.flags() & READ_ONLY == 0);
@@ -216,6 +221,34 @@ impl Host for Checked<'_> {
             self.regions = self.context.regions();
         }
         Ok(result)
+    }
+
+    fn call_back(
+        &mut self,
+        helper: u32,
+        args: [u64; 5],
+        call: &mut CallBack<'_>,
+    ) -> Result<u64, String> {
+        let found = self.program.helpers.get_for(helper, self.kind);
+        found.map_err(|error| error.to_string())?;
+        let function = callbacks::find(helper).ok_or_else(|| Error::Helper(helper).to_string())?;
+        let row = tailor_bpf::helpers::helper(helper);
+        self.check_arguments(row, args)?;
+        let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
+        let mut call_checked = |args: [u64; 5]| {
+            // The second argument of a function that gets a map is a key.
+            self.keys.extend(map.as_ref().map(|map| (args[1], map.key_size())));
+            let result = call(self, args);
+            if map.is_some() {
+                self.keys.pop();
+            }
+            result
+        };
+        // SAFETY: the arguments were checked against the helper's table row.
+        match unsafe { function(args, &mut call_checked)? } {
+            Ok(value) => Ok(value),
+            Err(number) => Ok(-number as u64),
+        }
     }
 
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {

@@ -33,6 +33,16 @@ impl Map {
         matches!(self.kind, MapKind::DevMap | MapKind::DevMapHash)
     }
 
+    /// All keys, ascending.
+    pub(crate) fn keys(&self) -> Vec<Vec<u8>> {
+        self.operations().keys()
+    }
+
+    /// Address of the value of a key, which does not count as its use.
+    pub(crate) fn visit(&self, key: &[u8]) -> Option<u64> {
+        self.operations().visit(key)
+    }
+
     /// Adds a value to a queue or stack; 0 or a negated error number.
     pub(crate) fn push(&self, value: &[u8], flags: u64) -> i64 {
         match &self.storage {

@@ -126,6 +126,11 @@ impl Operations for Hash {
         self.used(key).map(|index| self.pool.address(index, processor(self.pool.cpus())))
     }
 
+    fn visit(&self, key: &[u8]) -> Option<u64> {
+        let index = *self.state().entries.get(key)?;
+        Some(self.pool.address(index, processor(self.pool.cpus())))
+    }
+
     fn lookup_on(&self, key: &[u8], cpu: u32) -> Option<u64> {
         self.used(key).map(|index| self.pool.address(index, cpu))
     }

@@ -126,6 +126,11 @@ trait Operations {
         None
     }
 
+    /// The same, but not a use of the entry.
+    fn visit(&self, key: &[u8]) -> Option<u64> {
+        self.lookup(key)
+    }
+
     /// The same for another processor, which must be one that there can be.
     fn lookup_on(&self, _key: &[u8], _cpu: u32) -> Option<u64> {
         None

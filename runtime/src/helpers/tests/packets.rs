@@ -105,6 +105,24 @@ fn bytes_of_a_packet() {
 }
 
 #[test]
+fn classic_loads() {
+    let load = |kind: &str, load: &str| {
+        let body =
+            format!("r0 = -1\nr1 = 10\n*(u64 *)(r9 + 0) = r0\nr0 = {load}\n*(u64 *)(r9 + 0) = r0");
+        ran(kind, &tcp(), &body).at(0)
+    };
+    assert_eq!(load("sched_cls", "*(u16 *)skb[12]"), 0x0800);
+    assert_eq!(load("socket_filter", "*(u32 *)skb[0]"), 0x4501_003c);
+    assert_eq!(load("sched_cls", "*(u8 *)skb[r1 + 4]"), 0x45);
+    assert_eq!(load("cgroup_skb", "*(u8 *)skb[r1 - 1048577]"), 6, "the network header's");
+    assert_eq!(load("cgroup_skb", "*(u16 *)skb[-2097140]"), 0x0800, "the Ethernet header's");
+    // Outside the packet the program is over.
+    for outside in ["*(u16 *)skb[73]", "*(u8 *)skb[-1048500]", "*(u8 *)skb[-2097153]"] {
+        assert_eq!(load("sched_cls", outside), -1, "{outside}");
+    }
+}
+
+#[test]
 fn length_of_a_buffer() {
     let call = |helper: u32, by: i64, last: u32| {
         let body = format!(
