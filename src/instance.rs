@@ -167,8 +167,11 @@ impl Program<'_> {
             ProgramKind::Interpreted(interpreted, func) => {
                 interpreted.run(*func, context).map_err(runtime_error)
             }
-            // SAFETY: passed on to the caller.
-            ProgramKind::Native(program) => Ok(unsafe { program.run(context) }),
+            ProgramKind::Native(program) => {
+                program.check(context).map_err(runtime_error)?;
+                // SAFETY: passed on to the caller.
+                Ok(unsafe { program.run(context) })
+            }
         }
     }
 }

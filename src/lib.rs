@@ -17,7 +17,7 @@ pub use compiler::{Compiler, raw};
 pub use engine::Engine;
 pub use instance::Instance;
 pub use tailor_bpf::{Error, Object};
-pub use tailor_runtime::{Environment, Xdp};
+pub use tailor_runtime::{Environment, Skb, Xdp};
 pub use trace::Trace;
 
 pub use tailor_bpf as bpf;

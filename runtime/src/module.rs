@@ -11,7 +11,7 @@ use tailor_bpf::{FuncRef, MapDef, MapRef, Object, ProgramKind};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
 
 use crate::Error;
-use crate::ctx::Context;
+use crate::ctx::{self, Context};
 use crate::env::{self, Environment};
 use crate::helpers::Table;
 use crate::map::{self, Map, SlotLayout};
@@ -396,6 +396,11 @@ impl Program<'_> {
     /// as for plain bytecode.
     pub fn entry(&self) -> Entry {
         self.entry
+    }
+
+    /// Whether it runs on this kind of context.
+    pub fn check(&self, context: &dyn Context) -> Result<(), Error> {
+        ctx::check(self.kind, context)
     }
 
     /// Runs it once.

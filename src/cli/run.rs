@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use tailor_bpf::ProgramKind;
-use tailor_runtime::{Context, Xdp};
+use tailor_runtime::{Context, Map};
 
 use super::{Failed, input};
 use crate::{Engine, Instance, Trace, Unit};
@@ -73,14 +73,12 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
         (None, Some(hex)) => parse_hex(hex).map_err(|what| format!("--data-hex: {what}"))?,
         (None, None) => Vec::new(),
     };
-    let kind = unit.object.program(&program).map(|id| unit.object.programs[id].kind);
-    let (retval, ns) = if kind == Some(ProgramKind::Xdp) {
-        time(&instance, &program, &mut Xdp::new(&mut data), arguments.repeat)
-    } else {
-        time(&instance, &program, &mut data.as_mut_slice(), arguments.repeat)
-    }
-    .map_err(in_object)?;
-    report(&arguments, &instance, &program, retval, ns, &data)
+    let id = unit.object.program(&program);
+    let kind = id.map_or(ProgramKind::Opaque, |id| unit.object.programs[id].kind);
+    let mut context = tailor_runtime::ctx::for_program(kind, &mut data);
+    let timed = time(&instance, &program, &mut *context, arguments.repeat);
+    let (retval, ns) = timed.map_err(in_object)?;
+    report(&arguments, &instance, &program, retval, ns, &context.data())
 }
 
 /// The program asked for, or the only one.
@@ -146,12 +144,22 @@ fn report(
         }
     }
     for name in &arguments.dump {
-        let map = instance.map(name)?;
-        for (key, value) in map.entries() {
-            out.push_str(&format!("{name}:{}:{}\n", hex(&key), hex(&value)));
-        }
+        dump(&mut out, name, &instance.map(name)?);
     }
     super::output(&out)
+}
+
+/// Entries, those of maps in a map, and what programs put out.
+fn dump(out: &mut String, name: &str, map: &Map) {
+    for (key, value) in map.entries() {
+        out.push_str(&format!("{name}:{}:{}\n", hex(&key), hex(&value)));
+    }
+    for (key, inner) in map.inner_maps() {
+        dump(out, &format!("{name}:{}", hex(&key)), &inner);
+    }
+    for sample in map.drain() {
+        out.push_str(&format!("{name}:{}:{}\n", sample.cpu, hex(&sample.data)));
+    }
 }
 
 fn set_entry(instance: &Instance, entry: &str) -> Result<(), Failed> {

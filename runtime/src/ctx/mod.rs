@@ -14,8 +14,11 @@ mod xdp;
 pub use skb::Skb;
 pub(crate) use skb::{Hash, SkBuff, TunnelKey};
 use tailor_bpf::ProgramKind;
+use tailor_bpf::ctx::KINDS;
 pub use xdp::Xdp;
 pub(crate) use xdp::XdpBuff;
+
+use crate::Error;
 
 /// What a program can be run on.
 pub trait Context {
@@ -39,6 +42,17 @@ pub fn for_program(kind: ProgramKind, data: &mut [u8]) -> Box<dyn Context + '_> 
         ProgramKind::Xdp => Box::new(Xdp::with_room(data)),
         _ if kind.context().is_some() => Box::new(Skb::new(kind, data)),
         _ => Box::new(data),
+    }
+}
+
+/// Whether programs of a kind run on a context. Those whose context is not
+/// declared run on any.
+pub(crate) fn check(kind: ProgramKind, context: &dyn Context) -> Result<(), Error> {
+    match kind.context() {
+        Some(wanted) if context.kind() != Some(wanted) => {
+            Err(Error::Context(KINDS[wanted as usize].name))
+        }
+        _ => Ok(()),
     }
 }
 

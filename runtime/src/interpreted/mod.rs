@@ -7,12 +7,11 @@ mod checked;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tailor_bpf::ctx::KINDS;
 use tailor_bpf::facts::Facts;
 use tailor_bpf::{FuncRef, MapRef, Object, ProgramKind};
 
 use crate::Error;
-use crate::ctx::Context;
+use crate::ctx::{self, Context};
 use crate::env::{self, Environment};
 use crate::helpers::Table;
 use crate::module::{MapSet, kinds};
@@ -86,9 +85,7 @@ impl Interpreted {
     /// Runs a program once.
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
         let kind = self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque);
-        if let Some(wanted) = kind.context().filter(|wanted| context.kind() != Some(*wanted)) {
-            return Err(Error::Context(KINDS[wanted as usize].name));
-        }
+        ctx::check(kind, context)?;
         let args = context.args();
         let mut host = Checked::new(self, kind, args[0], context);
         env::enter(&self.environment, kind, || {
