@@ -61,7 +61,8 @@ unsafe fn redirect([index, flags, ..]: Args) -> Outcome {
 }
 
 unsafe fn clone_redirect([_, index, flags, ..]: Args) -> Outcome {
-    if flags & !INGRESS != 0 {
+    // No interface has the number 0.
+    if flags & !INGRESS != 0 || index as u32 == 0 {
         return Err(EINVAL);
     }
     to_interface(index, flags);
