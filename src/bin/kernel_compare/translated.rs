@@ -52,7 +52,13 @@ pub fn object(name: &str, image: &Image) -> Result<Translated, Error> {
             link_function(op, start as usize + pc, &starts);
         }
         let section = String::new();
-        object.functions.push(Function { name: function, section, ops, refused: None });
+        object.functions.push(Function {
+            name: function,
+            section,
+            ops,
+            refused: None,
+            further: Vec::new(),
+        });
     }
     object.programs.push(Program {
         name: name.into(),
