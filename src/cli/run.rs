@@ -144,7 +144,7 @@ fn report(
         }
     }
     for name in &arguments.dump {
-        dump(&mut out, name, &instance.map(name)?);
+        dump(&mut out, name, &*instance.map(name)?);
     }
     super::output(&out)
 }
