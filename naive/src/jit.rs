@@ -30,7 +30,8 @@ pub fn compile(
     jit.run()?;
     let Jit { asm, frame, sites, .. } = jit;
     let assembled = asm.finish().map_err(|error| fail(error.to_string()))?;
-    let tail_sites = sites.iter().map(|site| site.resolve(&assembled)).collect();
+    let unwinds = frame.unwinds();
+    let tail_sites = sites.iter().map(|site| site.resolve(&assembled, &unwinds)).collect();
     Ok(finish(function, kind, &frame, assembled, tail_sites))
 }
 

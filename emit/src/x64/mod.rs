@@ -14,7 +14,9 @@ mod flags;
 mod memory;
 mod operands;
 mod plain;
+mod prologue;
 mod stub;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod threading;
@@ -27,7 +29,7 @@ use tailor_regalloc::Allocated;
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::frame;
 use crate::listing::listing;
-use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
+use crate::{CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound};
 use operands::Operands;
 pub use stub::entry_stub;
 
@@ -40,24 +42,19 @@ pub fn emit(
     insns: u32,
 ) -> Result<CompiledFunction, EmitError> {
     let mut emitter = Emitter::new(function, allocated);
+    emitter.prologue(kind);
     emitter.body()?;
+    let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
     let (assembled, sites) = emitter.finish()?;
-    let frame = &allocated.frame;
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
-        tail_sites: sites.iter().map(|site| site.place(&assembled)).collect(),
+        tail_sites: sites.iter().map(|site| site.place(&assembled, &unwinds)).collect(),
         code: assembled.code,
         relocs: assembled.relocs,
-        landing: 0,
+        landing,
         insns,
-        frame: FrameBelief {
-            saved: frame.saved.clone(),
-            frame_pointer: false,
-            frame_bytes: frame.frame_bytes(),
-            padding_bytes: frame.padding,
-            red_zone: frame.red_zone,
-        },
+        frame,
     };
     check(&compiled);
     Ok(compiled)
@@ -73,19 +70,28 @@ fn check(compiled: &CompiledFunction) {
 }
 
 /// A tail-call site before offsets are known.
-struct Site {
+struct PendingSite {
     first: Label,
     exit: Label,
+    out: Label,
+    /// Of a patched one.
+    bypass: Option<Label>,
     direct: Option<(MapRef, u32)>,
 }
 
-impl Site {
-    fn place(&self, assembled: &Assembled) -> TailSite {
+impl PendingSite {
+    fn place(&self, assembled: &Assembled, unwinds: &Unwound) -> TailSite {
+        let offset = |label| assembled.offset(label);
         TailSite {
-            offset: assembled.offset(self.first),
-            exit: assembled.offset(self.exit),
+            offset: offset(self.first),
+            exit: offset(self.exit),
             direct: self.direct,
-            poke: None,
+            poke: self.bypass.map(|bypass| Poke {
+                bypass: offset(bypass),
+                target: offset(self.exit),
+                out: offset(self.out),
+            }),
+            unwinds: unwinds.clone(),
         }
     }
 }
@@ -105,7 +111,7 @@ struct Emitter<'a> {
     /// The register whose value the flags were set by last, with the width, if
     /// it has not changed since.
     flagged: Option<(Gpr, Width)>,
-    sites: Vec<Site>,
+    sites: Vec<PendingSite>,
 }
 
 impl<'a> Emitter<'a> {
@@ -127,12 +133,11 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn finish(self) -> Result<(Assembled, Vec<Site>), EmitError> {
+    fn finish(self) -> Result<(Assembled, Vec<PendingSite>), EmitError> {
         Ok((self.asm.finish()?, self.sites))
     }
 
     fn body(&mut self) -> Result<(), EmitError> {
-        self.prologue();
         for at in 0..self.layout.len() {
             let block = self.layout[at];
             let next = self.layout.get(at + 1).copied();
@@ -194,24 +199,6 @@ impl<'a> Emitter<'a> {
             _ => return Err(self.broken(inst, "a move that is not to or from a register")),
         }
         Ok(())
-    }
-
-    /// Saves and makes room.
-    fn prologue(&mut self) {
-        let frame = &self.allocated.frame;
-        for &reg in &frame.saved {
-            self.asm.push(reg);
-        }
-        control::lower_stack(&mut self.asm, frame.adjust);
-    }
-
-    /// Drops the frame and restores, before any exit.
-    fn epilogue(&mut self) {
-        let frame = &self.allocated.frame;
-        control::raise_stack(&mut self.asm, frame.adjust);
-        for &reg in frame.saved.iter().rev() {
-            self.asm.pop(reg);
-        }
     }
 
     fn operands(&self, inst: usize) -> Operands<'a> {
@@ -296,7 +283,8 @@ impl<'a> Emitter<'a> {
             MInst::Jmp => self.jmp(block, next),
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
-            MInst::TailCall(direct) => self.tail_call(direct),
+            MInst::Counter => self.counter(ops),
+            MInst::TailCall(site) => self.tail_call(site),
             MInst::Ret => self.ret(),
             MInst::Trap => self.trap(),
         }
