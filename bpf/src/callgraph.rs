@@ -87,6 +87,29 @@ impl CallGraph {
         callers
     }
 
+    /// The functions of this kind and those that call them or take the address of
+    /// one, through any number of others.
+    pub fn reaching(
+        &self,
+        object: &Object,
+        wanted: impl Fn(FuncRef) -> bool,
+    ) -> EntitySet<FuncRef> {
+        let mut users: SecondaryMap<FuncRef, Vec<FuncRef>> = SecondaryMap::new();
+        for function in object.functions.keys() {
+            for &used in self.calls[function].iter().chain(&self.callbacks[function]) {
+                users[used].push(function);
+            }
+        }
+        let mut work: Vec<FuncRef> = object.functions.keys().filter(|&f| wanted(f)).collect();
+        let mut reaching = EntitySet::new();
+        while let Some(function) = work.pop() {
+            if reaching.insert(function) {
+                work.extend(&users[function]);
+            }
+        }
+        reaching
+    }
+
     /// The functions from which a tail call can be reached by direct calls.
     /// (A callback is an outermost entry of its own.)
     pub fn reaching_tail_calls(&self, object: &Object) -> EntitySet<FuncRef> {

@@ -10,8 +10,13 @@ const REFUSALS: [(&str, &str, bool); 6] = [
     ("(a kernel function)", "calls a function of the kernel (kfunc)", true),
     ("(an extern)", "refers to an extern (.ksyms, .kconfig)", true),
     ("calls nest", "nests calls deeper than the kernel allows", true),
-    // The kernel: "same insn cannot be used with different pointers".
-    ("may be the context or something else", "uses the context and others alike", true),
+    // The kernel: "same insn cannot be used with different pointers", "expected
+    // pointer to ctx", "dereference of modified ctx ptr".
+    (
+        "may be the context or something else",
+        "follows what may be the context or something else, which the kernel refuses too",
+        true,
+    ),
     ("legacy packet loads", "loads from the packet the old way", false),
 ];
 
