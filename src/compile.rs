@@ -84,7 +84,8 @@ fn refuse(object: &mut Object, errors: &[Error]) {
     for function in object.functions.values_mut() {
         let own = by_function.get(&*function.name);
         if let (Some(error), None) = (own, &function.refused) {
-            function.refused = Some((*error).clone());
+            // Whichever program it is that needs the function.
+            function.refused = Some(Error { program: None, ..(*error).clone() });
         }
     }
 }

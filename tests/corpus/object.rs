@@ -11,8 +11,10 @@
 
 use std::path::Path;
 
-use tailor::bpf::ProgramKind;
-use tailor::runtime::{Clock, Environment, ctx};
+use tailor::bpf::ctx::{KINDS, SKB};
+use tailor::bpf::{MapKind, ProgramKind};
+use tailor::runtime::ctx::{Skb, Xdp};
+use tailor::runtime::{Clock, Context, Environment};
 use tailor::{Engine, Error, Instance, Object, Trace, Unit, compile};
 
 use super::packets::packets;
@@ -22,6 +24,9 @@ const COMPILING: [Engine; 2] = [Engine::Naive612, Engine::Tailor];
 
 /// Instructions after which the interpreter gives a run up.
 const STEPS: u64 = 20_000_000;
+
+/// Entries of maps whose object does not say how many they have.
+const ENTRIES: u32 = 64;
 
 /// Maps larger than this are not compared.
 const MAX_COMPARED: u64 = 64 << 20;
@@ -33,7 +38,10 @@ const UNSPECIFIED: [(&str, &str); 1] = [("test_global_func16.o", "global_func16"
 /// Looks at one object and tells what happens.
 pub fn examine(path: &Path, tell: &mut dyn FnMut(String)) {
     let unit = match Object::open(path) {
-        Ok(object) => Unit::new(object),
+        Ok(mut object) => {
+            fill_in_sizes(&mut object);
+            Unit::new(object)
+        }
         Err(error) => return tell(format!("invalid\t{error}")),
     };
     for engine in COMPILING {
@@ -50,6 +58,19 @@ pub fn examine(path: &Path, tell: &mut dyn FnMut(String)) {
     let unspecified = UNSPECIFIED.into_iter().filter(|(object, _)| *object == file);
     let unspecified = unspecified.map(|(_, program)| program).collect();
     Runner { unit: &unit, unspecified, instances: None, tell }.programs();
+}
+
+/// Gives maps the number of entries that their object leaves to its loader: what
+/// somebody would set before loading it.
+fn fill_in_sizes(object: &mut Object) {
+    for def in object.maps.values_mut().filter(|def| def.max_entries == 0) {
+        def.max_entries = match def.kind {
+            // The kernel wants none, or the number of processors is meant.
+            MapKind::CgroupStorage | MapKind::PercpuCgroupStorage | MapKind::PerfEventArray => 0,
+            MapKind::RingBuf => 4096,
+            _ => ENTRIES,
+        };
+    }
 }
 
 /// An object's instances, the interpreter's first.
@@ -146,12 +167,17 @@ impl Runner<'_> {
         (name, kind): (&str, ProgramKind),
         bytes: &[u8],
     ) -> Result<Outcome, Error> {
-        let mut packet = bytes.to_vec();
-        let mut context = ctx::for_program(kind, &mut packet);
+        let program = instance.program(name)?;
         // SAFETY: the interpreter, which checks every access, ran the program
         // on the same packet and maps before.
-        let result = unsafe { instance.program(name)?.run(&mut *context) }?;
-        let data = context.data();
+        let run = |context: &mut dyn Context| unsafe { program.run(context) };
+        let (result, data, fields) = if kind == ProgramKind::Xdp {
+            let mut context = Xdp::with_room(bytes);
+            (run(&mut context)?, context.data(), Vec::new())
+        } else {
+            let mut context = Skb::new(kind, bytes);
+            (run(&mut context)?, context.data(), fields(&context))
+        };
         let mut maps = Vec::new();
         for def in self.unit.object.maps.values() {
             let size = u64::from(def.max_entries) * u64::from(def.key_size + def.value_size.max(8));
@@ -164,17 +190,30 @@ impl Runner<'_> {
                 maps.push((def.name.clone(), entries));
             }
         }
-        // The verdict is 32 bits wide.
-        Ok(Outcome { result: result as u32, data, maps })
+        Ok(Outcome { result, data, fields, maps })
     }
+}
+
+/// All fields of a context that are no addresses, writable or not: helpers
+/// change some that programs cannot. And what a flow dissector found.
+fn fields(context: &Skb) -> Vec<(&'static str, u64)> {
+    let names = KINDS[usize::from(SKB)].fields.iter().map(|field| field.name);
+    let values = names.filter_map(|name| Some((name, context.get(name)?)));
+    let keys = context.flow_keys();
+    let keys =
+        keys.chunks(8).map(|key| key.iter().fold(0, |all, byte| all << 8 | u64::from(*byte)));
+    values.chain(keys.map(|key| ("flow_keys", key))).collect()
 }
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What a run leaves behind.
 struct Outcome {
-    result: u32,
+    /// All of R0. The kernel looks at its lower half only, whatever the type of
+    /// the program, but engines are to agree on all of it.
+    result: u64,
     data: Vec<u8>,
+    fields: Vec<(&'static str, u64)>,
     maps: Vec<(String, Entries)>,
 }
 
@@ -185,6 +224,10 @@ fn difference(expected: &Outcome, found: &Outcome) -> Option<String> {
     if expected.data != found.data {
         let same = expected.data.iter().zip(&found.data).take_while(|(a, b)| a == b).count();
         return Some(format!("packet from byte {same} on"));
+    }
+    let fields = expected.fields.iter().zip(&found.fields);
+    if let Some(((name, expected), (_, found))) = fields.into_iter().find(|(a, b)| a != b) {
+        return Some(format!("field {name} {found:#x}, not {expected:#x}"));
     }
     let pairs = expected.maps.iter().zip(&found.maps);
     let map = pairs.into_iter().find(|(a, b)| a != b);

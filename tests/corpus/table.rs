@@ -5,7 +5,7 @@ use std::fmt;
 
 /// Why a program may be refused: words in the error, the reason, and whether
 /// compilers are to refuse such a program.
-const REFUSALS: [(&str, &str, bool); 6] = [
+const REFUSALS: [(&str, &str, bool); 5] = [
     ("(CO-RE)", "needs the types of a kernel (CO-RE)", true),
     ("(a kernel function)", "calls a function of the kernel (kfunc)", true),
     ("(an extern)", "refers to an extern (.ksyms, .kconfig)", true),
@@ -17,7 +17,6 @@ const REFUSALS: [(&str, &str, bool); 6] = [
         "follows what may be the context or something else, which the kernel refuses too",
         true,
     ),
-    ("legacy packet loads", "loads from the packet the old way", false),
 ];
 
 /// Whether an error says that a program does not compile.
