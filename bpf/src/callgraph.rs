@@ -3,6 +3,7 @@
 use cranelift_entity::{EntitySet, SecondaryMap};
 
 use crate::cfg::{Cfg, is_tail_call};
+use crate::facts::Facts;
 use crate::insn::{Callee, Imm64, Op};
 use crate::{FuncRef, Object};
 
@@ -108,6 +109,31 @@ impl CallGraph {
             }
         }
         reaching
+    }
+
+    /// A tail call that can be reached from a function by direct calls: its
+    /// function and slot.
+    pub(crate) fn first_tail_call(
+        &self,
+        object: &Object,
+        from: FuncRef,
+        facts: &Facts,
+    ) -> Option<(FuncRef, usize)> {
+        let mut seen = EntitySet::new();
+        let mut work = vec![from];
+        while let Some(function) = work.pop() {
+            if !seen.insert(function) {
+                continue;
+            }
+            if self.tail_calls[function] {
+                let blocks = &facts.functions.get(function)?.cfg.blocks;
+                let ops = &object.functions[function].ops;
+                let mut slots = blocks.iter().flat_map(|block| block.slots());
+                return Some((function, slots.find(|&slot| is_tail_call(&ops[slot]))?));
+            }
+            work.extend(&self.calls[function]);
+        }
+        None
     }
 
     /// The functions from which a tail call can be reached by direct calls.

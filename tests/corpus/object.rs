@@ -5,15 +5,21 @@
 //!
 //! - `invalid ERROR`: the object cannot be read.
 //! - `compiled ENGINE PROGRAM`, `refused ENGINE PROGRAM ERROR`
+//! - `calls PROGRAM HELPER SITES yes|no`: of a packet program, and whether the
+//!   helper runs here.
 //! - `running PROGRAM PACKET ENGINE`: what is tried next.
 //! - `ran PROGRAM PACKETS`, `skipped PROGRAM REASON`
 //! - `differs PROGRAM PACKET ENGINE WHAT`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use tailor::bpf::ctx::{KINDS, SKB};
-use tailor::bpf::{MapKind, ProgramKind};
+use tailor::bpf::helpers::find;
+use tailor::bpf::insn::{Callee, Op};
+use tailor::bpf::{MapKind, Program, ProgramKind};
 use tailor::runtime::ctx::{Skb, Xdp};
+use tailor::runtime::helpers::Table;
 use tailor::runtime::{Clock, Context, Environment};
 use tailor::{Engine, Error, Instance, Object, Trace, Unit, compile};
 
@@ -24,6 +30,9 @@ const COMPILING: [Engine; 2] = [Engine::Naive612, Engine::Tailor];
 
 /// Instructions after which the interpreter gives a run up.
 const STEPS: u64 = 20_000_000;
+
+/// Number of the tail call, which is no function of the runtime's.
+const TAIL_CALL: u32 = 12;
 
 /// Entries of maps whose object does not say how many they have.
 const ENTRIES: u32 = 64;
@@ -44,6 +53,7 @@ pub fn examine(path: &Path, tell: &mut dyn FnMut(String)) {
         }
         Err(error) => return tell(format!("invalid\t{error}")),
     };
+    unit.object.programs.values().for_each(|program| calls(&unit.object, program, tell));
     for engine in COMPILING {
         tell(format!("running\t-\tcompiling\t{engine}"));
         let compiled = compile(&unit, engine, None, &mut Trace::default());
@@ -58,6 +68,28 @@ pub fn examine(path: &Path, tell: &mut dyn FnMut(String)) {
     let unspecified = UNSPECIFIED.into_iter().filter(|(object, _)| *object == file);
     let unspecified = unspecified.map(|(_, program)| program).collect();
     Runner { unit: &unit, unspecified, instances: None, tell }.programs();
+}
+
+/// Tells which helpers a packet program calls, and at how many sites.
+fn calls(object: &Object, program: &Program, tell: &mut dyn FnMut(String)) {
+    if program.kind.context().is_none() {
+        return;
+    }
+    let functions = object.reachable(program.function);
+    let ops = functions.iter().flat_map(|function| &object.functions[*function].ops);
+    let mut sites = BTreeMap::<u32, usize>::new();
+    for op in ops {
+        if let Op::Call(Callee::Helper(id)) = op {
+            *sites.entry(*id).or_default() += 1;
+        }
+    }
+    let here = Table::default();
+    for (id, count) in sites {
+        let runs = id == TAIL_CALL || here.get(id).is_some();
+        let runs = if runs { "yes" } else { "no" };
+        let helper = find(id).map_or("unknown", |row| row.name);
+        tell(format!("calls\t{}\t{id} {helper}\t{count}\t{runs}", program.name));
+    }
 }
 
 /// Gives maps the number of entries that their object leaves to its loader: what

@@ -24,6 +24,9 @@ pub fn is_refusal(error: &str) -> bool {
     REFUSALS.iter().any(|(words, ..)| error.contains(words))
 }
 
+/// How many of the helpers that packet programs use most are to run here.
+const MOST_USED: usize = 40;
+
 /// Counts over all objects.
 #[derive(Default)]
 pub struct Table {
@@ -35,6 +38,8 @@ pub struct Table {
     ran: usize,
     runs: usize,
     skipped: BTreeMap<String, usize>,
+    /// By helper: sites in packet programs, and whether it runs here.
+    helpers: BTreeMap<String, (usize, bool)>,
     /// What must not be.
     failures: Vec<String>,
 }
@@ -65,6 +70,10 @@ impl Table {
                 self.ran += 1;
                 self.runs += packets.parse::<usize>().unwrap_or(0);
             }
+            ["calls", _, helper, sites, runs] => {
+                let entry = self.helpers.entry(helper.into()).or_insert((0, runs == "yes"));
+                entry.0 += sites.parse::<usize>().unwrap_or(0);
+            }
             ["skipped", _, reason] => *self.skipped.entry(reason.into()).or_default() += 1,
             _ => self.failures.push(format!("{object}: {}", words.join(" "))),
         }
@@ -84,6 +93,23 @@ impl Table {
     /// yet is a matter of acceptance: it stands in the table.)
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+}
+
+impl Table {
+    fn write_helpers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut helpers: Vec<_> = self.helpers.iter().collect();
+        helpers.sort_by_key(|(name, (sites, _))| (std::cmp::Reverse(*sites), *name));
+        let (most, others) = helpers.split_at(helpers.len().min(MOST_USED));
+        for (which, helpers) in [("most used", most), ("others", others)] {
+            let missing = helpers.iter().filter(|(_, (_, runs))| !runs);
+            let missing = missing.map(|(name, (sites, _))| format!("{name} ({sites} sites)"));
+            let missing: Vec<String> = missing.collect();
+            let (here, of) = (helpers.len() - missing.len(), helpers.len());
+            writeln!(f, "helpers of packet programs, {which}: {here} of {of} run here")?;
+            missing.iter().try_for_each(|helper| writeln!(f, "          {helper}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -107,6 +133,7 @@ impl fmt::Display for Table {
         for (reason, count) in reasons {
             writeln!(f, "  {count:6}  {reason}")?;
         }
+        self.write_helpers(f)?;
         writeln!(f, "{} failures", self.failures.len())?;
         self.failures.iter().try_for_each(|failure| writeln!(f, "  {failure}"))
     }
