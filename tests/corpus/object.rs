@@ -136,17 +136,25 @@ impl Runner<'_> {
     /// The number of packets that it ran on, or why it cannot run.
     fn program(&mut self, name: &str, kind: ProgramKind) -> Result<usize, String> {
         let mut ran = 0;
-        let mut why = String::new();
+        let mut refusal = None;
         for (packet, bytes) in packets() {
             match self.packet((name, kind), packet, &bytes) {
                 Ok(()) => ran += 1,
                 Err(reason) => {
                     self.instances = None;
-                    why = reason;
+                    refusal = Some((packet, reason));
                 }
             }
         }
-        if ran > 0 { Ok(ran) } else { Err(why) }
+        match refusal {
+            None => Ok(ran),
+            Some((_, why)) if ran == 0 => Err(why),
+            Some((packet, why)) => {
+                // What runs on one packet is to run on all.
+                (self.tell)(format!("differs\t{name}\t{packet}\t-\t{why}"));
+                Err(why)
+            }
+        }
     }
 
     /// Runs a program on a packet in all engines.
@@ -272,8 +280,8 @@ fn reason(engine: Engine, error: &Error) -> String {
     if engine == Engine::Interp && what.contains("no memory of the program") {
         return "an access that the interpreter refuses".into();
     }
-    if super::table::is_refusal(what) {
-        return "does not compile".into();
+    if let Some(reason) = super::table::refusal(what) {
+        return format!("does not compile: {reason}");
     }
     match what.strip_prefix("map ").and_then(|rest| rest.split_once(": ")) {
         Some((_, what)) => what.into(),

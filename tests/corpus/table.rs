@@ -3,25 +3,24 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a program may be refused: words in the error, the reason, and whether
-/// compilers are to refuse such a program.
-const REFUSALS: [(&str, &str, bool); 5] = [
-    ("(CO-RE)", "needs the types of a kernel (CO-RE)", true),
-    ("(a kernel function)", "calls a function of the kernel (kfunc)", true),
-    ("(an extern)", "refers to an extern (.ksyms, .kconfig)", true),
-    ("calls nest", "nests calls deeper than the kernel allows", true),
+/// Why compilers are to refuse a program: words in the error, and the reason.
+const REFUSALS: [(&str, &str); 5] = [
+    ("(CO-RE)", "needs the types of a kernel (CO-RE)"),
+    ("(a kernel function)", "calls a function of the kernel (kfunc)"),
+    ("(an extern)", "refers to an extern (.ksyms, .kconfig)"),
+    ("calls nest", "nests calls deeper than the kernel allows"),
     // The kernel: "same insn cannot be used with different pointers", "expected
     // pointer to ctx", "dereference of modified ctx ptr".
     (
         "may be the context or something else",
         "follows what may be the context or something else, which the kernel refuses too",
-        true,
     ),
 ];
 
-/// Whether an error says that a program does not compile.
-pub fn is_refusal(error: &str) -> bool {
-    REFUSALS.iter().any(|(words, ..)| error.contains(words))
+/// Why a program does not compile, if that is what an error says.
+pub fn refusal(error: &str) -> Option<&'static str> {
+    let row = REFUSALS.iter().find(|(words, _)| error.contains(words));
+    row.map(|(_, reason)| *reason)
 }
 
 /// How many of the helpers that packet programs use most are to run here.
@@ -80,12 +79,9 @@ impl Table {
     }
 
     fn refusal(&mut self, object: &str, engine: &str, error: &str) {
-        let known = REFUSALS.iter().find(|(words, ..)| error.contains(words));
-        let (reason, allowed) = match known {
-            Some((_, reason, allowed)) => (reason.to_string(), *allowed),
-            None => (format!("{object}: {error}"), false),
-        };
-        let entry = self.refused.entry((engine.into(), reason)).or_insert((0, allowed));
+        let known = refusal(error);
+        let reason = known.map_or_else(|| format!("{object}: {error}"), String::from);
+        let entry = self.refused.entry((engine.into(), reason)).or_insert((0, known.is_some()));
         entry.0 += 1;
     }
 
