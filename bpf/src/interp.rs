@@ -14,7 +14,7 @@ mod profile;
 use crate::cfg::TAIL_CALL;
 use crate::ctx::{Field, KINDS};
 use crate::facts::{CtxAccess, Facts};
-use crate::helpers::packet_load;
+use crate::helpers::{NO_HELPER, by_number, packet_load};
 use crate::host::Host;
 use crate::insn::{AtomicOp, Callee, Imm64, Op, Reg, Src, Width};
 use crate::object::Object;
@@ -329,14 +329,14 @@ impl Machine<'_> {
         let helper = match callee {
             Callee::Helper(TAIL_CALL) => return self.tail_call(),
             Callee::Helper(helper) => helper,
-            Callee::Register(reg) => match u32::try_from(self.get(reg)) {
-                Ok(TAIL_CALL) => return Err(self.error("tail call through a register")),
-                Ok(helper) => helper,
-                Err(_) => {
-                    let number = self.get(reg);
-                    return Err(self.error(format!("there is no helper {number:#x}")));
-                }
-            },
+            Callee::Register(reg) => {
+                let helper = by_number(self.get(reg)).filter(|&id| self.host.has_helper(id));
+                let Some(helper) = helper else {
+                    self.returned(NO_HELPER);
+                    return Ok(Next::Slot(self.pc as i64 + 1));
+                };
+                helper
+            }
             Callee::Function(function) => return self.local_call(function),
             Callee::Relative(_) => return Err(self.error("the call was not linked")),
             Callee::Kfunc(id) => {

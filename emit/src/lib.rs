@@ -19,5 +19,5 @@ pub use code::{
     FunctionKind, Poke, Reloc, RelocKind, TailSite,
 };
 pub use error::EmitError;
-pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};
+pub use tailor_lower::{AtomicOp, CALL_BY_NUMBER, FuncRef, Gpr, MapRef, Symbol};
 pub use x64::{emit, entry_stub};

@@ -266,6 +266,12 @@ impl Builder {
         self.value(Opcode::CallExt, Type::I64, args, Payload::Ext(callee))
     }
 
+    /// A call of the helper with that number; what the number may be is not known.
+    pub fn call_number(&mut self, number: Value, args: [Value; 5]) -> Value {
+        let [a, b, c, d, e] = args;
+        self.value(Opcode::CallNumber, Type::I64, &[number, a, b, c, d, e], Payload::None)
+    }
+
     /// A call of a function of the module.
     pub fn call(&mut self, callee: FuncRef, args: &[Value]) -> Value {
         self.value(Opcode::Call, Type::I64, args, Payload::Func(callee))

@@ -298,6 +298,10 @@ impl Ty {
     }
 }
 
+/// The number of no helper of the eBPF ABI: of the function that calls a helper
+/// by its number, which it takes as a sixth argument.
+pub const CALL_BY_NUMBER: u32 = u32::MAX;
+
 /// What an instruction carries beside its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PayloadKind {
@@ -470,6 +474,8 @@ opcodes! {
 
     /// Call of a helper.
     CallExt = "call_ext" (varies) -> (W64) Ext Call;
+    /// Call of the helper whose number operand 0 is, with the five others.
+    CallNumber = "call_number" (W64, W64, W64, W64, W64, W64) -> (W64) None Call;
     /// Call of a function of the module.
     Call = "call" (varies) -> (W64) Func Call;
 }

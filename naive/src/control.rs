@@ -2,7 +2,7 @@
 
 use tailor_bpf::cfg::TAIL_CALL;
 use tailor_bpf::helpers::packet_load;
-use tailor_bpf::{Callee, Cond, Error, Op, Reg, Size, Src, Width};
+use tailor_bpf::{CALL_BY_NUMBER, Callee, Cond, Error, Op, Reg, Size, Src, Width};
 use tailor_emit::asm::{AluOp, Cc, Width as AsmWidth};
 use tailor_emit::{Gpr, Symbol};
 
@@ -50,13 +50,11 @@ impl Jit<'_> {
     pub(crate) fn call(&mut self, pc: usize, callee: Callee) -> Result<(), Error> {
         match callee {
             Callee::Helper(TAIL_CALL) => self.tail_call(pc),
-            Callee::Helper(id) => {
-                // Before 6.12 the counter was handed to helpers too.
-                let rules = self.frame.rules;
-                if self.frame.counts && !rules.shares_counter && !rules.fixed {
-                    self.load_counter();
-                }
-                self.asm.call_symbol(Symbol::Helper(id));
+            Callee::Helper(id) => self.call_helper(id),
+            Callee::Register(reg) => {
+                // What finds the helper takes its number as a sixth argument.
+                self.asm.mov(AsmWidth::W64, Gpr::SIXTH_ARG, gpr(reg));
+                self.call_helper(CALL_BY_NUMBER);
             }
             Callee::Function(func) => {
                 if self.frame.counts && !self.frame.rules.fixed {
@@ -65,14 +63,20 @@ impl Jit<'_> {
                 self.asm.call_symbol(Symbol::Function(func));
             }
             Callee::Relative(_) => return Err(self.error(pc, "the call was not linked")),
-            Callee::Register(_) => {
-                return Err(self.error(pc, "calls through a register are not supported yet"));
-            }
             Callee::Kfunc(id) => {
                 return Err(self.error(pc, format!("kernel function {id} is not available")));
             }
         }
         Ok(())
+    }
+
+    fn call_helper(&mut self, id: u32) {
+        // Before 6.12 the counter was handed to helpers too.
+        let rules = self.frame.rules;
+        if self.frame.counts && !rules.shares_counter && !rules.fixed {
+            self.load_counter();
+        }
+        self.asm.call_symbol(Symbol::Helper(id));
     }
 
     /// What the verifier makes of `LD_ABS` and `LD_IND`: a call with the

@@ -23,9 +23,9 @@ impl Lifter<'_> {
                 self.b.call(func, &args)
             }
             Callee::Register(reg) => {
-                return Err(self.error(format!(
-                    "callx {reg}: calls through a register are not supported yet"
-                )));
+                let number = self.read(reg);
+                let args = [1, 2, 3, 4, 5].map(|i| self.b.use_var(self.registers[i]));
+                self.b.call_number(number, args)
             }
             Callee::Kfunc(id) => {
                 return Err(

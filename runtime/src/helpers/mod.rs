@@ -11,6 +11,7 @@
 //! Where there is no kernel to ask (sockets, routes, other kernel memory) a
 //! helper finds nothing.
 
+pub(crate) mod by_number;
 pub(crate) mod callbacks;
 mod checksum;
 mod environment;

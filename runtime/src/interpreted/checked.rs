@@ -208,6 +208,10 @@ impl Host for Checked<'_> {
         first_value(self.map(map)?).map_err(|error| error.to_string())
     }
 
+    fn has_helper(&mut self, helper: u32) -> bool {
+        self.program.helpers.get_for(helper, self.kind).is_ok()
+    }
+
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
         let found = self.program.helpers.get_for(helper, self.kind);
         let function = found.map_err(|error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use regalloc2::{Operand, PRegSet, VReg};
 use smallvec::SmallVec;
-use tailor_ir::{BlockCall, InstData, MapRef, Payload, Terminator, Value};
+use tailor_ir::{BlockCall, CALL_BY_NUMBER, InstData, MapRef, Payload, Terminator, Value};
 
 use super::Selector;
 use crate::mach::Role;
@@ -88,7 +88,17 @@ impl Selector<'_> {
     pub(super) fn select_call_helper(&mut self, data: &InstData, dst: VReg) {
         if let Payload::Ext(ext) = data.payload {
             let helper = self.function.externs[ext].helper;
-            self.call(MInst::CallHelper(helper), Role::CallC, data, dst, false);
+            self.call(MInst::CallHelper(helper), Role::CallC, &data.args, dst, None);
+        }
+    }
+
+    /// A call of a helper by its number, the sixth argument of the function
+    /// that finds it.
+    pub(super) fn select_call_number(&mut self, data: &InstData, dst: VReg) {
+        if let Some((&number, args)) = data.args.split_first() {
+            let number = self.own_reg(number, Width::W64);
+            let inst = MInst::CallHelper(CALL_BY_NUMBER);
+            self.call(inst, Role::CallC, args, dst, Some((number, Gpr::SIXTH_ARG)));
         }
     }
 
@@ -101,19 +111,27 @@ impl Selector<'_> {
         if record && !self.function.reaches_tail_call {
             return Err(Error::NoRecord { callee });
         }
-        self.call(MInst::CallLocal(callee), Role::CallLocal, data, dst, record);
+        let record = record.then(|| (self.record(), Gpr::RECORD));
+        self.call(MInst::CallLocal(callee), Role::CallLocal, &data.args, dst, record);
         Ok(())
     }
 
-    fn call(&mut self, inst: MInst, role: Role, data: &InstData, dst: VReg, record: bool) {
+    fn call(
+        &mut self,
+        inst: MInst,
+        role: Role,
+        args: &[Value],
+        dst: VReg,
+        last: Option<(VReg, Gpr)>,
+    ) {
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
         operands.push(Operand::reg_fixed_def(dst, Gpr::RESULT.preg()));
-        for (&arg, reg) in data.args.iter().zip(Gpr::ARGS) {
+        for (&arg, reg) in args.iter().zip(Gpr::ARGS) {
             let arg = self.own_reg(arg, Width::W64);
             operands.push(Operand::reg_fixed_use(arg, reg.preg()));
         }
-        if record {
-            operands.push(Operand::reg_fixed_use(self.record(), Gpr::RECORD.preg()));
+        if let Some((vreg, reg)) = last {
+            operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }
         // A definition must not be a clobber too.
         let mut clobbers = Gpr::call_clobbers();

@@ -209,6 +209,7 @@ impl Selector<'_> {
                 match data.op {
                     Opcode::AtomicCas => self.select_cas(data, dst),
                     Opcode::CallExt => self.select_call_helper(data, dst),
+                    Opcode::CallNumber => self.select_call_number(data, dst),
                     _ => return self.select_call_local(data, dst),
                 }
             }
@@ -227,7 +228,7 @@ impl Selector<'_> {
             // Constants are made where they are used, `trunc` is never a root,
             // and context accesses are loads by now.
             Iconst | MapAddr | MapValue | FuncAddr | StackAddr | Trunc | CtxLoad => {}
-            Store | AtomicFetch | Atomic | AtomicCas | CtxStore | CallExt | Call => {}
+            Store | AtomicFetch | Atomic | AtomicCas | CtxStore | CallExt | CallNumber | Call => {}
         }
     }
 
