@@ -16,6 +16,7 @@ use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_naive::Variant;
+use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -48,6 +49,13 @@ impl Unit {
         errors.extend(found);
         let errors = in_order(&object, errors).into();
         Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
+    }
+
+    /// The same for programs that are to call helpers of this table: its own
+    /// take five arguments and may do anything.
+    pub fn with_helpers(mut object: Object, helpers: &Table) -> Unit {
+        object.own_helpers.extend(helpers.own());
+        Unit::new(object)
     }
 
     /// The functions that a program consists of, its entry first; an error if

@@ -54,8 +54,8 @@ unsafe extern "C" fn unwind(r1: u64, _: u64, _: u64, _: u64, _: u64) -> u64 {
 
 fn run(path: &Path, engine: Engine) -> Result<(), Failed> {
     let case = parse(&std::fs::read_to_string(path)?)?;
-    let unit = Unit::new(Object::raw("case", &case.bytecode)?);
     let helpers = Table::empty().with(5, unwind);
+    let unit = Unit::with_helpers(Object::raw("case", &case.bytecode)?, &helpers);
     let instance = Instance::with_helpers(&unit, engine, &mut Trace::checked(), helpers)?;
     let name = &unit.object.programs.values().next().ok_or("no program")?.name;
     let program = instance.program(name)?;

@@ -50,6 +50,7 @@ impl Object {
             maps: maps.defs,
             functions: linked.functions,
             programs: programs.into_iter().collect(),
+            ..Object::default()
         })
     }
 }

@@ -144,6 +144,11 @@ pub fn helper(id: u32) -> &'static Helper {
     find(id).unwrap_or(&UNKNOWN)
 }
 
+/// The row of a helper of which nothing is known.
+pub fn unknown() -> &'static Helper {
+    &UNKNOWN
+}
+
 /// The row of a helper, if it is in the table.
 pub fn find(id: u32) -> Option<&'static Helper> {
     if id >= PACKET_LOAD {

@@ -43,7 +43,7 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
     lifter.make_frame();
     lifter.blocks()?;
     let mut lifted = lifter.b.finish();
-    regions::infer(&mut lifted);
+    regions::infer(object, &mut lifted);
     Ok(lifted)
 }
 

@@ -1,9 +1,12 @@
 //! An eBPF object after loading: linked functions, programs and maps.
 
+use std::collections::BTreeSet;
+
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 use crate::cfg::TAIL_CALL;
 use crate::ctx;
+use crate::helpers::{self, Helper};
 use crate::insn::{Callee, Op};
 use crate::{Error, FuncRef, MapRef};
 
@@ -23,6 +26,9 @@ pub struct Object {
     pub functions: PrimaryMap<FuncRef, Function>,
     /// Programs.
     pub programs: PrimaryMap<ProgId, Program>,
+    /// Numbers of helpers that are not the kernel's but the embedder's own:
+    /// nothing is known of what they take and do. (No part of the text form.)
+    pub own_helpers: BTreeSet<u32>,
 }
 
 /// A linked function: calls and addresses name entities of the object.
@@ -224,6 +230,11 @@ impl Object {
     /// The program of this name.
     pub fn program(&self, name: &str) -> Option<ProgId> {
         self.programs.iter().find(|(_, p)| p.name == name).map(|(id, _)| id)
+    }
+
+    /// The row of a helper as the object's programs know it.
+    pub fn helper(&self, id: u32) -> &'static Helper {
+        if self.own_helpers.contains(&id) { helpers::unknown() } else { helpers::helper(id) }
     }
 
     /// The map of this name.

@@ -5,7 +5,7 @@
 //! count together with those of the caller.
 
 use super::{MAX_FRAMES, Machine};
-use crate::helpers::{self, Arg};
+use crate::helpers::Arg;
 use crate::host::Host;
 use crate::{Error, FuncRef};
 
@@ -21,7 +21,7 @@ pub(super) fn address(function: FuncRef) -> u64 {
 impl Machine<'_> {
     /// Calls a helper that is not the tail call.
     pub(super) fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, Error> {
-        let row = helpers::helper(helper);
+        let row = self.object.helper(helper);
         let is_callback = |arg: &Arg| matches!(arg, Arg::Callback { .. });
         match row.args.iter().position(is_callback) {
             None => self.host.call_helper(helper, args).map_err(|what| self.error(what)),

@@ -5,7 +5,7 @@ use tailor_ir::{
 };
 
 use super::{Lifter, parameters};
-use crate::helpers::{helper, packet_load};
+use crate::helpers::packet_load;
 use crate::insn::Callee;
 use crate::{Error, Reg};
 
@@ -85,7 +85,7 @@ impl Lifter<'_> {
         if let Some(&declared) = self.externs.get(&number) {
             return declared;
         }
-        let row = helper(number);
+        let row = self.object.helper(number);
         let declared = self.b.add_extern(ExternData {
             helper: number,
             name: row.name.into(),

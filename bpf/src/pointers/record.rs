@@ -15,7 +15,6 @@ use super::transfer::{Place, operand, place, step};
 use super::value::{Base, Bases, Pointer, Val};
 use crate::cfg::{Cfg, is_tail_call};
 use crate::facts::TailCall;
-use crate::helpers::helper;
 use crate::insn::{Callee, Cond, Op, Reg, Src, Width};
 use crate::interp::FRAME_BYTES;
 use crate::{FuncRef, MapKind, Size};
@@ -304,7 +303,7 @@ impl Recorder<'_> {
                 self.call_site(state, callee, args);
             }
             Callee::Helper(id) => {
-                let row = helper(id);
+                let row = self.env.object.helper(id);
                 let passed = row.args.iter().position(|arg| arg.is_passed_on());
                 if let Some((callee, param)) = callback(row, &args) {
                     let mut given = [Val::ANY; 5];
