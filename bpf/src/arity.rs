@@ -47,9 +47,9 @@ fn reads(object: &Object, op: &Op, arities: &Arities) -> Regs {
         Op::Mov { src, .. } => of(src),
         Op::MovSx { src, .. } => one(src),
         Op::Neg { dst, .. } | Op::End { dst, .. } => one(dst),
-        Op::Load { base, .. } => one(base),
+        Op::Load { base, .. } | Op::LoadAcquire { base, .. } => one(base),
         Op::Store { base, src, .. } => one(base) | of(src),
-        Op::Atomic { base, src, .. } => one(base) | one(src),
+        Op::Atomic { base, src, .. } | Op::StoreRelease { base, src, .. } => one(base) | one(src),
         Op::CmpXchg { base, src, .. } => one(base) | one(src) | one(Reg::R0),
         // The packet is found through the context in R6.
         Op::LoadPacket { index, .. } => one(Reg::R6) | index.map_or(0, one),
@@ -61,7 +61,8 @@ fn reads(object: &Object, op: &Op, arities: &Arities) -> Regs {
             Callee::Relative(_) | Callee::Kfunc(_) => ARGS,
         },
         Op::Exit => one(Reg::R0),
-        Op::LoadImm { .. } | Op::LoadImmHi | Op::Jump { .. } => 0,
+        Op::IndirectJump { target } => one(target),
+        Op::LoadImm { .. } | Op::LoadImmHi | Op::Jump { .. } | Op::MayGoto { .. } => 0,
     }
 }
 

@@ -234,6 +234,12 @@ impl Builder {
         self.inst(opcode, ty, &[address, value], payload)
     }
 
+    /// A store of the low bytes that overtakes no earlier access.
+    pub fn store_release(&mut self, address: Value, value: Value, access: Access) {
+        let ty = self.func.ty(value);
+        self.inst(Opcode::StoreRelease, ty, &[address, value], access.payload());
+    }
+
     /// Compares `expected` with memory, stores `new` if equal; the old value.
     pub fn atomic_cas(
         &mut self,

@@ -301,11 +301,14 @@ impl<'a> Machine<'a> {
                 let base = base.ok_or(Cause::Invalid("no such stack slot"))?;
                 base.wrapping_add_signed(offset.into())
             }
-            (op @ (Opcode::Load | Opcode::Sload), Payload::Mem { offset, size, .. }) => {
+            (
+                op @ (Opcode::Load | Opcode::Sload | Opcode::LoadAcquire),
+                Payload::Mem { offset, size, .. },
+            ) => {
                 let bits = host.load(frame.address(data, offset)?, size)?;
                 eval_load(op, data.ty, size, bits)
             }
-            (Opcode::Store, Payload::Mem { offset, size, .. }) => {
+            (Opcode::Store | Opcode::StoreRelease, Payload::Mem { offset, size, .. }) => {
                 host.store(frame.address(data, offset)?, size, frame.arg(data, 1)?)?;
                 0
             }

@@ -467,6 +467,10 @@ opcodes! {
     Atomic = "atomic" (W64, Same) -> (none) Atomic Call;
     /// Compare operand 1 with memory at operand 0, store operand 2 if equal; the old value.
     AtomicCas = "atomic_cas" (W64, Same, Same) -> (Same) Mem Call;
+    /// Atomic load, zero-extended, that no later access may overtake.
+    LoadAcquire = "load_acquire" (W64) -> (Same) Mem Call;
+    /// Atomic store of the low bytes that may overtake no earlier access.
+    StoreRelease = "store_release" (W64, Same) -> (none) Mem Call;
     /// Read of a context field; becomes a real load per target just before lowering.
     CtxLoad = "ctx_load" (W64) -> (Same) Ctx Load;
     /// Write of a context field.

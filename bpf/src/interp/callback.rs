@@ -7,6 +7,7 @@
 use super::{MAX_FRAMES, Machine};
 use crate::helpers::Arg;
 use crate::host::Host;
+use crate::insn::MAY_GOTO_BUDGET;
 use crate::{Error, FuncRef};
 
 /// Where functions are for programs that take their addresses: nowhere that an
@@ -57,6 +58,7 @@ impl Machine<'_> {
                 function,
                 pc: 0,
                 callers: Vec::new(),
+                may_goto: MAY_GOTO_BUDGET,
                 frames: 0,
                 frames_around,
                 tail_calls: 0,

@@ -164,7 +164,7 @@ impl Recorder<'_> {
     /// Notes pointers to the frame that an instruction computed.
     fn after(&mut self, state: &State, op: &Op, operands: [Val; 2]) {
         let result = op.def().map_or(Val::Undefined, |dst| state.get(dst));
-        let computes = matches!(op, Op::Alu { .. } | Op::Mov { .. } | Op::Load { .. });
+        let computes = matches!(op.plain(), Op::Alu { .. } | Op::Mov { .. } | Op::Load { .. });
         if let (true, Some(offset)) = (computes, result.frame_offset()) {
             self.found.frame_pointers.insert(self.slot, offset);
         }
@@ -241,7 +241,7 @@ impl Recorder<'_> {
 
     /// A pointer that is written to memory.
     fn stored(&mut self, state: &State, place: Place, op: &Op) {
-        let value = match *op {
+        let value = match op.plain() {
             Op::Store { src: Src::Reg(src), .. }
             | Op::Atomic { src, .. }
             | Op::CmpXchg { src, .. } => state.get(src),
