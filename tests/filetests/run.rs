@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
-use tailor::runtime::Xdp;
+use tailor::bpf::ProgramKind;
+use tailor::runtime::{Skb, Xdp};
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
 use super::case::Case;
@@ -69,6 +70,7 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
             Ok(_) => Err("it is not refused".into()),
         };
     }
+    let kind = unit.object.programs[id].kind;
     let program = instance.program(program).map_err(text)?;
     let input = case.packet.as_ref().or(case.memory.as_ref()).cloned().unwrap_or_default();
     let mut data = input.clone();
@@ -76,7 +78,8 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
     // interpreter, which checks every access, runs each of them first.
     let result = unsafe {
         match case.packet {
-            Some(_) => program.run(&mut Xdp::new(&mut data)),
+            Some(_) if kind == ProgramKind::Xdp => program.run(&mut Xdp::new(&mut data)),
+            Some(_) => program.run(&mut Skb::new(kind, &data)),
             None => program.run(&mut data.as_mut_slice()),
         }
     };
