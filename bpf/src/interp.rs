@@ -11,6 +11,8 @@ pub(crate) mod arith;
 mod callback;
 mod profile;
 
+use std::collections::HashMap;
+
 use crate::cfg::TAIL_CALL;
 use crate::ctx::{Field, KINDS};
 use crate::facts::{CtxAccess, Facts};
@@ -63,6 +65,7 @@ pub fn run_profiled(
         pc: 0,
         callers: Vec::new(),
         may_goto: MAY_GOTO_BUDGET,
+        tables: HashMap::new(),
         frames: 0,
         frames_around: 0,
         tail_calls: 0,
@@ -93,6 +96,8 @@ struct Machine<'a> {
     callers: Vec<Caller>,
     /// What is left of the function's [`MAY_GOTO_BUDGET`].
     may_goto: u32,
+    /// Jump targets of functions that asked for them.
+    tables: HashMap<FuncRef, Vec<u32>>,
     /// Frames that the host has given.
     frames: usize,
     /// Frames of those that called this function back.
@@ -216,8 +221,9 @@ impl Machine<'_> {
             }
             Op::IndirectJump { target } => {
                 let slot = self.get(target);
-                let function = &self.object.functions[self.function];
-                let table = self.object.jump_targets(function);
+                let object = self.object;
+                let of_object = || object.jump_targets(&object.functions[self.function]);
+                let table = self.tables.entry(self.function).or_insert_with(of_object);
                 if !table.iter().any(|target| u64::from(*target) == slot) {
                     return Err(self.error(format!("{slot:#x} is in no jump table")));
                 }

@@ -131,6 +131,9 @@ fn slot_errors(object: &Object) -> Vec<Error> {
     errors
 }
 
+/// The most edges that indirect jumps of a function may have in all.
+const MAX_TABLE_EDGES: usize = 1 << 20;
+
 /// Everything that is wrong with a function by itself.
 fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
     let linking = function.refused.iter().chain(&function.further);
@@ -147,7 +150,14 @@ fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
         }];
     }
     let refused: BTreeSet<Option<u32>> = errors.iter().map(|error| error.insn).collect();
-    let table = object.jump_targets(function);
+    let mut table = object.jump_targets(function);
+    let jumps = ops.iter().filter(|op| matches!(op, Op::IndirectJump { .. })).count();
+    if jumps.saturating_mul(table.len()) > MAX_TABLE_EDGES {
+        let what = format!("{jumps} indirect jumps with {} targets are too many", table.len());
+        let error = Error::new(what);
+        errors.push(Error { function: Some(name.clone()), ..error });
+        table.truncate(1);
+    }
     for (pc, op) in ops.iter().enumerate().filter(|(pc, _)| !refused.contains(&Some(*pc as u32))) {
         let indirect = matches!(op, Op::IndirectJump { .. });
         let checked = check_op(object, ops, pc, *op);
@@ -434,6 +444,10 @@ mod tests {
         let beyond = with("{ 4 }", "r1 = map0[8] ll\nexit");
         assert_eq!(beyond, ["p: p+0: map0 (t) has no first value with byte 8"]);
         // Code that only a table leads to may not fall off the end either.
+        let jumps = "gotox r1\n".repeat(1025) + "r1 = map0[8] ll\n" + &"exit\n".repeat(1100);
+        let many: Vec<String> = (1100..2124).map(|slot| slot.to_string()).collect();
+        let many = with(&format!("{{ {} }}", many.join(", ")), &jumps);
+        assert_eq!(many, ["p: p: 1025 indirect jumps with 1024 targets are too many"]);
         let off = with("{ 4, 4 }", "r1 = map0[8] ll\nr1 = *(u64 *)(r1 + 0)\ngotox r1\nr0 = 0");
         assert_eq!(off, ["p: p+4: the code runs off its end"]);
     }

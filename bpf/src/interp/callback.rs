@@ -4,6 +4,8 @@
 //! outermost entry, with its own count of tail calls. Frames and instructions
 //! count together with those of the caller.
 
+use std::collections::HashMap;
+
 use super::{MAX_FRAMES, Machine};
 use crate::helpers::Arg;
 use crate::host::Host;
@@ -59,6 +61,7 @@ impl Machine<'_> {
                 pc: 0,
                 callers: Vec::new(),
                 may_goto: MAY_GOTO_BUDGET,
+                tables: HashMap::new(),
                 frames: 0,
                 frames_around,
                 tail_calls: 0,
