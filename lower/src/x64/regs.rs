@@ -37,6 +37,8 @@ impl Gpr {
     pub const SIXTH_ARG: Gpr = Gpr::R9;
     /// Where the address of the invocation record travels.
     pub const RECORD: Gpr = Gpr::SIXTH_ARG;
+    /// Where kernels pass the tail-call counter, or its address.
+    pub const COUNTER: Gpr = Gpr::RAX;
     /// Never allocated: parallel moves and emission sequences may use it.
     pub const SCRATCH: Gpr = Gpr::R11;
     /// Free for any function to change, in the order of preference.

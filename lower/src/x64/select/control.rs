@@ -6,9 +6,17 @@ use tailor_ir::{BlockCall, CALL_BY_NUMBER, InstData, MapRef, Payload, Terminator
 
 use super::Selector;
 use crate::mach::Role;
-use crate::options::Error;
-use crate::x64::inst::{MInst, Width};
+use crate::options::{Convention, Error, Poking};
+use crate::x64::inst::{MInst, Site, Width};
 use crate::x64::regs::Gpr;
+
+/// What a call passes beside R1 to R5.
+enum Last {
+    /// A sixth argument of the C convention.
+    Sixth(Value),
+    /// The invocation record, or the kernel's counter.
+    Record,
+}
 
 impl Selector<'_> {
     /// The end of a block. What it passes to its successor, if anything.
@@ -66,22 +74,30 @@ impl Selector<'_> {
     /// The uses are early and the registers are not destroyed: all of them keep
     /// their values if the tail call does not happen.
     fn tail_call(&mut self, ctx: Value, array: Value, index: Value, direct: Option<(MapRef, u32)>) {
-        let record = self.record();
+        let site = match (direct, self.options.poking) {
+            (None, _) => Site::Array,
+            (Some((map, key)), Poking::Data) => Site::Slot(map, key),
+            (Some((map, key)), Poking::Patch) => Site::Patched(map, key),
+        };
         let mut uses: SmallVec<[(VReg, Gpr); 4]> = SmallVec::new();
         uses.push((self.own_reg(ctx, Width::W64), Gpr::RDI));
-        uses.push((record, Gpr::RECORD));
-        if direct.is_none() {
+        if self.options.convention == Convention::Saving {
+            uses.push((self.record(), Gpr::RECORD));
+        }
+        if site == Site::Array {
             uses.push((self.own_reg(array, Width::W64), Gpr::RSI));
             uses.push((self.own_reg(index, Width::W32), Gpr::RDX));
         }
-        let scratch = self.out.new_vreg();
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
-        operands.push(Operand::reg_fixed_def_at_start(scratch, Gpr::RAX.preg()));
+        // For the counter's address or the target's.
+        if self.options.convention != Convention::Saving || !matches!(site, Site::Patched(..)) {
+            let scratch = self.out.new_vreg();
+            operands.push(Operand::reg_fixed_def_at_start(scratch, Gpr::RAX.preg()));
+        }
         for (vreg, reg) in uses {
             operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }
-        let inst = MInst::TailCall(direct);
-        self.out.push_special(inst, &operands, Role::TailCall, PRegSet::empty());
+        self.out.push_special(MInst::TailCall(site), &operands, Role::TailCall, PRegSet::empty());
     }
 
     /// A call of a helper.
@@ -96,9 +112,8 @@ impl Selector<'_> {
     /// that finds it.
     pub(super) fn select_call_number(&mut self, data: &InstData, dst: VReg) {
         if let Some((&number, args)) = data.args.split_first() {
-            let number = self.own_reg(number, Width::W64);
             let inst = MInst::CallHelper(CALL_BY_NUMBER);
-            self.call(inst, Role::CallC, args, dst, Some((number, Gpr::SIXTH_ARG)));
+            self.call(inst, Role::CallC, args, dst, Some(Last::Sixth(number)));
         }
     }
 
@@ -111,26 +126,24 @@ impl Selector<'_> {
         if record && !self.function.reaches_tail_call {
             return Err(Error::NoRecord { callee });
         }
-        let record = record.then(|| (self.record(), Gpr::RECORD));
+        let record = record.then_some(Last::Record);
         self.call(MInst::CallLocal(callee), Role::CallLocal, &data.args, dst, record);
         Ok(())
     }
 
-    fn call(
-        &mut self,
-        inst: MInst,
-        role: Role,
-        args: &[Value],
-        dst: VReg,
-        last: Option<(VReg, Gpr)>,
-    ) {
+    fn call(&mut self, inst: MInst, role: Role, args: &[Value], dst: VReg, last: Option<Last>) {
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
         operands.push(Operand::reg_fixed_def(dst, Gpr::RESULT.preg()));
         for (&arg, reg) in args.iter().zip(Gpr::ARGS) {
             let arg = self.own_reg(arg, Width::W64);
             operands.push(Operand::reg_fixed_use(arg, reg.preg()));
         }
-        if let Some((vreg, reg)) = last {
+        if let Some(last) = last {
+            let (vreg, reg) = match (last, self.options.convention) {
+                (Last::Sixth(arg), _) => (self.own_reg(arg, Width::W64), Gpr::SIXTH_ARG),
+                (Last::Record, Convention::Saving) => (self.record(), Gpr::RECORD),
+                (Last::Record, Convention::Kernel { .. }) => (self.counter(), Gpr::COUNTER),
+            };
             operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }
         // A definition must not be a clobber too.
@@ -151,6 +164,14 @@ impl Selector<'_> {
                 vreg
             }
         }
+    }
+
+    /// The address of the counter, loaded anew for each call, as in the kernel.
+    fn counter(&mut self) -> VReg {
+        let vreg = self.out.new_vreg();
+        self.out.widen(vreg);
+        self.out.push(MInst::Counter, &[Operand::reg_def(vreg)]);
+        vreg
     }
 
     /// Defines the function's parameters and the record, as far as they are used.
