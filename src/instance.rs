@@ -7,7 +7,7 @@ use tailor_bpf::{Error, FuncRef, MapRef, ProgId};
 use tailor_emit::Convention;
 use tailor_runtime::helpers::Table;
 use tailor_runtime::module::{MapSet, make_maps, slot_layout};
-use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Runtime};
+use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Patching, Runtime};
 
 use crate::compile::{Compiled, Unit, compile};
 use crate::engine::{Engine, Family};
@@ -62,7 +62,9 @@ impl Instance {
             let Compiled { code, errors, .. } = compile(unit, engine, None, trace);
             refused = errors;
             let maps = make_maps(&unit.object, slot_layout(code.convention));
-            let load = |code| Runtime::with_helpers(helpers)?.load(&unit.object, code, maps);
+            let load = |code| {
+                Runtime::with_helpers(helpers)?.load(&unit.object, code, maps, Patching::Code)
+            };
             Kind::Native(load(&code).map_err(runtime_error)?)
         };
         Ok(Instance { unit: unit.clone(), kind, refused })
@@ -101,16 +103,12 @@ impl Instance {
         }
     }
 
-    /// Puts a program into a slot of a program array, or clears it.
-    pub fn set_slot(
-        &mut self,
-        array: &str,
-        index: u32,
-        program: Option<&str>,
-    ) -> Result<(), Error> {
+    /// Puts a program into a slot of a program array, or clears it; returns
+    /// whether that changed it. Programs can run meanwhile, on other threads.
+    pub fn set_slot(&self, array: &str, index: u32, program: Option<&str>) -> Result<bool, Error> {
         let map = self.map_ref(array)?;
         let func = program.map(|name| self.entry(name)).transpose()?;
-        match &mut self.kind {
+        match &self.kind {
             Kind::Interpreted(interpreted) => interpreted.set_slot(map, index, func),
             Kind::Native(module) => module.set_slot(map, index, func),
         }

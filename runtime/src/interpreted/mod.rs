@@ -5,7 +5,8 @@
 mod checked;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
 
 use tailor_bpf::facts::Facts;
 use tailor_bpf::{FuncRef, MapRef, Object, ProgramKind};
@@ -14,7 +15,8 @@ use crate::Error;
 use crate::ctx::{self, Context};
 use crate::env::{self, Environment};
 use crate::helpers::Table;
-use crate::module::{MapSet, kinds};
+use crate::module::MapSet;
+use crate::poke::{Linkage, Owner};
 use checked::Checked;
 
 /// An object ready to be interpreted.
@@ -23,9 +25,10 @@ pub struct Interpreted {
     facts: Arc<Facts>,
     maps: MapSet,
     helpers: Table,
-    slots: HashMap<(u64, u32), FuncRef>,
-    /// The kinds of the functions that are programs.
-    kinds: HashMap<FuncRef, ProgramKind>,
+    /// By the array's address and index.
+    slots: RwLock<HashMap<(u64, u32), FuncRef>>,
+    /// The programs by function: kind, and what arrays they can be in.
+    programs: HashMap<FuncRef, (ProgramKind, Owner)>,
     /// What helpers see.
     pub environment: Environment,
     /// Instructions after which a run is given up.
@@ -41,13 +44,17 @@ impl Interpreted {
         maps: MapSet,
         helpers: Table,
     ) -> Interpreted {
-        let mut this = Interpreted {
+        let linkage = Linkage::interpreted();
+        let programs = object.programs.values().map(|program| {
+            (program.function, (program.kind, Owner::new(program, linkage.clone())))
+        });
+        let this = Interpreted {
             object: object.clone(),
             facts,
             maps,
             helpers,
-            slots: HashMap::new(),
-            kinds: kinds(&object),
+            slots: RwLock::default(),
+            programs: programs.collect(),
             environment: Environment::default(),
             step_limit: 1 << 32,
         };
@@ -65,26 +72,36 @@ impl Interpreted {
         &self.maps
     }
 
-    /// Fills or clears a slot of a program array.
-    pub fn set_slot(
-        &mut self,
-        map: MapRef,
-        index: u32,
-        func: Option<FuncRef>,
-    ) -> Result<(), Error> {
+    /// Fills or clears a slot of a program array; returns whether that changed
+    /// it. Runs on other threads see it from their next tail call on.
+    pub fn set_slot(&self, map: MapRef, index: u32, func: Option<FuncRef>) -> Result<bool, Error> {
         let array = self.maps[map.as_u32() as usize].clone()?;
-        array.set_slot(index, u64::from(func.is_some()))?;
+        let word = array.slot(index)?;
+        let func_owner = func.map(|func| {
+            let program = self.programs.get(&func);
+            program.ok_or_else(|| Error::NoProgram(format!("{func}")))
+        });
+        if let (Some((_, owner)), Some(mut slots)) = (func_owner.transpose()?, array.slots()) {
+            slots.claim(&array, owner)?;
+        }
+        let mut slots = self.slots.write().expect("no panic while locked");
+        word.store(u64::from(func.is_some()), Ordering::Release);
         let key = (array.address(), index);
-        match func {
-            Some(func) => self.slots.insert(key, func),
-            None => self.slots.remove(&key),
+        let old = match func {
+            Some(func) => slots.insert(key, func),
+            None => slots.remove(&key),
         };
-        Ok(())
+        Ok(old != func)
+    }
+
+    /// What is in a slot.
+    fn slot(&self, array: u64, index: u32) -> Option<FuncRef> {
+        self.slots.read().expect("no panic while locked").get(&(array, index)).copied()
     }
 
     /// Runs a program once.
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
-        let kind = self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque);
+        let kind = self.programs.get(&func).map_or(ProgramKind::Opaque, |(kind, _)| *kind);
         ctx::check(kind, context)?;
         let args = context.args();
         let mut host = Checked::new(self, kind, args[0], context);
