@@ -19,6 +19,8 @@
 //! [`ProgArray`]s: with the last of them its slots are cleared, as the kernel
 //! does (a program in a slot of an array that it uses itself would never go).
 
+#[cfg(test)]
+mod model;
 mod owner;
 pub(crate) mod protocol;
 mod site;

@@ -23,7 +23,7 @@
 //! with readers, and finds the fault when one is left out or moved.
 
 /// What an instruction of a site does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub(crate) enum Insn<P> {
     /// Goes on behind it.
     Nop,
@@ -70,14 +70,14 @@ pub(crate) const FILL: &[Phase] = &[
 pub(crate) const REPLACE: &[Phase] =
     &[Phase::Exchange, Phase::Poke(Role::Target), Phase::Synchronize, Phase::Grace, Phase::Release];
 
-/// A slot is emptied.
+/// A slot is emptied. Whether the last pokes are seen makes no difference:
+/// nobody gets there before a bypass opens, and they are synchronised before.
 pub(crate) const CLEAR: &[Phase] = &[
     Phase::Exchange,
     Phase::Poke(Role::Bypass),
     Phase::Synchronize,
     Phase::Grace,
     Phase::Poke(Role::Target),
-    Phase::Synchronize,
     Phase::Release,
 ];
 
