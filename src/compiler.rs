@@ -13,20 +13,24 @@
 //! # }
 //! ```
 
-use tailor_runtime::helpers::Table;
+use std::sync::Arc;
 
+use tailor_runtime::helpers::Table;
+use tailor_runtime::{Map, Patching, Runtime};
+
+use crate::instance::Setup;
 use crate::{Engine, Error, Instance, Object, Trace, Unit};
 
-/// How an object is to be compiled.
-#[derive(Clone, Debug)]
+/// How an object is to be compiled and loaded.
+#[derive(Clone)]
 pub struct Compiler {
     engine: Engine,
-    helpers: Table,
+    setup: Setup,
 }
 
 impl Default for Compiler {
     fn default() -> Compiler {
-        Compiler { engine: Engine::Tailor, helpers: Table::default() }
+        Compiler { engine: Engine::Tailor, setup: Setup::default() }
     }
 }
 
@@ -44,7 +48,28 @@ impl Compiler {
 
     /// Chooses the helpers that programs can call.
     pub fn helpers(mut self, helpers: Table) -> Compiler {
-        self.helpers = helpers;
+        self.setup.helpers = helpers;
+        self
+    }
+
+    /// Chooses the runtime, whose helpers programs can call: programs of all
+    /// objects in it can be put into each other's program arrays
+    /// ([`Instance::put`]).
+    pub fn runtime(mut self, runtime: Arc<Runtime>) -> Compiler {
+        self.setup.runtime = Some(runtime);
+        self
+    }
+
+    /// Takes this map, which the object must define alike, for the object's own
+    /// of the same name.
+    pub fn share(mut self, map: Arc<Map>) -> Compiler {
+        self.setup.shared.push(map);
+        self
+    }
+
+    /// Chooses how tail-call sites are changed.
+    pub fn patching(mut self, patching: Patching) -> Compiler {
+        self.setup.patching = patching;
         self
     }
 
@@ -52,7 +77,7 @@ impl Compiler {
     /// be compiled are named when they are asked for.
     pub fn compile(&self, object: Object) -> Result<Instance, Error> {
         let mut trace = Trace::from_environment();
-        Instance::with_helpers(&Unit::new(object), self.engine, &mut trace, self.helpers.clone())
+        Instance::with(&Unit::new(object), self.engine, &mut trace, self.setup.clone())
     }
 }
 

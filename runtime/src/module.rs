@@ -263,6 +263,11 @@ impl Module {
         &self.parts.code
     }
 
+    /// Where it is loaded.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
     /// The maps, by number.
     pub fn maps(&self) -> &MapSet {
         &self.code().maps

@@ -133,15 +133,28 @@ pub(crate) fn grace_period() {
         let marks = registry.all.iter().map(|r| (*r, r.marks.load(Ordering::Acquire)));
         marks.filter(|(_, marks)| !marks.is_multiple_of(2)).collect()
     };
-    let mut rounds = 0;
-    while !waiting.is_empty() {
+    let mut patience = Patience::default();
+    loop {
         waiting.retain(|(record, seen)| record.marks.load(Ordering::Acquire) == *seen);
-        match rounds {
+        if waiting.is_empty() {
+            return;
+        }
+        patience.wait();
+    }
+}
+
+/// How often somebody has waited: the longer, the less often to look again.
+#[derive(Default)]
+pub(crate) struct Patience(u32);
+
+impl Patience {
+    pub(crate) fn wait(&mut self) {
+        match self.0 {
             0..64 => std::hint::spin_loop(),
             64..1024 => std::thread::yield_now(),
-            _ => std::thread::sleep(Duration::from_micros(50)),
+            _ => return std::thread::sleep(Duration::from_micros(50)),
         }
-        rounds += 1;
+        self.0 += 1;
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 use tailor_bpf::facts::Facts;
-use tailor_bpf::{FuncRef, MapRef, Object, ProgramKind};
+use tailor_bpf::{FuncRef, Imm64, MapRef, Object, Op, ProgramKind};
 
 use crate::Error;
 use crate::ctx::{self, Context};
@@ -29,6 +29,8 @@ pub struct Interpreted {
     slots: RwLock<HashMap<(u64, u32), FuncRef>>,
     /// The programs by function: kind, and what arrays they can be in.
     programs: HashMap<FuncRef, (ProgramKind, Owner)>,
+    /// Programs that must not run, since they use an array that is not theirs.
+    refused: HashMap<FuncRef, Error>,
     /// What helpers see.
     pub environment: Environment,
     /// Instructions after which a run is given up.
@@ -48,16 +50,22 @@ impl Interpreted {
         let programs = object.programs.values().map(|program| {
             (program.function, (program.kind, Owner::new(program, linkage.clone())))
         });
-        let this = Interpreted {
+        let mut this = Interpreted {
             object: object.clone(),
             facts,
             maps,
             helpers,
             slots: RwLock::default(),
             programs: programs.collect(),
+            refused: HashMap::new(),
             environment: Environment::default(),
             step_limit: 1 << 32,
         };
+        for program in object.programs.values() {
+            if let Err(error) = this.claim(program.function) {
+                this.refused.insert(program.function, error);
+            }
+        }
         for (map, def) in &object.maps {
             for &(index, program) in &def.slots {
                 // A map that cannot be made is named when a program uses it.
@@ -72,12 +80,31 @@ impl Interpreted {
         &self.maps
     }
 
+    /// Makes the program arrays that a program uses its own, or those of its like.
+    fn claim(&self, func: FuncRef) -> Result<(), Error> {
+        let (_, owner) = &self.programs[&func];
+        for func in self.object.reachable(func) {
+            for op in &self.object.functions[func].ops {
+                if let Op::LoadImm { value: Imm64::Map(map), .. } = *op
+                    && let Some(Ok(map)) = self.maps.get(map.as_u32() as usize)
+                    && let Some(mut slots) = map.slots()
+                {
+                    slots.claim(map, owner)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Fills or clears a slot of a program array; returns whether that changed
     /// it. Runs on other threads see it from their next tail call on.
     pub fn set_slot(&self, map: MapRef, index: u32, func: Option<FuncRef>) -> Result<bool, Error> {
         let array = self.maps[map.as_u32() as usize].clone()?;
         let word = array.slot(index)?;
         let func_owner = func.map(|func| {
+            if let Some(error) = self.refused.get(&func) {
+                return Err(error.clone());
+            }
             let program = self.programs.get(&func);
             program.ok_or_else(|| Error::NoProgram(format!("{func}")))
         });
@@ -103,6 +130,9 @@ impl Interpreted {
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
         let kind = self.programs.get(&func).map_or(ProgramKind::Opaque, |(kind, _)| *kind);
         ctx::check(kind, context)?;
+        if let Some(error) = self.refused.get(&func) {
+            return Err(error.clone());
+        }
         let args = context.args();
         let mut host = Checked::new(self, kind, args[0], context);
         env::enter(&self.environment, kind, || {

@@ -1,9 +1,9 @@
 //! What programs and the host do to a map.
 
-use std::sync::MutexGuard;
+use std::sync::atomic::Ordering;
 
 use super::*;
-use crate::poke::Slots;
+use crate::poke::{Slots, Turn};
 
 /// What programs do, on the thread that they run on.
 impl Map {
@@ -217,8 +217,14 @@ impl Map {
         Ok(&self.block[array.word(index)])
     }
 
+    /// What code reads in a program array's slots: 0 where one is empty.
+    pub fn slot_values(&self) -> Vec<u64> {
+        let slots = (0..self.max_entries).map_while(|index| self.slot(index).ok());
+        slots.map(|slot| slot.load(Ordering::Acquire)).collect()
+    }
+
     /// What the host knows of a program array's slots.
-    pub(crate) fn slots(&self) -> Option<MutexGuard<'_, Slots>> {
+    pub(crate) fn slots(&self) -> Option<Turn<'_, Slots>> {
         match &self.storage {
             Storage::ProgArray(array) => Some(array.slots()),
             _ => None,

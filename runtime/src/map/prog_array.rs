@@ -1,8 +1,6 @@
 //! Program arrays: slots that code reads. What is done to them is in `poke/`.
 
-use std::sync::{Mutex, MutexGuard};
-
-use crate::poke::Slots;
+use crate::poke::{Slots, Turn, Turns};
 
 /// Where code finds a program array's fields, in bytes from the block's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,12 +13,12 @@ pub struct SlotLayout {
 
 pub(super) struct ProgArray {
     layout: SlotLayout,
-    slots: Mutex<Slots>,
+    slots: Turns<Slots>,
 }
 
 impl ProgArray {
     pub(super) fn new(layout: SlotLayout) -> ProgArray {
-        ProgArray { layout, slots: Mutex::default() }
+        ProgArray { layout, slots: Turns::default() }
     }
 
     /// The block's word that holds a slot.
@@ -30,7 +28,7 @@ impl ProgArray {
 
     /// What the host knows of the slots. Whoever holds this may wait for
     /// readers, so no reader may ask for it.
-    pub(super) fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().expect("no panic while locked")
+    pub(super) fn slots(&self) -> Turn<'_, Slots> {
+        self.slots.lock()
     }
 }

@@ -24,6 +24,7 @@ mod model;
 mod owner;
 pub(crate) mod protocol;
 mod site;
+mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub(crate) use owner::{Linkage, Owner};
 use protocol::{Insn, Role, Target, Update, insn, perform};
 pub use site::Patching;
 pub(crate) use site::{CELL_BYTES, Room, Site, VENEER_BYTES, veneers};
+pub(crate) use turns::{Turn, Turns};
 
 /// What the host knows of a program array.
 #[derive(Default)]
