@@ -24,6 +24,8 @@ mod model;
 mod owner;
 pub(crate) mod protocol;
 mod site;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::collections::BTreeMap;
