@@ -158,7 +158,7 @@ impl Runtime {
 
     /// Bytes of code memory in use.
     pub fn code_bytes(&self) -> usize {
-        self.code.used()
+        self.code.held()
     }
 }
 

@@ -265,6 +265,22 @@ fn stress(engine: Engine, patching: Patching) {
     assert!(runtime.code_bytes() < 8192, "{}", runtime.code_bytes());
 }
 
+/// The same where the system cannot help: readers fence themselves, and no code
+/// is patched. What the system offers is asked once, so in another process.
+#[test]
+fn without_membarrier() {
+    for setting in ["off", "no-sync-core"] {
+        let tests = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["tailcalls::stress::stress", "tailcalls::updates", "tailcalls::bugs"])
+            .env("TAILOR_MEMBARRIER", setting)
+            .env("TAILOR_STRESS_SECONDS", "0.1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&tests.stdout);
+        assert!(tests.status.success(), "{setting}:\n{text}");
+    }
+}
+
 #[test]
 fn stress_naive_patch() {
     stress(Engine::Naive612, Patching::Code);
