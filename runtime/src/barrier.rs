@@ -78,6 +78,7 @@ pub(crate) fn heavy() {
 /// No processor executes bytes of code that it fetched before: all execute a
 /// serialising instruction before they go on. Orders memory as [`heavy`] does.
 pub(crate) fn synchronize_cores() {
+    fence(Ordering::SeqCst);
     if abilities().synchronizes {
         let done = membarrier(libc::MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE);
         assert!(done, "membarrier was registered");

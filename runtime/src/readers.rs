@@ -126,8 +126,13 @@ pub(crate) fn is_reading() -> bool {
 /// Waits until every thread that runs a program now has left it once. The
 /// caller must not be one of them.
 pub(crate) fn grace_period() {
-    assert!(!is_reading(), "a reader cannot wait for itself");
     barrier::heavy();
+    wait_for_readers();
+}
+
+/// The same for a caller who has just put a barrier on all processors.
+pub(crate) fn wait_for_readers() {
+    assert!(!is_reading(), "a reader cannot wait for itself");
     let mut waiting: Vec<(&Record, u64)> = {
         let registry = REGISTRY.lock().expect("no panic while locked");
         let marks = registry.all.iter().map(|r| (*r, r.marks.load(Ordering::Acquire)));

@@ -126,6 +126,8 @@ struct Change<'a> {
     new: Option<Entry>,
     /// What was in the slot.
     old: Option<Entry>,
+    /// Cores were synchronised, and nothing was changed since.
+    is_synchronized: bool,
     /// What is to be dropped when the array is not locked any more: it may
     /// have sites in this very array.
     released: Option<Entry>,
@@ -133,6 +135,7 @@ struct Change<'a> {
 
 impl Target<usize> for Change<'_> {
     fn exchange(&mut self, _: Option<usize>) {
+        self.is_synchronized = false;
         let new = self.new.take();
         let value = new.as_ref().map_or(0, |entry| entry.value);
         if let Ok(slot) = self.map.slot(self.index) {
@@ -145,6 +148,7 @@ impl Target<usize> for Change<'_> {
     }
 
     fn poke(&mut self, site: usize, role: Role, old: Insn<usize>, new: Insn<usize>) {
+        self.is_synchronized = false;
         let site = &self.slots.sites[&self.index][site].1;
         site.poke(self.runtime.space(), role, old, new);
     }
@@ -155,11 +159,15 @@ impl Target<usize> for Change<'_> {
         let roles = [Role::Bypass, Role::Target];
         if sites.iter().any(|(_, site)| roles.iter().any(|&role| site.is_code(role))) {
             barrier::synchronize_cores();
+            self.is_synchronized = barrier::can_synchronize_cores();
         }
     }
 
     fn grace_period(&mut self) {
-        readers::grace_period();
+        match self.is_synchronized {
+            true => readers::wait_for_readers(),
+            false => readers::grace_period(),
+        }
     }
 
     fn release(&mut self) {
@@ -194,7 +202,16 @@ fn change(map: &Map, index: u32, slots: &mut Slots, new: Option<Entry>) -> (bool
     let from = slots.filled.get(&index).map(|entry| entry.landing);
     let to = new.as_ref().map(|entry| entry.landing);
     let sites = slots.sites.get(&index).map_or(0, Vec::len);
-    let mut change = Change { map, index, slots, runtime, new, old: None, released: None };
+    let mut change = Change {
+        map,
+        index,
+        slots,
+        runtime,
+        new,
+        old: None,
+        is_synchronized: false,
+        released: None,
+    };
     perform(Update::new(from, to, sites), &mut change);
     (from != to, change.released)
 }
