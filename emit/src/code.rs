@@ -127,6 +127,14 @@ pub struct TailSite {
 }
 
 /// The two five-byte instructions of a patched site.
+///
+/// The loader writes both, so what the code holds there is of no account. It
+/// patches them in place where each lies within eight aligned bytes (offset
+/// modulo 8 at most 3, functions being placed at multiples of 16 unless another
+/// place helps more of their sites); else it puts jumps to veneers there. The
+/// five bytes behind each belong to the site's own path: behind the bypass the
+/// unwinding starts, behind the target lies what an empty slot never reaches.
+/// No register or flag is touched by either form.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Poke {
     /// Before the unwinding: `jmp out` while the slot is empty, else a nop.
