@@ -9,7 +9,7 @@
 //! Each thread has a record with a count of entries and exits: odd while it
 //! reads. Entering and leaving is one plain store each; a nested run (a helper
 //! that runs a program) sees that the count is odd and does nothing. A grace
-//! period puts a barrier on all processors ([`crate::barrier`]), notes the
+//! period puts a barrier on all processors (`barrier.rs`), notes the
 //! records with odd counts and waits until each of these has changed. So an
 //! idle thread holds nobody up, and a busy one only until it leaves once: what
 //! it enters afterwards sees the change, since the barrier came between. This
