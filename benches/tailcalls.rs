@@ -15,14 +15,15 @@ use std::time::{Duration, Instant};
 
 use tailor::bpf::text::parse_object;
 use tailor::runtime::readers;
-use tailor::{Engine, Instance, Patching, Setup, Trace, Unit, Xdp};
+use tailor::{Engine, Instance, Poking, Setup, Trace, Unit, Xdp};
 
-/// The first is the baseline. (The optimizing engine makes no sites that are
-/// patched: it goes through the slots, whatever the back end.)
-const ENGINES: [(&str, Engine, Patching); 3] = [
-    ("naive-6.12 patch", Engine::Naive612, Patching::Code),
-    ("naive-6.12 data", Engine::Naive612, Patching::Data),
-    ("tailor data", Engine::Tailor, Patching::Data),
+/// The first is the baseline.
+const ENGINES: [(&str, Engine, Poking); 5] = [
+    ("naive-6.12 patch", Engine::Naive612, Poking::Patch),
+    ("naive-6.12 data", Engine::Naive612, Poking::Data),
+    ("tailor-kernel patch", Engine::TailorKernel, Poking::Patch),
+    ("tailor patch", Engine::Tailor, Poking::Patch),
+    ("tailor data", Engine::Tailor, Poking::Data),
 ];
 const HOPS: usize = 33;
 const ROUNDS: usize = 25;
@@ -102,10 +103,10 @@ fn subprogram() -> String {
     )
 }
 
-fn load(text: &str, engine: Engine, patching: Patching) -> Instance {
+fn load(text: &str, engine: Engine, poking: Poking) -> Instance {
     let unit = Unit::new(parse_object(text).expect("the text is right"));
     assert!(unit.errors.is_empty(), "{:?}", unit.errors);
-    let setup = Setup { patching, ..Setup::default() };
+    let setup = Setup { poking: Some(poking), ..Setup::default() };
     Instance::with(&unit, engine, &mut Trace::default(), setup).expect("it loads")
 }
 
@@ -147,7 +148,7 @@ fn hops(rounds: usize) {
         ("from a subprogram", subprogram(), false),
     ];
     for (name, text, less_empty) in kinds {
-        let instances = ENGINES.map(|(_, engine, patching)| load(&text, engine, patching));
+        let instances = ENGINES.map(|(_, engine, poking)| load(&text, engine, poking));
         let mut hop: [Vec<f64>; ENGINES.len()] = Default::default();
         for round in 0..=rounds {
             let [empty, full] = [false, true].map(|filled| {
@@ -181,9 +182,9 @@ fn latencies(changing: Duration) {
         tail_call(0),
         tail_call(0)
     );
-    for (name, engine, patching) in ENGINES {
+    for (name, engine, poking) in ENGINES {
         for threads in [0, 1, 3] {
-            let instance = load(&text, engine, patching);
+            let instance = load(&text, engine, poking);
             let (over, running) = (AtomicBool::new(false), Barrier::new(threads + 1));
             let mut times: [Vec<f64>; 3] = Default::default();
             thread::scope(|scope| {
@@ -216,8 +217,8 @@ fn latencies(changing: Duration) {
 fn marks(rounds: usize) {
     println!("\nns per invocation of a program that returns at once");
     let text = format!("{}program f0 \"p0\" xdp\nr0 = 2\nexit\n", prog_array(1));
-    for (name, engine, patching) in ENGINES {
-        let instance = load(&text, engine, patching);
+    for (name, engine, poking) in ENGINES {
+        let instance = load(&text, engine, poking);
         let program = instance.program("p0").expect("it compiles");
         let entry = program.entry().expect("it is native");
         // SAFETY: it looks at nothing.

@@ -15,8 +15,9 @@
 
 use std::sync::Arc;
 
+use tailor_emit::Poking;
 use tailor_runtime::helpers::Table;
-use tailor_runtime::{Map, Patching, Runtime};
+use tailor_runtime::{Map, Runtime};
 
 use crate::instance::Setup;
 use crate::{Engine, Error, Instance, Object, Trace, Unit};
@@ -67,9 +68,10 @@ impl Compiler {
         self
     }
 
-    /// Chooses how tail-call sites are changed.
-    pub fn patching(mut self, patching: Patching) -> Compiler {
-        self.setup.patching = patching;
+    /// Chooses whether tail calls whose slot is known are patched when it
+    /// changes, or jump through data.
+    pub fn poking(mut self, poking: Poking) -> Compiler {
+        self.setup.poking = Some(poking);
         self
     }
 

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tailor_bpf::{Error, FuncRef, MapRef, Object, ProgId};
-use tailor_emit::Convention;
+use tailor_emit::{Convention, Poking};
 use tailor_runtime::helpers::Table;
 use tailor_runtime::module::{MapSet, make_maps, slot_layout};
-use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Patching, Runtime};
+use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Runtime};
 
 use crate::compile::{Compiled, Unit, compile};
 use crate::engine::{Engine, Family};
 use crate::trace::Trace;
 
 /// What an object is loaded into and with.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Setup {
     /// Helpers that programs can call; of no account with a runtime.
     pub helpers: Table,
@@ -25,15 +25,10 @@ pub struct Setup {
     /// Maps to take instead of making those of the same name. They must be as
     /// the object defines them.
     pub shared: Vec<Arc<Map>>,
-    /// How tail-call sites are changed, where the engine makes such.
-    pub patching: Patching,
-}
-
-impl Default for Setup {
-    fn default() -> Setup {
-        let (helpers, patching) = (Table::default(), Patching::Code);
-        Setup { helpers, runtime: None, shared: Vec::new(), patching }
-    }
+    /// What becomes of tail calls whose slot is known; as the engine does it if
+    /// none. In the baselines, whose code is given, `Data` makes their sites
+    /// jump through cells.
+    pub poking: Option<Poking>,
 }
 
 /// Puts shared maps in the place of an object's own.
@@ -124,6 +119,8 @@ impl Instance {
             return Err(Error::new(format!("{engine} needs a processor with BMI2")));
         }
         trace.features.bmi2 = bmi2;
+        trace.poking = setup.poking.or(trace.poking);
+        let poking = trace.poking.unwrap_or(engine.poking());
         let Compiled { code, errors, .. } = compile(unit, engine, None, trace);
         let mut maps = make_maps(&unit.object, slot_layout(code.convention));
         share(&unit.object, &mut maps, &setup.shared)?;
@@ -131,7 +128,7 @@ impl Instance {
             Some(runtime) => Ok(runtime),
             None => Runtime::with_helpers(setup.helpers),
         };
-        let load = |rt: Arc<Runtime>| rt.load(&unit.object, &code, maps, setup.patching);
+        let load = |rt: Arc<Runtime>| rt.load(&unit.object, &code, maps, poking);
         Ok((Kind::Native(runtime.and_then(load).map_err(runtime_error)?), errors))
     }
 

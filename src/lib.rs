@@ -4,6 +4,7 @@
 //! through the pipeline with one [`Engine`]; [`Instance`] loads the result and
 //! runs it. [`report`] says how large frames are.
 
+pub mod bounds;
 pub mod cli;
 pub mod compile;
 pub mod compiler;
@@ -17,7 +18,8 @@ pub use compiler::{Compiler, raw};
 pub use engine::Engine;
 pub use instance::{Instance, Setup};
 pub use tailor_bpf::{Error, Object};
-pub use tailor_runtime::{Environment, Patching, Skb, Xdp};
+pub use tailor_emit::Poking;
+pub use tailor_runtime::{Environment, Skb, Xdp};
 pub use trace::Trace;
 
 pub use tailor_bpf as bpf;

@@ -12,14 +12,15 @@ use std::sync::Arc;
 
 use tailor::bpf::text::parse_object;
 use tailor::runtime::Runtime;
-use tailor::{Engine, Instance, Patching, Setup, Trace, Unit, Xdp};
+use tailor::{Engine, Instance, Poking, Setup, Trace, Unit, Xdp};
 
 /// The engines in which the counter is shared by all functions of an invocation.
-const ENGINES: [Engine; 3] = [Engine::Interp, Engine::Naive612, Engine::Tailor];
+const ENGINES: [Engine; 4] =
+    [Engine::Interp, Engine::Naive612, Engine::TailorKernel, Engine::Tailor];
 /// Those of them that make code.
-const NATIVE: [Engine; 2] = [Engine::Naive612, Engine::Tailor];
+const NATIVE: [Engine; 3] = [Engine::Naive612, Engine::TailorKernel, Engine::Tailor];
 /// The ways in which sites are changed.
-const BACK_ENDS: [Patching; 2] = [Patching::Code, Patching::Data];
+const BACK_ENDS: [Poking; 2] = [Poking::Patch, Poking::Data];
 
 fn unit(text: &str) -> Unit {
     let unit = Unit::new(parse_object(text).unwrap_or_else(|error| panic!("{error}\n{text}")));
@@ -28,8 +29,8 @@ fn unit(text: &str) -> Unit {
 }
 
 /// An instance on its own.
-fn load(text: &str, engine: Engine, patching: Patching) -> Instance {
-    load_with(text, engine, Setup { patching, ..Setup::default() })
+fn load(text: &str, engine: Engine, poking: Poking) -> Instance {
+    load_with(text, engine, Setup { poking: Some(poking), ..Setup::default() })
 }
 
 fn load_with(text: &str, engine: Engine, setup: Setup) -> Instance {
@@ -40,13 +41,13 @@ fn load_with(text: &str, engine: Engine, setup: Setup) -> Instance {
 fn load_beside(
     text: &str,
     engine: Engine,
-    patching: Patching,
+    poking: Poking,
     runtime: &Arc<Runtime>,
     array_of: Option<&Instance>,
 ) -> Instance {
     let shared = array_of.map(|other| other.map("jmp").unwrap()).into_iter().collect();
     let runtime = Some(runtime.clone());
-    load_with(text, engine, Setup { runtime, patching, shared, ..Setup::default() })
+    load_with(text, engine, Setup { runtime, poking: Some(poking), shared, ..Setup::default() })
 }
 
 /// Runs a program on a packet of zeros.
@@ -70,9 +71,9 @@ fn count(instance: &Instance, map: &str) -> u64 {
 /// `body` in every engine, with either back end where code is made.
 fn everywhere(text: &str, body: impl Fn(&Instance)) {
     for engine in ENGINES {
-        for patching in BACK_ENDS {
-            println!("{engine}, {patching:?}");
-            body(&load(text, engine, patching));
+        for poking in BACK_ENDS {
+            println!("{engine}, {poking:?}");
+            body(&load(text, engine, poking));
         }
     }
 }

@@ -10,12 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tailor_bpf::{FuncRef, MapRef};
-use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol, TailSite};
+use tailor_emit::{
+    CompiledCode, CompiledFunction, Convention, Poke, Poking, RelocKind, Symbol, TailSite,
+};
 
 use crate::map::Map;
 use crate::memory::CodeSpace;
 use crate::module::{MapSet, Runtime};
-use crate::poke::{self, CELL_BYTES, Entry, Linkage, Patching, Room, Site, VENEER_BYTES};
+use crate::poke::{self, CELL_BYTES, Entry, Linkage, Room, Site, VENEER_BYTES};
 use crate::{Error, barrier};
 
 /// Functions start at multiples of this, unless their sites want it otherwise.
@@ -51,7 +53,7 @@ pub(crate) struct Placed {
 pub(crate) struct Code {
     runtime: Arc<Runtime>,
     convention: Convention,
-    pub(crate) patching: Patching,
+    pub(crate) poking: Poking,
     pub(crate) functions: HashMap<FuncRef, Placed>,
     pub(crate) maps: MapSet,
     /// The block's offset and length.
@@ -91,13 +93,13 @@ struct Layout<'a> {
 
 /// Where a piece goes at or behind an offset: at a multiple of 16, or up to
 /// seven bytes further, where fewer instructions of its sites need a veneer.
-fn place(pokes: &[Poke], from: usize, patching: Patching) -> usize {
+fn place(pokes: &[Poke], from: usize, poking: Poking) -> usize {
     let aligned = from.next_multiple_of(FUNCTION_ALIGN);
-    let best = (0..8).min_by_key(|&shift| poke::veneers(pokes, aligned + shift, patching));
+    let best = (0..8).min_by_key(|&shift| poke::veneers(pokes, aligned + shift, poking));
     aligned + best.unwrap_or(0)
 }
 
-fn layout(code: &CompiledCode, patching: Patching) -> Layout<'_> {
+fn layout(code: &CompiledCode, poking: Poking) -> Layout<'_> {
     let bodies = code.functions.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
     let stubs = code.stubs.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
     let (mut at, mut needed) = (0, 0);
@@ -105,14 +107,14 @@ fn layout(code: &CompiledCode, patching: Patching) -> Layout<'_> {
     for (func, compiled, is_stub) in bodies.chain(stubs) {
         let mut piece = Piece { func, compiled, is_stub, at };
         let pokes = piece.pokes();
-        piece.at = place(&pokes, at, patching);
-        needed += poke::veneers(&pokes, piece.at, patching);
+        piece.at = place(&pokes, at, poking);
+        needed += poke::veneers(&pokes, piece.at, poking);
         at = piece.at + compiled.code.len();
         pieces.push(piece);
     }
     let veneers = at.next_multiple_of(LINE);
     let cells = (veneers + VENEER_BYTES * needed).next_multiple_of(LINE);
-    let len = if patching == Patching::Data { cells + CELL_BYTES * needed } else { cells };
+    let len = if poking == Poking::Data { cells + CELL_BYTES * needed } else { cells };
     Layout { pieces, veneers, cells, len, needed }
 }
 
@@ -122,15 +124,15 @@ impl Code {
         runtime: &Arc<Runtime>,
         code: &CompiledCode,
         maps: MapSet,
-        patching: Patching,
+        poking: Poking,
     ) -> Result<Code, Error> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let Layout { pieces, len, needed, .. } = layout(code, patching);
+        let Layout { pieces, len, needed, .. } = layout(code, poking);
         let start = runtime.space().allocate(len)?;
         let mut this = Code {
             runtime: runtime.clone(),
             convention: code.convention,
-            patching,
+            poking,
             functions: HashMap::new(),
             maps,
             block: (start, len),
@@ -231,7 +233,7 @@ impl Code {
     /// Prepares the sites and makes them known to the arrays that take programs
     /// like these. Afterwards all bytes are as they are to be executed.
     pub(crate) fn publish(&mut self, code: &CompiledCode) {
-        let Layout { pieces, veneers, cells, .. } = layout(code, self.patching);
+        let Layout { pieces, veneers, cells, .. } = layout(code, self.poking);
         let start = self.block.0;
         let mut room = Room { veneers: start + veneers, cells: start + cells };
         let mut by_slot: HashMap<(MapRef, u32), Vec<Site>> = HashMap::new();
@@ -239,7 +241,7 @@ impl Code {
             for site in &piece.compiled.tail_sites {
                 if let TailSite { direct: Some(slot), poke: Some(poke), .. } = *site {
                     let at = start + piece.at;
-                    let site = Site::new(self.space(), at, poke, self.patching, &mut room);
+                    let site = Site::new(self.space(), at, poke, self.poking, &mut room);
                     by_slot.entry(slot).or_default().push(site);
                 }
             }

@@ -29,4 +29,4 @@ pub use error::Error;
 pub use interpreted::Interpreted;
 pub use map::Map;
 pub use module::{Module, Runtime};
-pub use poke::{Patching, ProgArray};
+pub use poke::ProgArray;

@@ -12,7 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tailor_bpf::{FuncRef, MapDef, MapRef, Object, ProgramKind};
-use tailor_emit::{CompiledCode, Convention};
+use tailor_emit::{CompiledCode, Convention, Poking};
 
 use crate::Error;
 use crate::barrier;
@@ -22,7 +22,7 @@ use crate::env::{self, Environment};
 use crate::helpers::Table;
 use crate::map::{self, Map, SlotLayout};
 use crate::memory::CodeSpace;
-use crate::poke::{self, Entry as Content, Linkage, Owner, Patching, ProgArray, User};
+use crate::poke::{self, Entry as Content, Linkage, Owner, ProgArray, User};
 use crate::readers::{self, Outside};
 
 /// Bytes of a helper's thunk.
@@ -114,21 +114,21 @@ impl Runtime {
     /// Loads the code of an object together with its maps, which must have
     /// been made with this convention's layout (and may be other modules' too),
     /// and fills its program arrays as the object says. Sites are changed as
-    /// `patching` says, or through data where code cannot be patched.
+    /// `poking` says, or through data where code cannot be patched.
     pub fn load(
         self: &Arc<Runtime>,
         object: &Object,
         code: &CompiledCode,
         maps: MapSet,
-        patching: Patching,
+        poking: Poking,
     ) -> Result<Module, Error> {
         poke::outside_runs()?;
         let host = target_lexicon::HOST.architecture;
         if code.architecture != host {
             return Err(Error::Architecture { code: code.architecture, host });
         }
-        let patching = if barrier::can_synchronize_cores() { patching } else { Patching::Data };
-        let mut placed = Code::new(self, code, maps, patching)?;
+        let poking = if barrier::can_synchronize_cores() { poking } else { Poking::Data };
+        let mut placed = Code::new(self, code, maps, poking)?;
         let users = placed.maps.iter().flatten().filter_map(User::new).collect();
         let linkage = Linkage::Native(code.convention, self.clone());
         let programs = programs(object, &placed, &linkage);
@@ -274,8 +274,8 @@ impl Module {
     }
 
     /// How the module's sites are changed.
-    pub fn patching(&self) -> Patching {
-        self.code().patching
+    pub fn poking(&self) -> Poking {
+        self.code().poking
     }
 
     /// How many instructions of its sites (two a site) do not change in place,

@@ -49,16 +49,16 @@ fn bug_01_sites_of_a_subprogram_go_with_their_module() {
           r0 *= 5
           exit";
     for engine in NATIVE {
-        for patching in BACK_ENDS {
+        for poking in BACK_ENDS {
             let runtime = Runtime::new().unwrap();
-            let host = load_beside(host, engine, patching, &runtime, None);
+            let host = load_beside(host, engine, poking, &runtime, None);
             let used = runtime.code_bytes();
-            let gone = load_beside(guest, engine, patching, &runtime, Some(&host));
+            let gone = load_beside(guest, engine, poking, &runtime, Some(&host));
             assert_eq!(run(&gone, "main"), 9);
             drop(gone);
             // What comes now lies where the subprogram was.
             let neighbours: Vec<_> =
-                (0..4).map(|_| load_beside(neighbour, engine, patching, &runtime, None)).collect();
+                (0..4).map(|_| load_beside(neighbour, engine, poking, &runtime, None)).collect();
             let code = |i: usize| neighbours[i].module().unwrap().code_bytes();
             let before: Vec<_> = (0..4).map(code).collect();
             assert!(host.set_slot("jmp", 0, Some("one")).unwrap());
@@ -90,9 +90,9 @@ fn bug_02_slots_change_while_modules_come_and_go() {
           r0 = 9
           exit";
     for engine in NATIVE {
-        for patching in BACK_ENDS {
+        for poking in BACK_ENDS {
             let runtime = Runtime::new().unwrap();
-            let host = load_beside(host, engine, patching, &runtime, None);
+            let host = load_beside(host, engine, poking, &runtime, None);
             let over = AtomicBool::new(false);
             thread::scope(|scope| {
                 scope.spawn(|| {
@@ -103,13 +103,13 @@ fn bug_02_slots_change_while_modules_come_and_go() {
                     }
                 });
                 for _ in 0..50 {
-                    let guest = load_beside(guest, engine, patching, &runtime, Some(&host));
+                    let guest = load_beside(guest, engine, poking, &runtime, Some(&host));
                     assert!([1, 2, 9].contains(&run(&guest, "main")));
                 }
                 over.store(true, Ordering::Relaxed);
             });
             // The sites of one that stays say what the slot says.
-            let guest = load_beside(guest, engine, patching, &runtime, Some(&host));
+            let guest = load_beside(guest, engine, poking, &runtime, Some(&host));
             assert_eq!(run(&guest, "main"), 9);
             host.set_slot("jmp", 0, Some("two")).unwrap();
             assert_eq!(run(&guest, "main"), 2);
@@ -220,10 +220,10 @@ fn bug_06_a_loop_through_two_modules_ends() {
         )
     };
     for engine in NATIVE {
-        for patching in BACK_ENDS {
+        for poking in BACK_ENDS {
             let runtime = Runtime::new().unwrap();
-            let a = load_beside(&side("a", 0, 1), engine, patching, &runtime, None);
-            let b = load_beside(&side("b", 1, 0), engine, patching, &runtime, Some(&a));
+            let a = load_beside(&side("a", 0, 1), engine, poking, &runtime, None);
+            let b = load_beside(&side("b", 1, 0), engine, poking, &runtime, Some(&a));
             assert!(a.put("jmp", 0, &a.program("a").unwrap()).unwrap());
             assert!(a.put("jmp", 1, &b.program("b").unwrap()).unwrap());
             assert_eq!(run(&a, "a"), 1, "33 tail calls from a end in b");
@@ -513,8 +513,8 @@ fn older_generations_restore_too() {
           r6 = 8
           r0 = r6
           exit";
-    for patching in BACK_ENDS {
-        let instance = load(text, Engine::Naive510, patching);
+    for poking in BACK_ENDS {
+        let instance = load(text, Engine::Naive510, poking);
         assert_eq!(run(&instance, "main"), 14);
         assert!(instance.set_slot("jmp", 0, None).unwrap());
         assert_eq!(run(&instance, "main"), 13);

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use tailor::runtime::Runtime;
 use tailor::runtime::module::{make_maps, slot_layout};
-use tailor::{Engine, Instance, Patching, Trace, compile};
+use tailor::{Engine, Instance, Poking, Trace, compile};
 
 use crate::*;
 
@@ -184,17 +184,19 @@ fn write(host: &Instance, counts: &Counts) {
 }
 
 /// Loads and unloads; slot 2 is nobody else's.
-fn come_and_go(host: &Instance, counts: &Counts, engine: Engine, patching: Patching) {
+fn come_and_go(host: &Instance, counts: &Counts, engine: Engine, poking: Poking) {
     let runtime = host.module().unwrap().runtime().clone();
     let guest = unit(GUEST);
-    let compiled = compile(&guest, engine, None, &mut Trace::checked()).code;
+    let mut trace = Trace::checked();
+    trace.poking = Some(poking);
+    let compiled = compile(&guest, engine, None, &mut trace).code;
     let jmp = guest.object.map("jmp").unwrap();
     let function = guest.object.programs.values().next().unwrap().function;
     let array = host.module().unwrap().prog_array(jmp).unwrap();
     while !counts.over() {
         let mut maps = make_maps(&guest.object, slot_layout(compiled.convention));
         maps[jmp.as_u32() as usize] = Ok(host.map("jmp").unwrap());
-        let module = runtime.load(&guest.object, &compiled, maps, patching).unwrap();
+        let module = runtime.load(&guest.object, &compiled, maps, poking).unwrap();
         let mut updates = u64::from(array.set(2, &module.program(function).unwrap()).unwrap());
         let loads = counts.loads.fetch_add(1, Ordering::Relaxed);
         if loads.is_multiple_of(3) {
@@ -222,12 +224,12 @@ fn watch(counts: &Counts, time: Duration) {
     counts.over.store(true, Ordering::Relaxed);
 }
 
-fn stress(engine: Engine, patching: Patching) {
+fn stress(engine: Engine, poking: Poking) {
     // One at a time: grace periods are the process's.
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let runtime = Runtime::new().unwrap();
-    let host = load_beside(HOST, engine, patching, &runtime, None);
+    let host = load_beside(HOST, engine, poking, &runtime, None);
     let counts = Counts::default();
     let time = Duration::from_secs_f64(seconds());
     thread::scope(|scope| {
@@ -235,7 +237,7 @@ fn stress(engine: Engine, patching: Patching) {
             scope.spawn(|| read(&host, &counts, 0)),
             scope.spawn(|| read(&host, &counts, 1)),
             scope.spawn(|| write(&host, &counts)),
-            scope.spawn(|| come_and_go(&host, &counts, engine, patching)),
+            scope.spawn(|| come_and_go(&host, &counts, engine, poking)),
         ];
         // If one of them fails, the others must stop.
         let watched = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -248,7 +250,7 @@ fn stress(engine: Engine, patching: Patching) {
     let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
     let (updates, clears) = (get(&counts.updates), get(&counts.clears));
     println!(
-        "{engine}, {patching:?}, {} of its sites' instructions in veneers: {updates} updates in \
+        "{engine}, {poking:?}, {} of its sites' instructions in veneers: {updates} updates in \
          {time:?}, {clears} of them clears; {} loads; {} and {} runs",
         host.module().unwrap().veneers(),
         get(&counts.loads),
@@ -283,20 +285,25 @@ fn without_membarrier() {
 
 #[test]
 fn stress_naive_patch() {
-    stress(Engine::Naive612, Patching::Code);
+    stress(Engine::Naive612, Poking::Patch);
 }
 
 #[test]
 fn stress_naive_data() {
-    stress(Engine::Naive612, Patching::Data);
+    stress(Engine::Naive612, Poking::Data);
+}
+
+#[test]
+fn stress_tailor_kernel_patch() {
+    stress(Engine::TailorKernel, Poking::Patch);
 }
 
 #[test]
 fn stress_tailor_patch() {
-    stress(Engine::Tailor, Patching::Code);
+    stress(Engine::Tailor, Poking::Patch);
 }
 
 #[test]
 fn stress_tailor_data() {
-    stress(Engine::Tailor, Patching::Data);
+    stress(Engine::Tailor, Poking::Data);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tailor::bpf::text::parse_object;
 use tailor::runtime::{Map, Runtime};
-use tailor::{Engine, Instance, Patching, Setup, Trace, Unit};
+use tailor::{Engine, Instance, Poking, Setup, Trace, Unit};
 
 use crate::*;
 
@@ -79,12 +79,12 @@ fn state(instances: &[&Instance], map: &Map) -> (Vec<u64>, Vec<Vec<u8>>, Vec<u64
 fn bad_updates_change_nothing() {
     let foreign = "program f0 \"main\" xdp\nr0 = 5\nexit";
     for engine in NATIVE {
-        for patching in BACK_ENDS {
+        for poking in BACK_ENDS {
             let runtime = Runtime::new().unwrap();
-            let host = load_beside(HOST, engine, patching, &runtime, None);
-            let elsewhere = load(foreign, engine, patching);
+            let host = load_beside(HOST, engine, poking, &runtime, None);
+            let elsewhere = load(foreign, engine, poking);
             let other = if engine == Engine::Tailor { Engine::Naive612 } else { Engine::Tailor };
-            let foreign = load_beside(foreign, other, patching, &runtime, None);
+            let foreign = load_beside(foreign, other, poking, &runtime, None);
             let map = host.map("jmp").unwrap();
             for slots in [[None, None], [Some("one"), Some("two")]] {
                 for (index, program) in slots.into_iter().enumerate() {
@@ -95,7 +95,7 @@ fn bad_updates_change_nothing() {
                 let check = |result: Result<bool, tailor::Error>, what: &str| {
                     let error = result.unwrap_err().to_string();
                     assert!(error.contains(what), "{error:?} does not contain {what:?}");
-                    assert_eq!(state(&all, &map), before, "{engine} {patching:?}: {what}");
+                    assert_eq!(state(&all, &map), before, "{engine} {poking:?}: {what}");
                 };
                 check(host.set_slot("jmp", 3, Some("one")), "index 3 is out of range");
                 check(host.set_slot("jmp", u32::MAX, None), "is out of range (max_entries 3)");
@@ -127,7 +127,7 @@ fn bad_updates_change_nothing() {
 /// In the interpreter too.
 #[test]
 fn bad_updates_of_interpreted_objects() {
-    let host = load(HOST, Engine::Interp, Patching::Data);
+    let host = load(HOST, Engine::Interp, Poking::Data);
     host.set_slot("jmp", 0, Some("one")).unwrap();
     let map = host.map("jmp").unwrap();
     let before = map.slot_values();
@@ -147,7 +147,7 @@ fn bad_updates_of_interpreted_objects() {
 #[test]
 fn arrays_are_compared_when_loaded() {
     let runtime = Runtime::new().unwrap();
-    let host = load_beside(HOST, Engine::Tailor, Patching::Code, &runtime, None);
+    let host = load_beside(HOST, Engine::Tailor, Poking::Patch, &runtime, None);
     let guest = "map map0 \"jmp\" prog_array key 4 value 4 entries 3
         program f0 \"main\" xdp
           r2 = map0 ll
@@ -158,7 +158,7 @@ fn arrays_are_compared_when_loaded() {
         program f1 \"aside\" xdp
           r0 = 6
           exit";
-    let guest = load_beside(guest, Engine::Naive612, Patching::Code, &runtime, Some(&host));
+    let guest = load_beside(guest, Engine::Naive612, Poking::Patch, &runtime, Some(&host));
     let error = guest.program("main").map(|_| ()).unwrap_err().to_string();
     let expected = "its convention is a kernel's that lands 12 bytes behind the entry, \
                     the array's is tailor's";
@@ -182,11 +182,11 @@ fn a_program_in_a_slot_outlives_its_module() {
           r0 = 21
           exit";
     for engine in NATIVE {
-        for patching in BACK_ENDS {
+        for poking in BACK_ENDS {
             let runtime = Runtime::new().unwrap();
-            let host = load_beside(HOST, engine, patching, &runtime, None);
+            let host = load_beside(HOST, engine, poking, &runtime, None);
             let used = runtime.code_bytes();
-            let instance = load_beside(guest, engine, patching, &runtime, Some(&host));
+            let instance = load_beside(guest, engine, poking, &runtime, Some(&host));
             host.put("jmp", 0, &instance.program("guest").unwrap()).unwrap();
             drop(instance);
             assert_eq!(run(&host, "main"), 21);
@@ -214,7 +214,7 @@ fn arrays_are_emptied_with_their_last_user() {
     for engine in NATIVE {
         let runtime = Runtime::new().unwrap();
         let used = runtime.code_bytes();
-        let instance = load_beside(text, engine, Patching::Code, &runtime, None);
+        let instance = load_beside(text, engine, Poking::Patch, &runtime, None);
         let module = instance.module().unwrap();
         let array = module.prog_array(tailor::bpf::MapRef::from_u32(0)).unwrap();
         let map: Arc<Map> = array.map().clone();
@@ -256,7 +256,7 @@ fn an_object_can_be_at_odds_with_itself() {
 #[test]
 fn shared_maps_are_compared() {
     let runtime = Runtime::new().unwrap();
-    let host = load_beside(HOST, Engine::Tailor, Patching::Code, &runtime, None);
+    let host = load_beside(HOST, Engine::Tailor, Poking::Patch, &runtime, None);
     let guest = unit(
         "map map0 \"jmp\" prog_array key 4 value 4 entries 4
         program f0 \"main\" xdp\nr0 = 0\nexit",
@@ -266,4 +266,45 @@ fn shared_maps_are_compared() {
     let error = Instance::with(&guest, Engine::Tailor, &mut Trace::checked(), setup);
     let error = error.map(|_| ()).unwrap_err().to_string();
     assert_eq!(error, "map jmp: the object defines it otherwise");
+}
+
+/// The convention is what counts: programs of the baseline and of the optimizing
+/// pipeline under the same kernel's constraints tail-call each other.
+#[test]
+fn engines_of_one_convention_mix() {
+    let side = |own: u32, other: u32| {
+        format!(
+            "map map0 \"jmp\" prog_array key 4 value 4 entries 3
+            map map1 \"runs\" array key 4 value 8 entries 1
+            program f0 \"main\" xdp
+              r6 = r1
+              r7 = 7
+              r2 = map1[0] ll
+              r3 = *(u64 *)(r2 + 0)
+              r3 += 1
+              *(u64 *)(r2 + 0) = r3
+              call f1
+              r0 += r7
+              exit
+            function f1 \"sub\"
+              r7 = 8
+              r8 = 9
+              *(u64 *)(r10 - 24) = 1
+              r2 = map0 ll
+              r3 = {other}
+              call 12
+              r0 = {own}
+              exit"
+        )
+    };
+    for poking in BACK_ENDS {
+        let runtime = Runtime::new().unwrap();
+        let naive = load_beside(&side(0, 1), Engine::Naive612, poking, &runtime, None);
+        let other = load_beside(&side(1, 0), Engine::TailorKernel, poking, &runtime, Some(&naive));
+        naive.put("jmp", 0, &naive.program("main").unwrap()).unwrap();
+        naive.put("jmp", 1, &other.program("main").unwrap()).unwrap();
+        // 34 levels that each add 7; the last subprogram is the other's.
+        assert_eq!(run(&naive, "main"), 34 * 7 + 1);
+        assert_eq!((count(&naive, "runs"), count(&other, "runs")), (17, 17));
+    }
 }

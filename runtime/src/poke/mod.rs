@@ -40,7 +40,6 @@ use crate::readers::{self, Outside};
 use crate::{Error, Map, barrier};
 pub(crate) use owner::{Linkage, Owner};
 use protocol::{Insn, Role, Target, Update, insn, perform};
-pub use site::Patching;
 pub(crate) use site::{CELL_BYTES, Room, Site, VENEER_BYTES, veneers};
 pub(crate) use turns::{Turn, Turns};
 

@@ -19,20 +19,10 @@
 
 use std::sync::atomic::Ordering;
 
-use tailor_emit::Poke;
+use tailor_emit::{Poke, Poking};
 
 use super::protocol::{Insn, Role};
 use crate::memory::CodeSpace;
-
-/// How sites are changed.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Patching {
-    /// Their code is patched. Needs the system's help (membarrier's
-    /// `SYNC_CORE`); without it a module is loaded with the other.
-    Code,
-    /// They jump through data.
-    Data,
-}
 
 /// Bytes of an instruction that is poked.
 pub(crate) const POKE_BYTES: usize = 5;
@@ -92,9 +82,9 @@ fn jump(from: usize, to: usize) -> [u8; POKE_BYTES] {
 const NOP5: [u8; POKE_BYTES] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 
 /// Instructions of these pokes that need a veneer, in a function at an offset.
-pub(crate) fn veneers(pokes: &[Poke], at: usize, patching: Patching) -> usize {
+pub(crate) fn veneers(pokes: &[Poke], at: usize, poking: Poking) -> usize {
     let spots = pokes.iter().flat_map(|poke| [poke.bypass, poke.target]);
-    spots.filter(|&spot| patching == Patching::Data || !is_aligned(at + spot as usize)).count()
+    spots.filter(|&spot| poking == Poking::Data || !is_aligned(at + spot as usize)).count()
 }
 
 impl Site {
@@ -103,18 +93,18 @@ impl Site {
         code: &CodeSpace,
         function: usize,
         poke: Poke,
-        patching: Patching,
+        poking: Poking,
         room: &mut Room,
     ) -> Site {
         let mut spot = |offset: u32| {
             let at = function + offset as usize;
-            if patching == Patching::Code && is_aligned(at) {
+            if poking == Poking::Patch && is_aligned(at) {
                 return Spot { at, place: Place::Inline };
             }
             let veneer = room.veneers;
             room.veneers += VENEER_BYTES;
             code.write(at, &jump(at, veneer));
-            if patching == Patching::Code {
+            if poking == Poking::Patch {
                 return Spot { at, place: Place::Veneer(veneer) };
             }
             let cell = room.cells;

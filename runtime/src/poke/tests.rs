@@ -10,11 +10,11 @@ use tailor_bpf::text::parse_object;
 use tailor_bpf::{FuncRef, MapRef, Object};
 use tailor_emit::{
     ARCHITECTURE, CompiledCode, CompiledFunction, Convention, FrameBelief, FunctionKind, Poke,
-    TailSite,
+    Poking, TailSite, Unwound, Weights,
 };
 
 use crate::module::{make_maps, slot_layout};
-use crate::{Module, Patching, Runtime, barrier};
+use crate::{Module, Runtime, barrier};
 
 /// Functions by number.
 const MAIN: u32 = 0;
@@ -33,6 +33,7 @@ fn function(name: &str, code: Vec<u8>, tail_sites: Vec<TailSite>) -> Option<Comp
         tail_sites,
         insns: 1,
         frame: FrameBelief::default(),
+        weights: Weights::default(),
     })
 }
 
@@ -65,14 +66,20 @@ fn main(bypasses: usize, targets: usize) -> (Vec<u8>, Vec<TailSite>) {
         code.extend([0x0f, 0x0b]);
         let out = code.len() as u32;
         let poke = Some(Poke { bypass, target, out });
-        sites.push(TailSite { offset: bypass, exit: target, direct: Some((jmp(), slot)), poke });
+        sites.push(TailSite {
+            offset: bypass,
+            exit: target,
+            direct: Some((jmp(), slot)),
+            poke,
+            unwinds: Unwound::default(),
+        });
     }
     code.extend([0x48, 0x83, 0xc4, 8]);
     code.extend(returns(100));
     (code, sites)
 }
 
-fn load(bypasses: usize, targets: usize, patching: Patching) -> Module {
+fn load(bypasses: usize, targets: usize, poking: Poking) -> Module {
     let (code, sites) = main(bypasses, targets);
     let functions = [
         function("main", code, sites),
@@ -82,12 +89,13 @@ fn load(bypasses: usize, targets: usize, patching: Patching) -> Module {
     let code = CompiledCode {
         architecture: ARCHITECTURE,
         convention: Convention::Saving,
+        poking,
         functions: functions.into_iter().collect(),
         stubs: Default::default(),
     };
     let object = object();
     let maps = make_maps(&object, slot_layout(Convention::Saving));
-    Runtime::new().unwrap().load(&object, &code, maps, patching).unwrap()
+    Runtime::new().unwrap().load(&object, &code, maps, poking).unwrap()
 }
 
 /// The object as far as loading looks at it.
@@ -113,9 +121,9 @@ fn run(module: &Module) -> u64 {
 
 /// Every alignment of the two instructions, and both back ends.
 fn everywhere(body: impl Fn(&Module)) {
-    for patching in [Patching::Code, Patching::Data] {
+    for poking in [Poking::Patch, Poking::Data] {
         for (bypasses, targets) in [(0, 3), (3, 0), (4, 1), (2, 5), (7, 6), (6, 4)] {
-            body(&load(bypasses, targets, patching));
+            body(&load(bypasses, targets, poking));
         }
     }
 }
@@ -126,13 +134,13 @@ fn aligned_sites_change_in_place() {
         return;
     }
     for (bypasses, targets, veneers) in [(0, 0, 0), (3, 3, 0), (1, 3, 0)] {
-        assert_eq!(load(bypasses, targets, Patching::Code).veneers(), veneers);
+        assert_eq!(load(bypasses, targets, Poking::Patch).veneers(), veneers);
     }
-    assert_eq!(load(0, 0, Patching::Data).veneers(), 8);
+    assert_eq!(load(0, 0, Poking::Data).veneers(), 8);
     // A function is placed so that few of its instructions need a veneer: four
     // modulo 8 apart, one of the two always does.
-    assert_eq!(load(5, 6, Patching::Code).veneers(), 0);
-    assert_eq!(load(0, 4, Patching::Code).veneers(), 4);
+    assert_eq!(load(5, 6, Poking::Patch).veneers(), 0);
+    assert_eq!(load(0, 4, Poking::Patch).veneers(), 4);
 }
 
 #[test]
