@@ -180,13 +180,11 @@ pub struct Unwound {
 /// The two five-byte instructions of a patched site.
 ///
 /// The loader writes both, so what the code holds there is of no account. It
-/// patches them in place where each lies within one aligned word of eight bytes
-/// (offset modulo 8 at most 3, functions being placed at multiples of 16 unless
-/// another place helps more of their sites), as in code of the optimizing
-/// pipeline; else it puts jumps to veneers there. The
-/// five bytes behind each belong to the site's own path: behind the bypass the
-/// unwinding starts, behind the target lies what an empty slot never reaches.
-/// No register or flag is touched by either form.
+/// patches in place what lies within one aligned word of eight bytes (offset
+/// modulo 8 at most 3), as all does in code of the optimizing pipeline; else it
+/// puts a jump to a veneer there. No form touches a register or a flag.
+/// Functions are placed at multiples of 16, unless more of their instructions
+/// can be patched in place a few bytes further.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Poke {
     /// Before the unwinding: `jmp out` while the slot is empty, else a nop.

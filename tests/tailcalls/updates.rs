@@ -44,6 +44,14 @@ const HOST: &str = "map map0 \"jmp\" prog_array key 4 value 4 entries 3
       r0 = 0
       exit";
 
+/// Programs and what they are of go from thread to thread.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Instance>();
+    shared::<tailor::instance::Program<'_>>();
+    shared::<tailor::runtime::ProgArray>();
+};
+
 /// All sites of a slot change, and the other slot's do not.
 #[test]
 fn set_replace_clear() {
