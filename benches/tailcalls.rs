@@ -9,7 +9,7 @@
 //! Ratios are to the baseline in the same round.
 
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -132,7 +132,11 @@ fn time(instance: &Instance, runs: u32) -> f64 {
     start.elapsed().as_nanos() as f64 / f64::from(runs)
 }
 
+/// NaN of nothing: on a busy machine it may be that not all ran at once.
 fn median(mut values: Vec<f64>) -> f64 {
+    if values.is_empty() {
+        return f64::NAN;
+    }
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -175,7 +179,10 @@ fn latencies(changing: Duration) {
     println!(
         "\nmicroseconds to change a slot with two sites, median, with so many running threads"
     );
-    println!("{:28}{:>10}{:>10}{:>10}{:>10}", "", "threads", "set", "replace", "clear");
+    println!(
+        "{:28}{:>10}{:>10}{:>10}{:>10}{:>10}",
+        "", "threads", "set", "replace", "clear", "of rounds"
+    );
     let text = format!(
         "{}program f0 \"p0\" xdp\nr6 = r1\n{}r1 = r6\n{}r0 = 2\nexit\nprogram f1 \"p1\" xdp\nr0 = 1\nexit\n",
         prog_array(1),
@@ -187,29 +194,39 @@ fn latencies(changing: Duration) {
             let instance = load(&text, engine, poking);
             let (over, running) = (AtomicBool::new(false), Barrier::new(threads + 1));
             let mut times: [Vec<f64>; 3] = Default::default();
+            let runs = [const { AtomicU64::new(0) }; 3];
             thread::scope(|scope| {
-                for _ in 0..threads {
-                    scope.spawn(|| {
-                        time(&instance, BATCH);
+                for runs in &runs[..threads] {
+                    let (instance, over, running) = (&instance, &over, &running);
+                    scope.spawn(move || {
                         running.wait();
                         while !over.load(Ordering::Relaxed) {
-                            time(&instance, BATCH);
+                            time(instance, 1);
+                            runs.fetch_add(1, Ordering::Relaxed);
                         }
                     });
                 }
                 running.wait();
+                let count = |n: usize| runs[n].load(Ordering::Relaxed);
                 let begin = Instant::now();
                 while begin.elapsed() < changing {
+                    let before = [0, 1, 2].map(count);
+                    let mut took = [0.0; 3];
                     for (kind, program) in [Some("p0"), Some("p1"), None].into_iter().enumerate() {
                         let start = Instant::now();
                         instance.set_slot("jmp", 0, program).expect("it fits");
-                        times[kind].push(start.elapsed().as_nanos() as f64 / 1000.0);
+                        took[kind] = start.elapsed().as_nanos() as f64 / 1000.0;
+                    }
+                    // Only what happened while all of them were running counts.
+                    if (0..threads).all(|n| count(n) != before[n]) {
+                        times.iter_mut().zip(took).for_each(|(times, took)| times.push(took));
                     }
                 }
                 over.store(true, Ordering::Relaxed);
             });
+            let rounds = times[0].len();
             let cells = times.map(|times| format!("{:10.1}", median(times)));
-            println!("{name:28}{threads:10}{}", cells.concat());
+            println!("{name:28}{threads:10}{}{rounds:10}", cells.concat());
         }
     }
 }
