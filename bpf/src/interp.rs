@@ -24,7 +24,7 @@ use crate::{Error, FuncRef, Size};
 pub use profile::Profile;
 
 /// Frames at a time, the first one included. (The kernel allows 8.)
-pub const MAX_FRAMES: usize = 64;
+pub const MAX_FRAMES: usize = 8 * (1 + MAX_TAIL_CALLS as usize);
 /// Tail calls that succeed in one top-level invocation.
 pub const MAX_TAIL_CALLS: u32 = 33;
 /// Bytes of a function's frame.
