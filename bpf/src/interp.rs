@@ -21,8 +21,9 @@ use crate::object::Object;
 use crate::{Error, FuncRef, Size};
 pub use profile::Profile;
 
-/// Frames at a time, the first one included. (The kernel allows 8.)
-pub const MAX_FRAMES: usize = 64;
+/// Frames at a time, the first one included. The kernel allows a program 8, and
+/// those above a subprogram's tail call stay: 34 programs can be in a chain.
+pub const MAX_FRAMES: usize = 8 * 34;
 /// Tail calls that succeed in one top-level invocation.
 pub const MAX_TAIL_CALLS: u32 = 33;
 /// Bytes of a function's frame.

@@ -22,7 +22,10 @@ const KEY_MASK: i32 = 7;
 
 /// The object of a case. Its maps are those that it uses.
 pub fn object(case: &Case) -> Object {
-    let mut maps = Maps { object: Object { name: "generated".into(), ..Object::default() }, refs: BTreeMap::new() };
+    let mut maps = Maps {
+        object: Object { name: "generated".into(), ..Object::default() },
+        refs: BTreeMap::new(),
+    };
     let mut functions = Vec::new();
     for function in &case.functions {
         functions.push(Assembler::function(case, function, &mut maps));
@@ -52,7 +55,8 @@ pub fn object(case: &Case) -> Object {
     }
     if let Some(&programs) = maps.refs.get(&TestMap::Programs) {
         let slots = (0u32..).zip(case.slots);
-        let full = slots.filter_map(|(slot, number)| Some((slot, ProgId::from_u32(number? as u32))));
+        let full =
+            slots.filter_map(|(slot, number)| Some((slot, ProgId::from_u32(number? as u32))));
         object.maps[programs].slots = full.collect();
     }
     object
@@ -152,9 +156,11 @@ impl Assembler<'_> {
 
     /// Arguments to their places, then the data registers and the window.
     fn entry(&mut self) {
-        let keeps_pointer = self.function.statements().into_iter().any(|stmt| {
-            matches!(stmt, Stmt::Access { place: Place::Caller, .. })
-        });
+        let keeps_pointer = self
+            .function
+            .statements()
+            .into_iter()
+            .any(|stmt| matches!(stmt, Stmt::Access { place: Place::Caller, .. }));
         match self.function.role {
             Role::Program => self.mov(CONTEXT, Src::Reg(Reg::R1)),
             role => {
@@ -178,7 +184,7 @@ impl Assembler<'_> {
             // The last register that is set holds the address until then.
             let map = self.maps.get(self.case, TestMap::Input);
             let own = |number: &usize| initial[*number].is_some() && !given.contains(number);
-            if let Some(address) = (0..DATA).filter(own).next_back() {
+            if let Some(address) = (0..DATA).rfind(own) {
                 self.initialise(&initial, &given, Some((register(address), map)));
             }
         } else {
@@ -386,14 +392,7 @@ impl Assembler<'_> {
         if self.case.kind == ProgramKind::Xdp { (0, 4) } else { (76, 80) }
     }
 
-    fn access(
-        &mut self,
-        place: Place,
-        index: Option<(Reg, i32)>,
-        op: Op,
-        base: Reg,
-        refill: i32,
-    ) {
+    fn access(&mut self, place: Place, index: Option<(Reg, i32)>, op: Op, base: Reg, refill: i32) {
         let mut offset = 0;
         let mut absent = None;
         match place {

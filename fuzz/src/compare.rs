@@ -18,6 +18,9 @@ use crate::program::{Case, Role, Stmt};
 /// generated programs far below; fuzzers of bytes find loops without end.
 const STEPS: u64 = 2_000_000;
 
+/// Keys and values of a map, ascending.
+pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// What can be seen of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
@@ -26,7 +29,7 @@ pub struct Outcome {
     /// The packet or memory.
     pub data: Vec<u8>,
     /// The entries of each map, by name.
-    pub maps: Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)>,
+    pub maps: Vec<(String, Entries)>,
     /// Fields of a socket buffer that programs write.
     pub fields: Vec<u64>,
 }
@@ -105,8 +108,7 @@ pub fn run(case: &Case, unit: &Unit, engine: Engine, mut trace: Trace) -> Result
     instance.limit_steps(STEPS);
     let main = unit.object.programs.values().next().ok_or("no program")?;
     let mut data = case.data.clone();
-    let mut skb = (main.kind == ProgramKind::SchedCls)
-        .then(|| tailor::Skb::new(main.kind, &data));
+    let mut skb = (main.kind == ProgramKind::SchedCls).then(|| tailor::Skb::new(main.kind, &data));
     let mut fields = Vec::new();
     let program = instance.program(&main.name).map_err(text)?;
     let (retval, data) = match &mut skb {

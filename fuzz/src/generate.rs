@@ -5,7 +5,7 @@
 //! aside; loops and calls are made only as far as a function's budget goes. A
 //! tail call starts a program again at most 33 times.
 
-use tailor_bpf::{Op, ProgramKind, Reg, Size, Src, Width};
+use tailor_bpf::{Op, ProgramKind, Reg, Size, Src};
 
 use crate::operations::{self, Extent, Limits, base, data, register, registers};
 use crate::program::*;
@@ -190,7 +190,8 @@ impl Generator<'_> {
 
     /// Two data registers that are none of these.
     fn others(s: &mut Source, used: &[Reg]) -> [Reg; 2] {
-        let mut free: Vec<Reg> = (0..DATA).map(register).filter(|reg| !used.contains(reg)).collect();
+        let mut free: Vec<Reg> =
+            (0..DATA).map(register).filter(|reg| !used.contains(reg)).collect();
         let first = free.remove(s.below(free.len()));
         let second = free.remove(s.below(free.len()));
         [first, second]
@@ -303,7 +304,8 @@ impl Generator<'_> {
     fn helper(&mut self, s: &mut Source) -> Option<Stmt> {
         let map = s.pick(&[TestMap::Hash, TestMap::Array, TestMap::PercpuArray]);
         let key = self.key(s);
-        let slot = |s: &mut Source, size: i16| 8 * s.below(((WINDOW - size) / 8) as usize + 1) as i16;
+        let slot =
+            |s: &mut Source, size: i16| 8 * s.below(((WINDOW - size) / 8) as usize + 1) as i16;
         let on_packet = self.has_context() && !self.is_raw();
         let helper = match s.below(8) {
             0 => Helper::Delete { map: TestMap::Hash, key },
@@ -326,9 +328,7 @@ impl Generator<'_> {
                 }
             }
             // In the kernel these are what they are.
-            4 if !self.options.kernel => {
-                s.pick(&[Helper::Time, Helper::Random, Helper::Processor])
-            }
+            4 if !self.options.kernel => s.pick(&[Helper::Time, Helper::Random, Helper::Processor]),
             _ => {
                 let flags = s.pick(&[0, 0, 0, 1, 2, 3]);
                 Helper::Update { map, key, value: slot(s, map.value_size()), flags }
@@ -383,52 +383,39 @@ impl Generator<'_> {
     }
 }
 
-/// Whether a data register is named in a statement, what is in it included.
-pub fn names(stmt: &Stmt, reg: Reg) -> bool {
-    let calls = |more: bool| reg.index() <= 7 || more;
+/// Whether a statement may read a data register before it writes it, what is in
+/// it included. Registers behind calls are made of R6 and R7.
+pub fn reads(stmt: &Stmt, reg: Reg) -> bool {
+    let call = |more: bool| (6..=7).contains(&reg.index()) || more;
     let key = |key: &Key| matches!(key, Key::Register(other) if *other == reg);
     match stmt {
         Stmt::Op(op) => registers(op).contains(&reg) || base(op) == Some(reg),
         Stmt::If(op, then, other) => {
-            registers(op).contains(&reg) || then.iter().chain(other).any(|stmt| names(stmt, reg))
+            registers(op).contains(&reg) || then.iter().chain(other).any(|stmt| reads(stmt, reg))
         }
-        Stmt::Loop(_, counter, body) => {
-            *counter == reg || body.iter().any(|stmt| names(stmt, reg))
-        }
-        Stmt::Access { place, index, op, base, .. } => {
-            let by_place = match place {
-                Place::Packet { end, .. } => *end == reg,
-                Place::Element(..) => calls(false),
-                _ => false,
-            };
-            let by_key = matches!(place, Place::Element(_, k) if key(k));
-            by_place
-                || by_key
-                || *base == reg
+        Stmt::Loop(_, _, body) => body.iter().any(|stmt| reads(stmt, reg)),
+        Stmt::Access { place, index, op, .. } => {
+            let by_lookup = matches!(place, Place::Element(_, k) if call(key(k)));
+            by_lookup
                 || index.is_some_and(|(index, _)| index == reg)
                 || registers(op).contains(&reg)
         }
-        Stmt::Helper(helper, _) => {
-            let by_key = match helper {
-                Helper::Update { key: k, .. }
-                | Helper::Delete { key: k, .. }
-                | Helper::LoadBytes { at: k, .. }
-                | Helper::StoreBytes { at: k, .. } => key(k),
-                Helper::ChecksumDifference { seed, .. } => *seed == Src::Reg(reg),
-                _ => false,
-            };
-            calls(by_key)
-        }
+        Stmt::Helper(helper, _) => call(match helper {
+            Helper::Update { key: k, .. }
+            | Helper::Delete { key: k, .. }
+            | Helper::LoadBytes { at: k, .. }
+            | Helper::StoreBytes { at: k, .. } => key(k),
+            Helper::ChecksumDifference { seed, .. } => *seed == Src::Reg(reg),
+            _ => false,
+        }),
         Stmt::TailCall(index, _) => {
-            calls(matches!(index, Index::Register(other, _) if *other == reg))
+            call(matches!(index, Index::Register(other, _) if *other == reg))
         }
-        Stmt::Call(..) | Stmt::Repeat { .. } | Stmt::LoadPacket(..) => calls(false),
-        Stmt::Length(a, b) => *a == reg || *b == reg,
+        Stmt::Call(..) => call((3..=5).contains(&reg.index())),
+        Stmt::Repeat { .. } => call(false),
+        Stmt::LoadPacket(Op::LoadPacket { index, .. }, _) => call(*index == Some(reg)),
+        Stmt::LoadPacket(..) => true,
+        Stmt::Length(..) => false,
         Stmt::Return(other) => *other == reg,
     }
-}
-
-/// The width of a verdict: a packet program's is 32 bits.
-pub fn verdict(kind: ProgramKind) -> Width {
-    if kind == ProgramKind::Raw { Width::W64 } else { Width::W32 }
 }

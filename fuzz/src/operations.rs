@@ -117,7 +117,8 @@ fn alu(s: &mut Source, limits: Limits) -> Op {
 
 fn sign_extending_move(s: &mut Source, _: Limits) -> Op {
     use Size::*;
-    let forms = [(Width::W32, B), (Width::W32, H), (Width::W64, B), (Width::W64, H), (Width::W64, W)];
+    let forms =
+        [(Width::W32, B), (Width::W32, H), (Width::W64, B), (Width::W64, H), (Width::W64, W)];
     let (w, from) = s.pick(&forms);
     Op::MovSx { w, from, dst: data(s), src: data(s) }
 }

@@ -265,13 +265,8 @@ impl Stmt {
 
 impl TestMap {
     /// All of them.
-    pub const ALL: [TestMap; 5] = [
-        TestMap::Input,
-        TestMap::Array,
-        TestMap::Hash,
-        TestMap::PercpuArray,
-        TestMap::Programs,
-    ];
+    pub const ALL: [TestMap; 5] =
+        [TestMap::Input, TestMap::Array, TestMap::Hash, TestMap::PercpuArray, TestMap::Programs];
 
     /// Name in the object.
     pub fn name(self) -> &'static str {

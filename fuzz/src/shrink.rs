@@ -9,7 +9,7 @@
 
 use tailor_bpf::{Imm64, Op, Src};
 
-use crate::generate::names;
+use crate::generate;
 use crate::operations::register;
 use crate::program::*;
 
@@ -19,12 +19,16 @@ use crate::program::*;
 pub enum Edit {
     /// Forgets a function that nothing refers to.
     DropFunction(usize),
+    /// Runs another program.
+    Run(usize),
     /// Empties a slot of the program array.
     EmptySlot(usize),
     /// Removes statements: list, first, count.
     Remove(usize, usize, usize),
     /// Replaces a statement by one of its bodies.
     Unwrap(usize, usize, usize),
+    /// Replaces a call by what the function does.
+    Inline(usize, usize),
     /// Shows no longer what is observed there.
     Hide(usize, usize),
     /// A loop runs once.
@@ -43,7 +47,11 @@ pub enum Edit {
 
 /// The smallest case that still fails, and the edits taken. `fails` is asked at
 /// most `trials` times.
-pub fn shrink(case: &Case, mut trials: usize, fails: &mut dyn FnMut(&Case, &[usize]) -> bool) -> (Case, Vec<usize>) {
+pub fn shrink(
+    case: &Case,
+    mut trials: usize,
+    fails: &mut dyn FnMut(&Case, &[usize]) -> bool,
+) -> (Case, Vec<usize>) {
     let (mut case, mut trail) = (case.clone(), Vec::new());
     let mut start = 0;
     loop {
@@ -86,6 +94,8 @@ pub fn follow(case: &Case, trail: &[usize]) -> Option<Case> {
 pub fn edits(case: &Case) -> Vec<Edit> {
     let mut edits = Vec::new();
     edits.extend((1..case.functions.len()).map(Edit::DropFunction));
+    let programs = case.functions.iter().filter(|f| f.role == Role::Program).count();
+    edits.extend((1..programs).map(Edit::Run));
     let full = (0..case.slots.len()).filter(|&slot| case.slots[slot].is_some());
     edits.extend(full.map(Edit::EmptySlot));
     let lists = lists(case);
@@ -102,6 +112,9 @@ pub fn edits(case: &Case) -> Vec<Edit> {
     for (list, statements) in lists.iter().enumerate() {
         for (at, stmt) in statements.iter().enumerate() {
             edits.extend((0..stmt.bodies().len()).map(|body| Edit::Unwrap(list, at, body)));
+            if matches!(stmt, Stmt::Call(..)) {
+                edits.push(Edit::Inline(list, at));
+            }
         }
     }
     for (number, function) in case.functions.iter().enumerate() {
@@ -150,6 +163,14 @@ pub fn apply(case: &Case, edit: &Edit) -> Option<Case> {
     let mut new = case.clone();
     match *edit {
         Edit::DropFunction(number) => drop_function(&mut new, number)?,
+        Edit::Run(number) => {
+            // It takes the first one's place, which is dropped.
+            new.functions.swap(0, number);
+            for slot in new.slots.iter_mut().flatten() {
+                *slot = if *slot == number { 0 } else { *slot };
+            }
+            new.functions[number].body.clear();
+        }
         Edit::EmptySlot(slot) => new.slots[slot] = None,
         Edit::Remove(list, first, count) => {
             let list = list_mut(&mut new, list)?;
@@ -163,6 +184,23 @@ pub fn apply(case: &Case, edit: &Edit) -> Option<Case> {
                 return None;
             }
             list.splice(at..=at, body);
+        }
+        Edit::Inline(list, at) => {
+            let list = list_mut(&mut new, list)?;
+            let Stmt::Call(callee, ..) = *list.get(at)? else {
+                return None;
+            };
+            let callee = &case.functions[callee];
+            // What only means something in a function of its own.
+            let own = |stmt: &&Stmt| match stmt {
+                Stmt::Return(_) | Stmt::Loop(..) => true,
+                Stmt::Access { place, .. } => *place == Place::Caller,
+                _ => false,
+            };
+            if callee.statements().iter().any(own) {
+                return None;
+            }
+            list.splice(at..=at, callee.body.clone());
         }
         Edit::Hide(function, at) => {
             new.functions[function].observed.remove(at);
@@ -195,8 +233,7 @@ pub fn apply(case: &Case, edit: &Edit) -> Option<Case> {
 fn reads(function: &Function, number: usize) -> bool {
     let reg = register(number);
     let observed = function.observed.contains(&Observed::Register(reg));
-    // Calls pass R3 to R5 on, and what the window starts with is no matter here.
-    observed || function.body.iter().any(|stmt| names(stmt, reg))
+    observed || function.body.iter().any(|stmt| generate::reads(stmt, reg))
 }
 
 /// Removes a function that nothing refers to; those behind it move up.

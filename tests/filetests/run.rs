@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
-use tailor::runtime::Xdp;
+use tailor::runtime::{Context, Skb, Xdp};
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
 use super::case::Case;
@@ -69,6 +69,7 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
             Ok(_) => Err("it is not refused".into()),
         };
     }
+    let kind = unit.object.programs[id].kind;
     let program = instance.program(program).map_err(text)?;
     let input = case.packet.as_ref().or(case.memory.as_ref()).cloned().unwrap_or_default();
     let mut data = input.clone();
@@ -76,6 +77,12 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
     // interpreter, which checks every access, runs each of them first.
     let result = unsafe {
         match case.packet {
+            Some(_) if kind.context() == Some(tailor::bpf::ctx::SKB) => {
+                let mut skb = Skb::new(kind, &data);
+                let result = program.run(&mut skb);
+                data = skb.data();
+                result
+            }
             Some(_) => program.run(&mut Xdp::new(&mut data)),
             None => program.run(&mut data.as_mut_slice()),
         }
