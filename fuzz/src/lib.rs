@@ -15,6 +15,7 @@ pub mod program;
 pub mod report;
 pub mod shrink;
 pub mod source;
+pub mod targets;
 
 use program::Case;
 use source::Source;
