@@ -34,6 +34,9 @@ pub struct Outcome {
     pub fields: Vec<u64>,
 }
 
+/// The fields of a socket buffer that programs write.
+pub const SKB_FIELDS: [&str; 7] = ["mark", "priority", "cb[0]", "cb[1]", "cb[2]", "cb[3]", "cb[4]"];
+
 /// Something that runs cases.
 pub trait Subject {
     /// For messages.
@@ -116,8 +119,7 @@ pub fn run(case: &Case, unit: &Unit, engine: Engine, mut trace: Trace) -> Result
             // SAFETY: generated programs stay within what they were given, and the
             // interpreter, which checks every access, runs each of them first.
             let retval = unsafe { program.run(skb) }.map_err(text)?;
-            let names = ["mark", "priority", "cb[0]", "cb[1]", "cb[2]", "cb[3]", "cb[4]"];
-            fields.extend(names.iter().filter_map(|name| skb.get(name)));
+            fields.extend(SKB_FIELDS.iter().filter_map(|name| skb.get(name)));
             (retval, ctx::Context::data(skb))
         }
         None => {

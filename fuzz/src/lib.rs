@@ -9,6 +9,8 @@ pub mod bisect;
 pub mod compare;
 pub mod features;
 pub mod generate;
+#[cfg(feature = "kernel")]
+pub mod kernel;
 pub mod operations;
 pub mod print;
 pub mod program;

@@ -122,9 +122,7 @@ fn emit(module: &Module, func: tailor_ir::FuncRef) {
 fn field(kind: u8, field: u8) -> CtxField {
     let kind = tailor_bpf::ctx::KINDS.get(usize::from(kind));
     match kind.and_then(|kind| kind.fields.get(usize::from(field))) {
-        Some(field) => {
-            CtxField { offset: i32::from(field.native_offset), size: field.native_size }
-        }
+        Some(field) => CtxField { offset: i32::from(field.native_offset), size: field.native_size },
         None => CtxField { offset: 0, size: tailor_ir::Size::W },
     }
 }

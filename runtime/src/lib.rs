@@ -13,6 +13,8 @@ pub mod helpers;
 mod interpreted;
 #[cfg(feature = "kernel")]
 pub mod kernel;
+#[cfg(feature = "kernel")]
+pub mod kernel_run;
 pub mod map;
 mod memory;
 pub mod module;
