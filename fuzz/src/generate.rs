@@ -48,7 +48,7 @@ pub fn case(s: &mut Source, options: Options) -> Case {
     let tail_calls = s.one_in(3);
     let programs = if tail_calls { 1 + s.below(3) } else { 1 };
     let subprograms = s.pick(&[0, 0, 1, 2, 3]);
-    let callbacks = if options.kernel { 0 } else { s.pick(&[0, 0, 0, 1]) };
+    let callbacks = s.pick(&[0, 0, 0, 1]);
     let mut roles = vec![Role::Program; programs];
     roles.resize(programs + subprograms, Role::Subprogram);
     roles.resize(programs + subprograms + callbacks, Role::Callback);

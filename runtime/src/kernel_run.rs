@@ -1,6 +1,6 @@
 //! Objects in the running kernel: their maps and programs, runs with
-//! BPF_PROG_TEST_RUN, and what they leave behind. For objects without callbacks
-//! and maps of maps, whose programs are of XDP or traffic control.
+//! BPF_PROG_TEST_RUN, and what they leave behind. For objects without maps of
+//! maps, whose programs are of XDP or traffic control.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -9,6 +9,7 @@ use tailor_bpf::encode::encode;
 use tailor_bpf::{Callee, FuncRef, Imm64, MapKind, MapRef, Object, Op, ProgId, ProgramKind};
 
 use crate::kernel::{Attr, get_u32};
+use crate::kernel_btf;
 
 const MAP_CREATE: libc::c_int = 0;
 const MAP_LOOKUP_ELEM: libc::c_int = 1;
@@ -19,6 +20,8 @@ const PROG_TEST_RUN: libc::c_int = 10;
 /// The source field of loads of a map's address, and of one in its first value.
 const MAP_FD: u8 = 1;
 const MAP_VALUE: u8 = 2;
+/// The same of loads of a function's address.
+const FUNCTION: u8 = 4;
 /// Bytes of `struct __sk_buff` as far as fields are read here.
 const SKB_BYTES: usize = 192;
 
@@ -48,6 +51,9 @@ pub struct Loaded<'a> {
     maps: Vec<OwnedFd>,
     programs: Vec<OwnedFd>,
 }
+
+/// Instructions, and where each function starts in them.
+type Linked = (Vec<u8>, Vec<(FuncRef, usize)>);
 
 fn other(what: &str, error: io::Error) -> Refusal {
     Refusal::Other(format!("{what}: {error}"))
@@ -101,7 +107,15 @@ impl<'a> Loaded<'a> {
             ProgramKind::Xdp => 6,
             kind => return Err(Refusal::Other(format!("programs of kind {kind:?}"))),
         };
-        let code = self.link(object.programs[program].function).map_err(Refusal::Other)?;
+        let entry = object.programs[program].function;
+        let (code, starts) = self.link(entry).map_err(Refusal::Other)?;
+        let names: Vec<&str> =
+            starts.iter().map(|(func, _)| object.functions[*func].name.as_str()).collect();
+        let types = kernel_btf::load(&kernel_btf::functions(&names));
+        let types = types.map_err(|error| other("type information", error))?;
+        // Where each function starts and its type.
+        let functions = (kernel_btf::FIRST_FUNCTION..).zip(&starts);
+        let records: Vec<[u32; 2]> = functions.map(|(ty, (_, at))| [*at as u32, ty]).collect();
         let license = c"GPL";
         let attr = || {
             Attr::new()
@@ -109,8 +123,12 @@ impl<'a> Loaded<'a> {
                 .u32(4, (code.len() / 8) as u32)
                 .u64(8, code.as_ptr() as u64)
                 .u64(16, license.as_ptr() as u64)
+                .u32(72, types.as_raw_fd() as u32)
+                .u32(76, size_of::<[u32; 2]>() as u32)
+                .u64(80, records.as_ptr() as u64)
+                .u32(88, records.len() as u32)
         };
-        // SAFETY: code and license outlive the call.
+        // SAFETY: code, license and records outlive the call.
         let error = match unsafe { attr().open(PROG_LOAD) } {
             Ok(program) => return Ok(program),
             Err(error) => error,
@@ -130,8 +148,9 @@ impl<'a> Loaded<'a> {
         }
     }
 
-    /// The code of a function and of all that it calls, one after the other.
-    fn link(&self, entry: FuncRef) -> Result<Vec<u8>, String> {
+    /// The code of a function and of all that it calls, one after the other, and
+    /// the slots where they start.
+    fn link(&self, entry: FuncRef) -> Result<Linked, String> {
         let object = self.object;
         let functions = object.reachable(entry);
         let mut functions: Vec<FuncRef> = functions.into_iter().collect();
@@ -140,20 +159,24 @@ impl<'a> Loaded<'a> {
         let mut starts = Vec::new();
         let mut at = 0;
         for &func in &functions {
-            starts.push(at);
+            starts.push((func, at));
             at += object.functions[func].ops.len();
         }
-        let start = |func: FuncRef| {
-            let at = functions.iter().position(|other| *other == func);
-            at.map(|at| starts[at]).ok_or("a function that is not reached")
+        let distance = |func: FuncRef, from: usize| {
+            let to = starts.iter().find(|(other, _)| *other == func);
+            let (_, to) = to.ok_or("a function that is not reached")?;
+            Ok::<_, String>((*to as i64 - from as i64 - 1) as i32)
         };
         let mut ops = Vec::with_capacity(at);
         for &func in &functions {
             for op in &object.functions[func].ops {
                 ops.push(match *op {
                     Op::Call(Callee::Function(callee)) => {
-                        let distance = start(callee)? as i64 - ops.len() as i64 - 1;
-                        Op::Call(Callee::Relative(distance as i32))
+                        Op::Call(Callee::Relative(distance(callee, ops.len())?))
+                    }
+                    Op::LoadImm { dst, value: Imm64::Function(callee) } => {
+                        let value = Imm64::Pseudo(FUNCTION, distance(callee, ops.len())?, 0);
+                        Op::LoadImm { dst, value }
                     }
                     Op::LoadImm { dst, value: Imm64::Map(map) } => {
                         let value = Imm64::Pseudo(MAP_FD, self.fd(map) as i32, 0);
@@ -167,7 +190,8 @@ impl<'a> Loaded<'a> {
                 });
             }
         }
-        encode("program", &ops).map_err(|error| error.to_string())
+        let code = encode("program", &ops).map_err(|error| error.to_string())?;
+        Ok((code, starts))
     }
 
     /// Runs a program once on a packet.

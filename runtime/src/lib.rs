@@ -14,6 +14,8 @@ mod interpreted;
 #[cfg(feature = "kernel")]
 pub mod kernel;
 #[cfg(feature = "kernel")]
+mod kernel_btf;
+#[cfg(feature = "kernel")]
 pub mod kernel_run;
 pub mod map;
 mod memory;
