@@ -5,7 +5,8 @@
 //! aside; loops and calls are made only as far as a function's budget goes. A
 //! tail call starts a program again at most 33 times.
 
-use tailor_bpf::{Op, ProgramKind, Reg, Size, Src};
+use tailor_bpf::insn::AtomicOp;
+use tailor_bpf::{Op, ProgramKind, Reg, Size, Src, Width};
 
 use crate::operations::{self, Extent, Limits, base, data, register, registers};
 use crate::program::*;
@@ -84,6 +85,22 @@ pub fn case(s: &mut Source, options: Options) -> Case {
     Case { kind, data, input, functions, slots }
 }
 
+/// What programs add to a value in the input map where they start, so that the
+/// number of tail calls shows.
+const ADDEND: Reg = Reg::R6;
+
+fn counted(s: &mut Source) -> Stmt {
+    let op = Op::Atomic {
+        op: AtomicOp::Add,
+        w: Width::W64,
+        fetch: false,
+        base: Reg::R0,
+        off: MEMORY as i16 - 8,
+        src: ADDEND,
+    };
+    Stmt::Access { place: Place::Input, index: None, op, base: Reg::R0, refill: s.immediate() }
+}
+
 struct Generator<'a> {
     limits: Limits,
     kind: ProgramKind,
@@ -109,7 +126,7 @@ impl Generator<'_> {
     }
 
     fn function(&mut self, s: &mut Source) -> Function {
-        let initial = std::array::from_fn(|_| {
+        let mut initial = std::array::from_fn(|_| {
             Some(match s.one_in(2) {
                 true => Initial::Input(s.below(INPUTS)),
                 false => Initial::Constant(s.extreme()),
@@ -119,6 +136,10 @@ impl Generator<'_> {
         let mut body = self.block(s, most, 0);
         if self.role == Role::Program && self.tail_calls && body.len() < 3 {
             body.extend(self.tail_call(s));
+        }
+        if self.role == Role::Program && self.tail_calls {
+            initial[ADDEND.index()] = Some(Initial::Constant(s.extreme() | 1));
+            body.insert(0, counted(s));
         }
         let registers = (0..DATA).map(|number| Observed::Register(register(number)));
         let slots = (0..WINDOW / 8).map(Observed::Slot);

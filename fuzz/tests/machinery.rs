@@ -6,7 +6,7 @@ use tailor_bpf::{AluOp, Object, Op, Src, Width};
 use tailor_fuzz::bisect::{Culprit, bisect};
 use tailor_fuzz::compare::{Agreed, Outcome, Subject, compare, compare_object, run};
 use tailor_fuzz::generate::Options;
-use tailor_fuzz::program::Case;
+use tailor_fuzz::program::{Case, Function, Role, Stmt};
 use tailor_fuzz::shrink::{follow, shrink};
 use tailor_fuzz::{assemble, print, report, seeded};
 
@@ -194,4 +194,32 @@ fn the_rewrite_is_found() {
     assert_eq!((pass.as_str(), function.as_str()), ("fold", "main"));
     assert!(asked < 40);
     assert_eq!(bisect(&unit, &mut |_| true), Culprit::NoRewrite);
+}
+
+/// A kernel before 6.12, which counts calls through empty slots: it differs only
+/// where the limit of 33 tail calls is reached.
+struct OldCount;
+
+impl Subject for OldCount {
+    fn name(&self) -> String {
+        "old count".into()
+    }
+
+    fn takes(&self, case: &Case, _unit: &Unit) -> bool {
+        // Where subprograms tail-call it may not end.
+        let tail_calls =
+            |f: &&Function| f.statements().iter().any(|stmt| matches!(stmt, Stmt::TailCall(..)));
+        !case.functions.iter().filter(tail_calls).any(|f| f.role == Role::Subprogram)
+    }
+
+    fn run(&self, case: &Case, unit: &Unit) -> Result<Outcome, String> {
+        run(case, unit, Engine::Naive510, Trace::checked())
+    }
+}
+
+#[test]
+fn chains_reach_the_limit() {
+    let cases = (0..2000).map(|seed| seeded(seed, Options::default()));
+    let differ = cases.filter(|case| compare(case, &[&OldCount]).is_err()).count();
+    assert!(differ >= 3, "only {differ} of 2,000 programs");
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use tailor::{Engine, Unit};
 use tailor_fuzz::compare::{Agreed, Subject, compare, compilers};
 use tailor_fuzz::generate::Options;
-use tailor_fuzz::kernel::{Kernel, Ran, Reasons, reason, run};
+use tailor_fuzz::kernel::{Kernel, Ran, Reasons, extended, reason, run};
 use tailor_fuzz::program::Case;
 use tailor_fuzz::report::report;
 use tailor_fuzz::shrink::shrink;
@@ -30,13 +30,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let mut refused = Reasons::new();
-    let (mut accepted, mut too_long, mut differences) = (0, 0, 0);
+    let (mut accepted, mut too_long, mut differences, mut unextended) = (0, 0, 0, 0);
     for seed in first..first + programs {
         let case = seeded(seed, Options { kernel: true });
         match one(&case) {
             Verdict::Equal => accepted += 1,
             Verdict::TooLong => too_long += 1,
             Verdict::Refused(why) => *refused.entry(reason(&why)).or_default() += 1,
+            Verdict::Differs(_) if matches!(one(&extended(&case)), Verdict::Equal) => {
+                accepted += 1;
+                unextended += 1;
+            }
             Verdict::Differs(what) => {
                 accepted += 1;
                 differences += 1;
@@ -52,10 +56,13 @@ fn main() -> ExitCode {
     for (reason, count) in reasons {
         println!("{count:9}  refused: {reason}");
     }
+    if unextended > 0 {
+        println!("{unextended:9}  the kernel did not zero-extend R0 after a 32-bit cmpxchg");
+    }
     let refusals: u64 = refused.values().sum();
     println!(
         "{programs} programs from seed {first}: the verifier refused {refusals}, {too_long} took \
-         too long, {accepted} ran in the kernel, {differences} differences"
+         too long, {accepted} ran in the kernel, {differences} differences of ours"
     );
     if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
