@@ -4,7 +4,7 @@
 use tailor::runtime::ctx;
 use tailor::{Engine, Instance, Object, Trace, Unit};
 use tailor_bpf::ProgramKind;
-use tailor_ir::{Module, passes};
+use tailor_ir::{Function, Module, Payload, Type, Value, passes};
 use tailor_lower::{CtxField, Features};
 
 use crate::compare::{Agreed, compare, compilers, environment};
@@ -91,9 +91,41 @@ pub fn ir(data: &[u8]) {
             panic!("{broken}\n{}", broken.listing);
         }
     }
-    for func in module.functions.keys() {
+    for func in module.functions.keys().filter(|&func| keeps_to_slots(&module.functions[func])) {
         emit(&module, func);
     }
+}
+
+/// Whether addresses in the stack are used for accesses within their objects,
+/// or given away, and nothing else. Others may reach what the frame saves, and
+/// the check of the emitted frame rightly finds that registers are lost.
+fn keeps_to_slots(function: &Function) -> bool {
+    let slot = |value: Value| match function.def(value)?.payload {
+        Payload::Slot { slot, offset } => Some((slot, i64::from(offset))),
+        _ => None,
+    };
+    let within = |address: Value, offset: i32, bytes: u32| {
+        slot(address).is_none_or(|(slot, at)| {
+            let at = at + i64::from(offset);
+            at >= 0 && at + i64::from(bytes) <= i64::from(function.stack_slots[slot].size)
+        })
+    };
+    function.layout.iter().all(|&block| {
+        let data = &function.blocks[block];
+        let mut kept = true;
+        data.term.for_each_use(|value| kept &= slot(value).is_none());
+        kept && data.insts.iter().all(|&inst| {
+            let inst = &function.insts[inst];
+            match inst.payload {
+                Payload::Mem { offset, size, .. } => within(inst.args[0], offset, size.bytes()),
+                Payload::Atomic { offset, .. } => {
+                    within(inst.args[0], offset, if inst.ty == Type::I32 { 4 } else { 8 })
+                }
+                Payload::Ext(_) | Payload::Func(_) => true,
+                _ => inst.args.iter().all(|value| slot(*value).is_none()),
+            }
+        })
+    })
 }
 
 fn emit(module: &Module, func: tailor_ir::FuncRef) {
