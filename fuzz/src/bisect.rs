@@ -26,7 +26,8 @@ pub enum Culprit {
     NoRewrite,
 }
 
-/// Bisects: `wrong` says whether the result is wrong if so many rewrites are made.
+/// Bisects: `wrong` says whether the result is wrong if so many rewrites are
+/// made. (All optimizing engines make the same.)
 pub fn bisect(unit: &Unit, wrong: &mut dyn FnMut(u64) -> bool) -> Culprit {
     if wrong(0) || !wrong(MANY) {
         return Culprit::NoRewrite;

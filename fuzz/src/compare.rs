@@ -7,12 +7,13 @@
 
 use std::fmt;
 
+use tailor::emit::Poking;
 use tailor::runtime::{Clock, Environment, ctx};
 use tailor::{Engine, Instance, Trace, Unit};
 use tailor_bpf::{Object, ProgramKind};
 
 use crate::assemble;
-use crate::program::{Case, Role, Stmt};
+use crate::program::{Case, Index, Role, Stmt};
 
 /// Instructions after which the interpreter gives a case up. Budgets keep
 /// generated programs far below; fuzzers of bytes find loops without end.
@@ -89,6 +90,37 @@ impl Subject for Engine {
 
     fn run(&self, case: &Case, unit: &Unit) -> Result<Outcome, String> {
         run(case, unit, *self, Trace::checked())
+    }
+}
+
+/// `tailor` with tail-call sites that are patched, instead of slots that are
+/// loaded: another engine where a slot is known.
+pub struct Patched;
+
+impl Patched {
+    /// Its name.
+    pub const NAME: &str = "tailor, patched";
+
+    /// How it compiles.
+    pub fn trace() -> Trace {
+        let mut trace = Trace::checked();
+        trace.poking = Some(Poking::Patch);
+        trace
+    }
+}
+
+impl Subject for Patched {
+    fn name(&self) -> String {
+        Patched::NAME.into()
+    }
+
+    fn takes(&self, case: &Case, _unit: &Unit) -> bool {
+        let constant = |stmt: &&Stmt| matches!(stmt, Stmt::TailCall(Index::Constant(_), _));
+        case.functions.iter().any(|f| f.statements().iter().any(constant))
+    }
+
+    fn run(&self, case: &Case, unit: &Unit) -> Result<Outcome, String> {
+        run(case, unit, Engine::Tailor, Patched::trace())
     }
 }
 
@@ -189,8 +221,8 @@ pub fn compare_object(
 
 /// The engines that compile.
 pub fn compilers() -> Vec<&'static dyn Subject> {
-    let all = const { &Engine::ALL };
-    all.iter().filter(|e| **e != Engine::Interp).map(|engine| engine as &dyn Subject).collect()
+    let all = const { &Engine::ALL }.iter().filter(|engine| **engine != Engine::Interp);
+    all.map(|engine| engine as &dyn Subject).chain([&Patched as &dyn Subject]).collect()
 }
 
 impl Outcome {

@@ -1,10 +1,11 @@
 //! What is printed of a case that fails.
 
+use tailor::engine::Family;
 use tailor::{Engine, Trace, Unit};
 
 use crate::assemble;
 use crate::bisect::bisect;
-use crate::compare::{Difference, Subject, run};
+use crate::compare::{Difference, Patched, Subject, run};
 use crate::print::file_test;
 use crate::program::Case;
 
@@ -18,10 +19,15 @@ pub fn report(case: &Case, difference: &Difference) -> String {
         return format!("{difference}\n{text}");
     };
     let mut why = difference.to_string();
-    if difference.engine == Engine::Tailor.name() {
+    let named = difference.engine.parse().ok();
+    let optimizing = |engine: &Engine| matches!(engine.family(), Family::Optimizing(_));
+    let engine = match difference.engine.as_str() {
+        Patched::NAME => Some((Engine::Tailor, Patched::trace as fn() -> Trace)),
+        _ => named.filter(optimizing).map(|engine| (engine, Trace::checked as fn() -> Trace)),
+    };
+    if let Some((engine, trace)) = engine {
         let culprit = bisect(&unit, &mut |rewrites| {
-            let trace = Trace::checked().limited(rewrites);
-            run(case, &unit, Engine::Tailor, trace).as_ref() != Ok(&expected)
+            run(case, &unit, engine, trace().limited(rewrites)).as_ref() != Ok(&expected)
         });
         why += &format!("\nmade wrong by {culprit}");
     }

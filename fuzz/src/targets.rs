@@ -5,7 +5,7 @@ use tailor::runtime::ctx;
 use tailor::{Engine, Instance, Object, Trace, Unit};
 use tailor_bpf::ProgramKind;
 use tailor_ir::{Function, Module, Payload, Type, Value, passes};
-use tailor_lower::{CtxField, Features};
+use tailor_lower::{Convention, CtxField, Features, Poking};
 
 use crate::compare::{Agreed, compare, compilers, environment};
 use crate::generate::{self, Options};
@@ -92,7 +92,8 @@ pub fn ir(data: &[u8]) {
         }
     }
     for func in module.functions.keys().filter(|&func| keeps_to_slots(&module.functions[func])) {
-        emit(&module, func);
+        emit(&module, func, Convention::Saving, Poking::Data);
+        emit(&module, func, Convention::Kernel { landing: 12 }, Poking::Patch);
     }
 }
 
@@ -128,10 +129,12 @@ fn keeps_to_slots(function: &Function) -> bool {
     })
 }
 
-fn emit(module: &Module, func: tailor_ir::FuncRef) {
+fn emit(module: &Module, func: tailor_ir::FuncRef, convention: Convention, poking: Poking) {
     let wants_record = |callee| module.functions.get(callee).is_some_and(|f| f.reaches_tail_call);
     let options = tailor_lower::Options {
         features: Features { bmi2: true },
+        convention,
+        poking,
         wants_record: &wants_record,
         ctx_field: &field,
     };

@@ -3,7 +3,7 @@
 use tailor_ir::Size;
 use tailor_ir::text::parse_function;
 use tailor_lower::objects::interference;
-use tailor_lower::{CtxField, Features, Options, StackSlot, lower};
+use tailor_lower::{Convention, CtxField, Features, Options, Poking, StackSlot, lower};
 
 /// Helper 112 writes where it is told; helper 170 keeps what it is given.
 const KEEPS: u32 = 170;
@@ -23,6 +23,8 @@ fn together(body: &str) -> bool {
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let options = Options {
         features: Features::default(),
+        convention: Convention::Saving,
+        poking: Poking::Data,
         wants_record: &|_| false,
         ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
     };

@@ -7,13 +7,16 @@
 //! that few gaps are needed between them. Padding is
 //! added only in a function that makes calls which rely on alignment. A leaf
 //! keeps its objects in the red zone and does not move rsp at all.
+//! A kernel's convention gives that up: everything is addressed from rbp, rsp is
+//! aligned to 8, there is no red zone, the counter has its two slots, and the
+//! saved registers come last.
 //! Invariant: where alignment is relied on, rsp is a multiple of 16 at calls,
 //! given that it was 8 below one at entry (as the C convention has it).
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
 use tailor_lower::objects::Interference;
-use tailor_lower::{FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
+use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
 
 use crate::adapter::SPILL_SLOT_BYTES;
 
@@ -23,7 +26,8 @@ const RED_ZONE: u32 = 128;
 /// Where everything in a frame is. From the return address downwards: saved
 /// registers in push order, then `adjust` bytes (padding, stack objects, spill
 /// slots). All offsets are from rsp after the prologue; in a red-zone frame
-/// (`adjust` 0 and objects below rsp) they are negative.
+/// (`adjust` 0 and objects below rsp) they are negative. With a frame pointer:
+/// rbp, `adjust` bytes, the counter, saved registers, and offsets are from rbp.
 #[derive(Clone, Debug, Default)]
 pub struct FrameLayout {
     /// Callee-saved registers in the order in which they are pushed.
@@ -34,6 +38,10 @@ pub struct FrameLayout {
     pub red_zone: u32,
     /// The part of `adjust` that only alignment asks for.
     pub padding: u32,
+    /// rbp is pushed first, and what it holds then is where offsets start.
+    pub frame_pointer: bool,
+    /// Bytes of a kernel's tail-call counter and its address.
+    pub counter_bytes: u32,
     /// Offset of spill slot 0; slot `n` is 8 * `n` bytes above it.
     pub spill_base: i32,
     /// Offset of each stack object.
@@ -43,9 +51,34 @@ pub struct FrameLayout {
 impl FrameLayout {
     /// Bytes from the return address (exclusive) to the lowest byte used.
     pub fn frame_bytes(&self) -> u32 {
-        8 * self.saved.len() as u32 + self.adjust + self.red_zone
+        8 * u32::from(self.frame_pointer) + self.unwound_bytes() + self.red_zone
+    }
+
+    /// Bytes by which a tail call raises rsp: all of the frame that is above
+    /// rsp, but for a frame pointer.
+    pub fn unwound_bytes(&self) -> u32 {
+        8 * self.saved.len() as u32 + self.counter_bytes + self.adjust
+    }
+
+    /// Puts the `size` bytes that were laid out above the base below it.
+    fn shift_below(&mut self, function: &MachFunction, size: u32) {
+        self.spill_base = -(size as i32);
+        function.stack_slots.keys().for_each(|slot| self.slots[slot] -= size as i32);
+    }
+
+    /// The register that offsets start from.
+    pub fn base(&self) -> Gpr {
+        if self.frame_pointer { Gpr::RBP } else { Gpr::RSP }
+    }
+
+    /// Offset of the address of a kernel's tail-call counter.
+    pub fn counter(&self) -> i32 {
+        -((self.adjust + self.counter_bytes) as i32)
     }
 }
+
+/// Bytes of a kernel's counter and of its address.
+const COUNTER_BYTES: u32 = 16;
 
 /// What the calls of a function ask of its frame.
 struct Calls {
@@ -117,12 +150,19 @@ pub fn layout(
     let (slots, content) = place(function, interference, spill_slots * SPILL_SLOT_BYTES);
     let size = content;
     let size = size.next_multiple_of(8);
-    let calls = calls(function, relies_on_alignment);
     let mut frame = FrameLayout { saved, slots, ..FrameLayout::default() };
+    if let Convention::Kernel { .. } = function.convention {
+        frame.frame_pointer = true;
+        frame.adjust = size;
+        frame.counter_bytes = if function.reaches_tail_call { COUNTER_BYTES } else { 0 };
+        frame.shift_below(function, size);
+        frame.padding = size - content;
+        return frame;
+    }
+    let calls = calls(function, relies_on_alignment);
     if !calls.any && size <= RED_ZONE {
         frame.red_zone = size;
-        frame.spill_base = -(size as i32);
-        function.stack_slots.keys().for_each(|slot| frame.slots[slot] -= size as i32);
+        frame.shift_below(function, size);
         frame.padding = size - content;
         return frame;
     }
