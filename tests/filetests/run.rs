@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
+use tailor::bpf::ProgramKind;
 use tailor::emit::Poking;
 use tailor::engine::Family;
-use tailor::runtime::{Context, Skb, Xdp};
+use tailor::runtime::ctx::Skb;
+use tailor::runtime::{Context, Xdp};
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
 use super::case::Case;
@@ -80,23 +82,21 @@ fn run(case: &Case, unit: &Unit, engine: Engine, poking: Option<Poking>) -> Resu
             Ok(_) => Err("it is not refused".into()),
         };
     }
-    let kind = unit.object.programs[id].kind;
     let program = instance.program(program).map_err(text)?;
     let input = case.packet.as_ref().or(case.memory.as_ref()).cloned().unwrap_or_default();
     let mut data = input.clone();
     // SAFETY: cases are written to be acceptable to a verifier, and the
     // interpreter, which checks every access, runs each of them first.
-    let result = unsafe {
-        match case.packet {
-            Some(_) if kind.context() == Some(tailor::bpf::ctx::SKB) => {
-                let mut skb = Skb::new(kind, &data);
-                let result = program.run(&mut skb);
-                data = skb.data();
-                result
-            }
-            Some(_) => program.run(&mut Xdp::new(&mut data)),
-            None => program.run(&mut data.as_mut_slice()),
+    let on = |context: &mut dyn Context| unsafe { program.run(context) };
+    let result = match unit.object.programs[id].kind {
+        _ if case.packet.is_none() => on(&mut data.as_mut_slice()),
+        kind if kind != ProgramKind::Xdp && kind.context().is_some() => {
+            let mut context = Skb::new(kind, &data);
+            let result = on(&mut context);
+            data = context.data();
+            result
         }
+        _ => on(&mut Xdp::new(&mut data)),
     };
     if let Some(expected) = &case.error {
         return match result {
