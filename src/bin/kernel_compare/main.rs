@@ -6,9 +6,11 @@
 //! verifier rewrote makes differences, each in a class. Both images and our
 //! code go through the one frame decoder.
 
+mod classes;
 mod compare;
 mod image;
 mod loaded;
+mod report;
 mod sequence;
 mod translated;
 
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use compare::Comparison;
+use tailor::runtime::kernel::Libbpf;
 
 /// Compares naive-6.12 with the running kernel.
 #[derive(Parser)]
@@ -37,13 +40,16 @@ fn main() -> ExitCode {
         println!("kernel-compare: SKIPPED, the kernel cannot be asked: {why}");
         return ExitCode::SUCCESS;
     }
+    let libbpf = match Libbpf::find() {
+        Ok(libbpf) => libbpf,
+        Err(why) => {
+            println!("kernel-compare: SKIPPED, objects cannot be loaded: {why}");
+            return ExitCode::SUCCESS;
+        }
+    };
     let mut comparison = Comparison::default();
     for path in &arguments.objects {
-        if let Err(why) = comparison.add(path)
-            && arguments.verbose
-        {
-            println!("{}: not loaded: {why}", path.display());
-        }
+        comparison.add(&libbpf, path);
     }
     print!("{}", comparison.summary(arguments.verbose));
     if let Some(path) = &arguments.csv
