@@ -19,6 +19,11 @@ use super::{KernelProgram, get_u32, map_figures};
 
 /// BPF_LOG_STATS
 const STATISTICS: u32 = 4;
+/// Entries of maps whose size is left to who loads them.
+const PAGE: u32 = 4096;
+/// Kinds of maps that have no size (storage of cgroups, sockets, inodes, tasks,
+/// structures of callbacks), or one that libbpf finds out (perf_event_array).
+const UNCOUNTED: [u32; 9] = [4, 19, 21, 24, 26, 28, 29, 32, 33];
 const LOG_BYTES: usize = 1 << 20;
 
 /// A program of an object, in the kernel.
@@ -80,6 +85,9 @@ functions! {
     bpf_object__close: fn(*mut c_void);
     bpf_object__next_program: fn(*mut c_void, *mut c_void) -> *mut c_void;
     bpf_object__next_map: fn(*mut c_void, *mut c_void) -> *mut c_void;
+    bpf_map__max_entries: fn(*mut c_void) -> u32;
+    bpf_map__type: fn(*mut c_void) -> u32;
+    bpf_map__set_max_entries: fn(*mut c_void, u32) -> c_int;
     bpf_map__set_pin_path: fn(*mut c_void, *const c_char) -> c_int;
     bpf_program__name: fn(*mut c_void) -> *const c_char;
     bpf_program__autoload: fn(*mut c_void) -> bool;
@@ -145,7 +153,8 @@ impl Libbpf {
 
     /// Loads what the kernel takes of an object's programs, those included that
     /// the object marks as not to be loaded with the others; an error says why
-    /// the object is not read. Maps are not pinned.
+    /// the object is not read. Maps are not pinned, and those without a size
+    /// have one.
     pub fn load(&self, path: &Path) -> Result<Programs, String> {
         let whole = self.open(path)?;
         let together = whole.load().is_ok();
@@ -197,6 +206,10 @@ impl Libbpf {
                     break;
                 }
                 (self.0.bpf_map__set_pin_path)(map, std::ptr::null());
+                let counted = !UNCOUNTED.contains(&(self.0.bpf_map__type)(map));
+                if counted && (self.0.bpf_map__max_entries)(map) == 0 {
+                    (self.0.bpf_map__set_max_entries)(map, PAGE);
+                }
             }
             loop {
                 program = (self.0.bpf_object__next_program)(object, program);

@@ -40,33 +40,41 @@ pub fn of_frame(pair: &Pair) -> Result<(), &'static str> {
     };
     let (added, lost) = (only_in(&kernel.0, &ours.0), only_in(&ours.0, &kernel.0));
     let loops = |ops: &[Op]| calls(ops, LOOP);
-    let depth = pair.depths.0;
     Err(if ours == kernel {
         return Ok(());
     } else if pair.private_stack {
         "the eBPF stack is private"
-    } else if !added.is_empty() && loops(pair.bytecode) > loops(pair.translated) {
+    } else if loops(pair.bytecode) > loops(pair.translated) {
         "an inlined bpf_loop keeps its state in registers and on the stack"
-    } else if !added.is_empty() && added.iter().all(|&reg| is_borrowed(pair.translated, reg)) {
-        "a rewritten context access borrows a register"
     } else if added == [Gpr::RBX] && pulls_packet(pair.translated) {
         "an inserted prologue that makes the packet writable uses R6"
     } else if !added.is_empty() {
-        "unexplained"
+        match added.iter().all(|&reg| is_borrowed(pair.translated, reg)) {
+            true => "a rewritten context access borrows a register",
+            false => "unexplained",
+        }
     } else if !lost.is_empty() || kernel.2 != ours.2 || kernel.3 != ours.3 {
         match branches(pair.translated) < branches(pair.bytecode) {
             true => "the verifier removed code that no path reaches",
             false => "unexplained",
         }
-    } else if depth == Some(pair.depths.1) || depth.is_none() {
-        "unexplained"
-    } else if loops(pair.bytecode) > loops(pair.translated) {
-        "an inlined bpf_loop keeps its state in registers and on the stack"
-    } else if depth < Some(pair.depths.1) {
-        "the verifier walks every path with exact values: it counts less stack"
     } else {
-        "the verifier counts more stack"
+        match pair.depths {
+            (Some(theirs), ours) if theirs < ours => {
+                "the verifier walks every path with exact values: it counts less stack"
+            }
+            (Some(theirs), ours) if theirs > ours && hands_over(pair.bytecode, theirs) => {
+                "a pointer to the stack that is handed over with length 0 counts"
+            }
+            _ => "unexplained",
+        }
     })
+}
+
+/// Whether a pointer this far down the stack is made.
+fn hands_over(ops: &[Op], depth: u32) -> bool {
+    let down = Src::Imm(-(depth as i32));
+    ops.iter().any(|op| matches!(op, Op::Alu { op: AluOp::Add, src, .. } if *src == down))
 }
 
 fn calls(ops: &[Op], helper: u32) -> usize {

@@ -22,8 +22,8 @@ pub struct Row {
     pub kernel: FrameFacts,
     /// From translated instructions: equal, or why not.
     pub translated: Result<(), String>,
-    /// From the bytecode: equal, or the class of the difference.
-    pub bytecode: Result<(), String>,
+    /// From the bytecode: equal, or the class of the difference and the figures.
+    pub bytecode: Result<(), (String, String)>,
     pub origin: Origin,
     /// The code of a function that calls no helper: equal, or the class and the place.
     pub sequence: Option<Result<(), (&'static str, String)>>,
@@ -182,12 +182,15 @@ impl Comparison {
                     private_stack,
                     depths: (program.program.stack_depths.get(index).copied(), ours.depth),
                 })
-                .map_err(str::to_string),
+                .map_err(|class| {
+                    let frames = (figures(&ours.facts), figures(&kernel));
+                    (class.into(), format!("ours {:?}, the kernel's {:?}", frames.0, frames.1))
+                }),
                 None => {
                     let why = bytecode.map_or_else(String::clone, |code| code.refusal(name));
                     let linked =
                         linked.as_ref().map_or_else(|e| e.what.clone(), |c| c.refusal(name));
-                    Err(format!("not compiled: {why}; as linked: {linked}"))
+                    Err((format!("not compiled: {why}"), format!("as linked: {linked}")))
                 }
             };
             self.rows.push(Row {

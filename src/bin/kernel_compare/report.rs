@@ -52,11 +52,11 @@ impl Comparison {
         out
     }
 
-    /// Functions with a private stack count as different here.
+    /// Functions with a private stack are a class of their own.
     fn bytecode(&self, out: &mut String) {
-        let rows = |origin| self.rows.iter().filter(move |row| row.origin == origin).count();
-        let equal = self.rows.iter().filter(|row| row.bytecode.is_ok()).count();
-        let of = self.rows.len();
+        let rows = |origin| self.plain().filter(move |row| row.origin == origin).count();
+        let equal = self.plain().filter(|row| row.bytecode.is_ok()).count();
+        let of = self.plain().count();
         let _ = writeln!(
             out,
             "from the bytecode: {equal} of {of} equal, {:.1} % ({} from the object, {} as libbpf \
@@ -68,7 +68,7 @@ impl Comparison {
         );
         count(
             out,
-            self.rows.iter().filter_map(|row| row.bytecode.as_ref().err().map(String::as_str)),
+            self.rows.iter().filter_map(|row| Some(row.bytecode.as_ref().err()?.0.as_str())),
         );
     }
 
@@ -81,8 +81,8 @@ impl Comparison {
             if let (Err(why), false) = (&row.translated, row.private_stack) {
                 let _ = writeln!(out, "{place}: translated: {why}");
             }
-            if let Err(class) = &row.bytecode {
-                let _ = writeln!(out, "{place}: bytecode: {class}");
+            if let Err((class, figures)) = &row.bytecode {
+                let _ = writeln!(out, "{place}: bytecode: {class}: {figures}");
             }
             if let Some(Err((class, at))) = &row.sequence {
                 let _ = writeln!(out, "{place}: code: {class}: {at}");
@@ -101,7 +101,7 @@ impl Comparison {
             let saved: Vec<&str> = saved.iter().map(|reg| reg.name()).collect();
             let bytecode = match (row.origin, &row.bytecode) {
                 (Origin::Object, Ok(())) => "equal",
-                (Origin::Object, Err(class)) => class,
+                (Origin::Object, Err((class, _))) => class,
                 (Origin::Linked, _) => "linked by libbpf",
                 (Origin::None, _) => "not compiled",
             };
@@ -120,9 +120,23 @@ impl Comparison {
     }
 }
 
-/// The reason without what differs from program to program.
-fn refusal(why: &str) -> &str {
-    why
+/// The kind of a reason; the reasons themselves are among the differences.
+fn refusal(why: &str) -> &'static str {
+    let kinds = [
+        ("failed to create", "a map that this kernel does not create as it is defined"),
+        ("bpf_create_map", "a map that this kernel does not create as it is defined"),
+        ("extern", "a symbol that this kernel does not have"),
+        ("kernel symbol", "a symbol that this kernel does not have"),
+        ("kernel BTF type ID", "a place to attach to that this kernel does not have"),
+        ("attach", "a place to attach to that is named elsewhere or not at all"),
+        ("missing BPF prog type", "a kind of program that libbpf does not know by its section"),
+        ("Operation not permitted", "a kind of program that this kernel does not permit"),
+        ("invalid func unknown#1958", "a type that this kernel does not have"),
+        ("legacy map definitions", "map definitions that libbpf 1 no longer reads"),
+        ("libbpf: ", "other reasons of libbpf"),
+    ];
+    let kind = kinds.iter().find(|(word, _)| why.contains(word));
+    kind.map_or("the verifier's rejection, as many selftests ask for", |kind| kind.1)
 }
 
 /// A line for each class with its count, the largest first.
