@@ -72,6 +72,11 @@ impl Case {
         Ok(())
     }
 
+    /// Whether it chooses what helpers say of the clock, chance or the processor.
+    pub fn chooses_environment(&self) -> bool {
+        self.clock.is_some() || self.random.is_some() || self.cpu.is_some()
+    }
+
     /// The environment that the case describes.
     pub fn environment(&self) -> Environment {
         let environment = Environment::default()

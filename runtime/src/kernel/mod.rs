@@ -5,11 +5,13 @@
 //! in `union bpf_attr`; the kernel takes what is shorter than it knows.
 
 mod libbpf;
+mod object;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub use libbpf::{Libbpf, Loaded};
+pub use object::KernelObject;
 
 const PROG_LOAD: libc::c_int = 5;
 const PROG_TEST_RUN: libc::c_int = 10;

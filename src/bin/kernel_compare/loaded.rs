@@ -15,9 +15,12 @@ pub struct Loaded {
     pub functions: Vec<String>,
 }
 
+/// A program's name, and why it is not loaded.
+type Refused = (String, String);
+
 /// The programs of an object that the kernel takes, and the names of the
 /// others with the reasons; an error says why the object is not read.
-pub fn load(libbpf: &Libbpf, path: &Path) -> Result<(Vec<Loaded>, Vec<(String, String)>), String> {
+pub fn load(libbpf: &Libbpf, path: &Path) -> Result<(Vec<Loaded>, Vec<Refused>), String> {
     let (mut loaded, mut refused) = (Vec::new(), Vec::new());
     for (name, program) in libbpf.load(path)? {
         match program {
