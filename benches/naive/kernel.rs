@@ -1,5 +1,5 @@
 //! A case in the running kernel. Each load puts the code at another address,
-//! which branchy loops feel, so every round loads it anew.
+//! which branchy loops feel, so it is loaded anew for each time.
 
 use tailor::Object;
 use tailor::runtime::kernel::{KernelObject, unavailable};
@@ -7,6 +7,8 @@ use tailor::runtime::kernel::{KernelObject, unavailable};
 use crate::case::Case;
 
 const BPF_PROG_TYPE_XDP: u32 = 6;
+/// Loads of a case; the verifier takes longer over some examples than all runs.
+pub const LOADS: usize = 8;
 const REPEAT: u32 = 10_000;
 
 pub struct Kernel {
