@@ -47,7 +47,7 @@ fn main() {
     };
     let names = ENGINES.map(|engine| format!("{:>12}", engine.to_string())).concat();
     println!("ns per run less the empty program's in the first column, then ratios to it");
-    println!("{:44}{names}{:>12}{:>12}", "case", "kernel", "kernel least");
+    println!("{:44}{names}{:>12}{:>12}", "case", "kernel", "its least");
     println!("{:44}{} ns", "empty program", floor.map(|time| cell(time, 1)).concat());
     for (title, folder) in [
         ("geometric mean without helpers", "benches/programs/cases"),

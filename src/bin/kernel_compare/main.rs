@@ -3,8 +3,13 @@
 //!
 //! Twice: naive-6.12 fed with the kernel's translated instructions, which must
 //! give the same frames, and with the object's bytecode, where what the
-//! verifier rewrote makes differences, each in a class. Both images and our
-//! code go through the one frame decoder.
+//! verifier rewrote makes differences, each in a class with its evidence. Both
+//! images and our code go through the one frame decoder.
+//!
+//! With the translated instructions come the stack depths, which the verifier
+//! hands to the JIT beside them (BPF_LOG_STATS prints them): a depth that was
+//! reached in code since removed or through a helper's arguments is in no
+//! instruction. They are never read off the image that is compared.
 
 mod classes;
 mod compare;
