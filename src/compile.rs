@@ -123,7 +123,7 @@ pub struct Compiled {
 
 /// Compiles the given programs of an object (all of them if `None`) with one engine.
 pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Trace) -> Compiled {
-    let mut compilation = Compilation::new(unit, engine);
+    let mut compilation = Compilation::new(unit, engine, trace);
     let mut errors = BTreeMap::new();
     for id in unit.object.programs.keys().filter(|&id| only.is_none_or(|only| only == id)) {
         if let Err(error) = compilation.program(id, trace) {
@@ -156,6 +156,11 @@ fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     relies
 }
 
+/// Whether a helper may keep an address that it is given.
+pub(crate) fn keeps_addresses(helper: u32) -> bool {
+    tailor_bpf::helpers::helper(helper).keeps_addresses()
+}
+
 /// A broken invariant of this compiler: stops debug builds with the stage's
 /// listing, and is the text of an error in release builds.
 fn bug(what: String, listing: impl FnOnce() -> String) -> String {
@@ -176,15 +181,16 @@ struct Compilation<'a> {
 }
 
 impl<'a> Compilation<'a> {
-    fn new(unit: &'a Unit, engine: Engine) -> Compilation<'a> {
-        let convention = match engine.family() {
-            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
-            Family::Optimizing | Family::Interpreter => Convention::Saving,
-        };
+    fn new(unit: &'a Unit, engine: Engine, trace: &Trace) -> Compilation<'a> {
         let functions = unit.object.functions.keys().map(|_| None).collect();
+        let poking = match engine.family() {
+            Family::Optimizing(_) => trace.poking.unwrap_or(engine.poking()),
+            Family::Naive(_) | Family::Interpreter => engine.poking(),
+        };
         let code = CompiledCode {
             architecture: tailor_emit::ARCHITECTURE,
-            convention,
+            convention: engine.convention(),
+            poking,
             functions,
             stubs: Default::default(),
         };
@@ -220,7 +226,7 @@ impl<'a> Compilation<'a> {
 
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
-            Family::Optimizing => self.optimizing(func, trace),
+            Family::Optimizing(_) => self.optimizing(func, trace),
             Family::Naive(variant) => self.naive(variant, func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
@@ -244,6 +250,8 @@ impl<'a> Compilation<'a> {
 
         let options = tailor_lower::Options {
             features: trace.features,
+            convention: self.code.convention,
+            poking: self.code.poking,
             wants_record: &|callee| facts.functions[callee].reaches_tail_call,
             ctx_field: &crate::engine::ctx_field,
         };
@@ -254,6 +262,7 @@ impl<'a> Compilation<'a> {
             check: trace.check,
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
+            keeps_addresses: &keeps_addresses,
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use clap::ValueEnum;
 use tailor_ir::{Function, passes};
-use tailor_lower::Features;
+use tailor_lower::{Features, Poking};
 
 /// A stage of the optimizing pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,6 +56,9 @@ pub struct Trace {
     /// processor everywhere (with BMI2, as the baseline assumes); what is to
     /// run gets what this one has.
     pub features: Features,
+    /// What the optimizing pipeline makes of tail calls whose slot is known;
+    /// `None` for what its engine does.
+    pub poking: Option<Poking>,
 }
 
 /// The listings that a trace collects.
@@ -73,7 +76,14 @@ impl Default for Trace {
     /// Shows nothing; checks in debug builds.
     fn default() -> Trace {
         let check = cfg!(debug_assertions);
-        Trace { sink: None, only: None, check, bisect: None, features: Features { bmi2: true } }
+        Trace {
+            sink: None,
+            only: None,
+            check,
+            bisect: None,
+            features: Features { bmi2: true },
+            poking: None,
+        }
     }
 }
 

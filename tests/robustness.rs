@@ -46,7 +46,7 @@ fn process(bytes: &[u8]) -> Result<(), String> {
         return Ok(()); // Errors of the file name the section if there is one.
     };
     let unit = Unit::new(object);
-    for engine in [Engine::Naive612, Engine::Tailor] {
+    for engine in [Engine::Naive612, Engine::TailorKernel, Engine::Tailor] {
         let compiled = compile(&unit, engine, None, &mut Trace::default());
         for error in compiled.errors.values() {
             if error.program.is_none() || error.what.is_empty() {

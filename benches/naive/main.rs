@@ -23,8 +23,14 @@ use case::Case;
 use tailor::runtime::Xdp;
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
-const ENGINES: [Engine; 5] =
-    [Engine::Naive612, Engine::NaiveFixed, Engine::Naive510, Engine::Tailor, Engine::Interp];
+const ENGINES: [Engine; 6] = [
+    Engine::Naive612,
+    Engine::NaiveFixed,
+    Engine::Naive510,
+    Engine::TailorKernel,
+    Engine::Tailor,
+    Engine::Interp,
+];
 /// The kernel's two figures stand behind those of the engines.
 const COLUMNS: usize = ENGINES.len() + 2;
 const ROUNDS: usize = 15;
@@ -45,9 +51,9 @@ fn main() {
         Ok(times) => times,
         Err(what) => panic!("the empty program does not run: {what}"),
     };
-    let names = ENGINES.map(|engine| format!("{:>12}", engine.to_string())).concat();
+    let names = ENGINES.map(|engine| format!("{:>14}", engine.to_string())).concat();
     println!("ns per run less the empty program's in the first column, then ratios to it");
-    println!("{:44}{names}{:>12}{:>12}", "case", "kernel", "its least");
+    println!("{:44}{names}{:>14}{:>14}", "case", "kernel", "its least");
     println!("{:44}{} ns", "empty program", floor.map(|time| cell(time, 1)).concat());
     for (title, folder) in [
         ("geometric mean without helpers", "benches/programs/cases"),
@@ -58,7 +64,7 @@ fn main() {
             rows.extend(row(&root, &path, rounds, &floor));
         }
         let means = (1..COLUMNS).map(|column| cell(mean(rows.iter().map(|row| row[column])), 2));
-        println!("{title:44}{:12}{}", "", means.collect::<String>());
+        println!("{title:44}{:14}{}", "", means.collect::<String>());
     }
     println!("{}", why_no_kernel());
 }
@@ -76,18 +82,18 @@ fn row(root: &Path, path: &Path, rounds: usize, floor: &Times) -> Option<Times> 
     };
     let net: Times = std::array::from_fn(|column| times[column] - floor[column]);
     if net[0] < SHORTEST {
-        println!("{name:44}{:12.1} too short for ratios", net[0]);
+        println!("{name:44}{:14.1} too short for ratios", net[0]);
         return None;
     }
     let ratios = net.map(|time| time / net[0]);
     let cells: String = ratios[1..].iter().map(|&ratio| cell(ratio, 2)).collect();
-    println!("{name:44}{:12.1}{cells}", net[0]);
+    println!("{name:44}{:14.1}{cells}", net[0]);
     Some(ratios)
 }
 
 /// A figure, or that there is none.
 fn cell(figure: f64, digits: usize) -> String {
-    if figure.is_finite() { format!("{figure:12.digits$}") } else { format!("{:>12}", "-") }
+    if figure.is_finite() { format!("{figure:14.digits$}") } else { format!("{:>14}", "-") }
 }
 
 /// The geometric mean of the figures that there are. What the kernel does in no

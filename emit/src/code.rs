@@ -1,23 +1,13 @@
 //! The product of compilation: code with relocations, and what is known of it.
 
+use std::ops::Range;
+
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use smallvec::SmallVec;
-use tailor_lower::{FuncRef, Gpr, MapRef, Symbol};
+use tailor_lower::{Convention, FuncRef, Gpr, MapRef, Poking, Symbol};
 pub use target_lexicon::Architecture;
 
-/// How functions are entered and how tail calls land.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Convention {
-    /// A kernel's: rbp frame, a counter in it, and a landing point so many bytes
-    /// behind the entry, by which its generations differ.
-    Kernel {
-        /// Bytes of the prologue that a tail call skips.
-        landing: u32,
-    },
-    /// Tailor's own: the landing point is the entry, the record travels in r9,
-    /// the target preserves callee-saved registers.
-    Saving,
-}
+use crate::asm::{Assembled, Label};
 
 /// The processors that this crate makes code for.
 pub const ARCHITECTURE: Architecture = Architecture::X86_64;
@@ -29,6 +19,8 @@ pub struct CompiledCode {
     pub architecture: Architecture,
     /// Of every function in it.
     pub convention: Convention,
+    /// Whether its sites with a constant slot are patched.
+    pub poking: Poking,
     /// By the object's function numbers; `None` for what no compiled program reaches.
     pub functions: PrimaryMap<FuncRef, Option<CompiledFunction>>,
     /// Entry stubs of programs that cannot be entered as C functions.
@@ -36,7 +28,7 @@ pub struct CompiledCode {
 }
 
 /// What a piece of code is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FunctionKind {
     /// The entry function of a program.
     Program,
@@ -65,6 +57,53 @@ pub struct CompiledFunction {
     pub insns: u32,
     /// The frame that the compiler thinks it made; the decoder must agree.
     pub frame: FrameBelief,
+    /// How often what is executed.
+    pub weights: Weights,
+}
+
+/// How often a function's code is executed, by the frequencies of the bytecode's
+/// blocks, and which of its memory operations are not the frame's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights {
+    /// Ascending: the code from this offset to the next one is executed so many
+    /// times per execution of the function. The first is at 0; empty if unknown.
+    pub stretches: Vec<(u32, f64)>,
+    /// Code that accesses objects of the program whose address escapes, which
+    /// are memory and no slots, though they lie in the frame. Ascending.
+    pub objects: Vec<Range<u32>>,
+}
+
+/// [`Weights`] while offsets are not known yet.
+#[derive(Debug, Default)]
+pub struct WeightLabels {
+    stretches: Vec<(Label, f64)>,
+    objects: Vec<(Label, Label)>,
+}
+
+impl WeightLabels {
+    /// From this label on.
+    pub fn from(&mut self, start: Label, frequency: f64) {
+        self.stretches.push((start, frequency));
+    }
+
+    /// Code between two labels accesses an object.
+    pub fn object(&mut self, start: Label, end: Label) {
+        self.objects.push((start, end));
+    }
+
+    /// With offsets. Of stretches that start at one place the last counts.
+    pub fn place(&self, code: &Assembled) -> Weights {
+        let mut stretches: Vec<(u32, f64)> = Vec::with_capacity(self.stretches.len());
+        for &(label, frequency) in &self.stretches {
+            let start = code.offset(label);
+            if stretches.last().is_some_and(|last| last.0 == start) {
+                stretches.pop();
+            }
+            stretches.push((start, frequency));
+        }
+        let range = |&(start, end): &(Label, Label)| code.offset(start)..code.offset(end);
+        Weights { stretches, objects: self.objects.iter().map(range).collect() }
+    }
 }
 
 /// What the compiler believes of a frame.
@@ -124,9 +163,22 @@ pub struct TailSite {
     pub direct: Option<(MapRef, u32)>,
     /// The bytes to patch when the slot changes, if the site is patched at all.
     pub poke: Option<Poke>,
+    /// What lies between the two, or before the jump.
+    pub unwinds: Unwound,
 }
 
-/// The two five-byte instructions of a patched site.
+/// What a tail call undoes before it leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwound {
+    /// Callee-saved registers that it restores, in the order of their saves.
+    pub registers: SmallVec<[Gpr; 6]>,
+    /// Bytes by which it raises rsp. A kernel's frame pointer stays, and under
+    /// the fixed prologue everything.
+    pub bytes: u32,
+}
+
+/// The two five-byte instructions of a patched site. In code of the optimizing
+/// pipeline each lies within one aligned word of eight bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Poke {
     /// Before the unwinding: `jmp out` while the slot is empty, else a nop.
@@ -135,4 +187,32 @@ pub struct Poke {
     pub target: u32,
     /// Where an empty slot's bypass jumps to.
     pub out: u32,
+}
+
+/// A patched site, with all that whoever patches it has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct PokeReloc<'a> {
+    /// The function in whose code the offsets are.
+    pub owner: FuncRef,
+    /// The program array.
+    pub map: MapRef,
+    /// The slot that the site follows.
+    pub key: u32,
+    /// The two instructions.
+    pub poke: Poke,
+    /// What is done between them.
+    pub unwinds: &'a Unwound,
+}
+
+impl CompiledCode {
+    /// The patched sites of all functions, one table for the whole code.
+    pub fn pokes(&self) -> impl Iterator<Item = PokeReloc<'_>> {
+        let compiled = self.functions.iter().filter_map(|(owner, f)| Some((owner, f.as_ref()?)));
+        compiled.flat_map(|(owner, function)| {
+            function.tail_sites.iter().filter_map(move |site| {
+                let ((map, key), poke) = (site.direct?, site.poke?);
+                Some(PokeReloc { owner, map, key, poke, unwinds: &site.unwinds })
+            })
+        })
+    }
 }

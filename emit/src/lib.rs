@@ -9,15 +9,16 @@ pub mod asm;
 pub mod code;
 pub mod error;
 pub mod frame;
+pub mod kernel;
 pub mod layout;
 pub mod listing;
 pub mod x64;
 
 pub use asm::{Assembled, Assembler};
 pub use code::{
-    ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, Convention, FrameBelief,
-    FunctionKind, Poke, Reloc, RelocKind, TailSite,
+    ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, FrameBelief, FunctionKind, Poke,
+    PokeReloc, Reloc, RelocKind, TailSite, Unwound, WeightLabels, Weights,
 };
 pub use error::EmitError;
-pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};
+pub use tailor_lower::{AtomicOp, Convention, FuncRef, Gpr, MapRef, Poking, Symbol};
 pub use x64::{emit, entry_stub};

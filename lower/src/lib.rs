@@ -8,19 +8,21 @@
 //!
 //! The steps of [`lower`]: [`legalise`] rewrites what the target does not have,
 //! [`order`] splits critical edges and puts the blocks in their final order,
-//! [`x64::select`] chooses the instructions.
+//! [`x64::select`] chooses the instructions. [`objects`] says of the result which
+//! stack objects may share memory.
 #![forbid(unsafe_code)]
 
 pub mod legalise;
 pub mod mach;
+pub mod objects;
 pub mod options;
 pub mod order;
 mod text;
 pub mod x64;
 
 pub use mach::{MachBlock, MachFunction, Role};
-pub use options::{CtxField, Error, Features, Options};
-pub use x64::inst::{MInst, Symbol};
+pub use options::{Convention, CtxField, Error, Features, Options, Poking};
+pub use x64::inst::{MInst, Site, Symbol};
 pub use x64::regs::Gpr;
 // The entities that later stages share, so that they need no edge to the IR.
 pub use tailor_ir::function::StackSlotData;

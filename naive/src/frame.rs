@@ -6,8 +6,8 @@
 //! first and a counter is always there.
 
 use smallvec::SmallVec;
-use tailor_emit::asm::{AluOp, Cc, Width};
-use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr};
+use tailor_emit::asm::{AluOp, Width};
+use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr, Unwound, WeightLabels, kernel};
 
 use crate::variant::{Rules, Variant};
 
@@ -80,10 +80,11 @@ impl Frame {
         }
     }
 
-    pub(crate) fn prologue(&self, asm: &mut Assembler) {
+    pub(crate) fn prologue(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
+        weights.from(asm.here(), 1.0);
         match self.rules.fixed {
             true => self.fixed_prologue(asm),
-            false => self.variable_prologue(asm),
+            false => self.variable_prologue(asm, weights),
         }
     }
 
@@ -100,7 +101,7 @@ impl Frame {
         asm.bytes(&[0x6a, 0]);
     }
 
-    fn variable_prologue(&self, asm: &mut Assembler) {
+    fn variable_prologue(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
         asm.nop(5);
         let starts = self.counts && self.is_program;
         match (starts, self.rules.shares_counter) {
@@ -116,32 +117,13 @@ impl Frame {
             asm.alu_imm32(AluOp::Sub, Width::W64, Gpr::RSP, self.rounded() as i32);
         }
         match (self.counts, self.rules.shares_counter) {
-            (true, true) => self.push_counter(asm),
+            (true, true) => kernel::push_counter(asm, self.is_program, weights),
             (true, false) => asm.push(Gpr::RAX),
             (false, _) => {}
         }
         for &reg in &self.saved {
             asm.push(reg);
         }
-    }
-
-    /// rax holds the counter where counting starts, or after a tail call from
-    /// such a function; else the pointer to it, which is larger than any count.
-    fn push_counter(&self, asm: &mut Assembler) {
-        if self.is_program {
-            let (pointer, done) = (asm.label(), asm.label());
-            asm.cmp_imm(Width::W64, Gpr::RAX, i32::from(MAX_TAIL_CALLS));
-            asm.jcc(Cc::A, pointer);
-            asm.push(Gpr::RAX);
-            asm.mov(Width::W64, Gpr::RAX, Gpr::RSP);
-            asm.jmp(done);
-            asm.bind(pointer);
-            asm.push(Gpr::RAX);
-            asm.bind(done);
-        } else {
-            asm.push(Gpr::RAX);
-        }
-        asm.push(Gpr::RAX);
     }
 
     fn pop_saved(&self, asm: &mut Assembler) {
@@ -172,6 +154,17 @@ impl Frame {
         }
         if self.depth > 0 {
             asm.alu_imm32(AluOp::Add, Width::W64, Gpr::RSP, self.rounded() as i32);
+        }
+    }
+
+    /// What a tail call undoes.
+    pub(crate) fn unwinds(&self) -> Unwound {
+        match self.rules.fixed {
+            true => Unwound::default(),
+            false => Unwound {
+                registers: self.saved.clone(),
+                bytes: self.rounded() + self.counter_bytes() + self.saved_bytes(),
+            },
         }
     }
 

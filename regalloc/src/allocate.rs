@@ -19,6 +19,7 @@ use regalloc2::{
     RegallocOptions,
 };
 use smallvec::SmallVec;
+use tailor_lower::objects;
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
@@ -47,6 +48,9 @@ pub struct Options<'a> {
     /// Whether a function of the module relies on the alignment of the stack
     /// at its entry: it, or something it calls, calls C code or can tail-call.
     pub relies_on_alignment: &'a dyn Fn(FuncRef) -> bool,
+    /// Whether a helper may keep an address that it is given, or hand it to
+    /// other code of the program.
+    pub keeps_addresses: &'a dyn Fn(u32) -> bool,
 }
 
 /// Why a function got no registers. All of these are faults of this compiler.
@@ -60,9 +64,8 @@ pub enum Error {
     Wrong(String),
 }
 
-/// The registers that may be allocated: all caller-saved and the first
-/// `callee_saved` of the others.
-fn machine_env(callee_saved: usize) -> MachineEnv {
+/// The registers that may be allocated: all caller-saved, and these of the others.
+fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
     let set = |regs: &[Gpr]| {
         let mut set = PRegSet::empty();
         regs.iter().for_each(|reg| set.add(reg.preg()));
@@ -70,7 +73,7 @@ fn machine_env(callee_saved: usize) -> MachineEnv {
     };
     MachineEnv {
         preferred_regs_by_class: set(&Gpr::CALLER_SAVED),
-        non_preferred_regs_by_class: set(&Gpr::CALLEE_SAVED[..callee_saved]),
+        non_preferred_regs_by_class: set(callee_saved),
         scratch_by_class: [Some(Gpr::SCRATCH.preg()), None, None],
         fixed_stack_slots: Vec::new(),
     }
@@ -87,7 +90,9 @@ struct Candidate {
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let chosen = cheapest(function, options)?;
     let spill_slots = chosen.output.num_spillslots as u32;
-    let frame = frame::layout(function, chosen.saved, spill_slots, options.relies_on_alignment);
+    let interference = objects::interference(function, options.keeps_addresses);
+    let relies = options.relies_on_alignment;
+    let frame = frame::layout(function, chosen.saved, spill_slots, &interference, relies);
     Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
 }
 
@@ -95,17 +100,18 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
     let mut ctx = Ctx::default();
     let ion = function.insts.len() <= options.ion_limit;
-    let mut best = run(function, options, Gpr::CALLEE_SAVED.len(), ion, &mut ctx)?;
+    let callee_saved = function.convention.callee_saved();
+    let mut best = run(function, options, callee_saved, ion, &mut ctx)?;
     if !ion {
         return Ok(best);
     }
     // As many registers once more where others than the preferred ones were
     // taken. Costs need not fall or rise steadily, so one worse step is looked past.
-    let preferred = Gpr::CALLEE_SAVED.starts_with(&best.saved);
+    let preferred = callee_saved.starts_with(&best.saved);
     let most = best.saved.len() + usize::from(!preferred);
     let mut worse = 0;
     for limit in (0..most).rev() {
-        let candidate = match run(function, options, limit, ion, &mut ctx) {
+        let candidate = match run(function, options, &callee_saved[..limit], ion, &mut ctx) {
             // Fewer registers than some instruction needs at once.
             Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => break,
             result => result?,
@@ -126,7 +132,7 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
 fn run(
     function: &MachFunction,
     options: &Options,
-    callee_saved: usize,
+    callee_saved: &[Gpr],
     ion: bool,
     ctx: &mut Ctx,
 ) -> Result<Candidate, Error> {
@@ -144,7 +150,8 @@ fn run(
         checker.prepare(&output);
         checker.run().map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
     }
-    let saved = saves::callee_saved(&output.allocs, &output.edits);
+    let order = function.convention.callee_saved();
+    let saved = saves::callee_saved(order, &output.allocs, &output.edits);
     let cost = saved.len() as f64 * cost::save_cost(function)
         + cost::spill_cost(function, &output.allocs, &output.edits);
     Ok(Candidate { output, saved, cost })

@@ -1,4 +1,4 @@
-//! One object: compiled, and its programs run in three engines.
+//! One object: compiled, and its programs run in the interpreter and these engines.
 //!
 //! What comes of it is told in lines of words between tabs, each before the
 //! next thing is tried:
@@ -18,7 +18,7 @@ use tailor::{Engine, Error, Instance, Object, Trace, Unit, compile};
 use super::packets::packets;
 
 /// The engines that are compared with the interpreter.
-const COMPILING: [Engine; 2] = [Engine::Naive612, Engine::Tailor];
+const COMPILING: [Engine; 3] = [Engine::Naive612, Engine::TailorKernel, Engine::Tailor];
 
 /// Instructions after which the interpreter gives a run up.
 const STEPS: u64 = 20_000_000;
@@ -129,7 +129,7 @@ impl Runner<'_> {
     }
 
     fn instances(&self) -> Result<Vec<(Engine, Instance)>, Error> {
-        let engines = [Engine::Interp, COMPILING[0], COMPILING[1]];
+        let engines = [Engine::Interp].into_iter().chain(COMPILING);
         let make = |engine: Engine| {
             let mut instance = Instance::new(self.unit, engine, &mut Trace::default())?;
             instance.limit_steps(STEPS);
@@ -137,7 +137,7 @@ impl Runner<'_> {
                 Environment::default().with_clock(Clock::Fixed(1_000_000_007)).with_random(4);
             Ok((engine, instance))
         };
-        engines.into_iter().map(make).collect()
+        engines.map(make).collect()
     }
 
     fn run(

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
+use tailor::emit::Poking;
+use tailor::engine::Family;
 use tailor::runtime::Xdp;
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
@@ -40,14 +42,23 @@ fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
         engines.extend(Engine::ALL);
     }
     for engine in engines {
-        run(case, &unit, engine).map_err(|what| format!("{engine}: {what}"))?;
+        run(case, &unit, engine, None).map_err(|what| format!("{engine}: {what}"))?;
+        if let Family::Optimizing(_) = engine.family() {
+            let other = match engine.poking() {
+                Poking::Data => Poking::Patch,
+                Poking::Patch => Poking::Data,
+            };
+            run(case, &unit, engine, Some(other))
+                .map_err(|what| format!("{engine}, {other:?}: {what}"))?;
+        }
     }
     Ok(())
 }
 
-fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
+fn run(case: &Case, unit: &Unit, engine: Engine, poking: Option<Poking>) -> Result<(), String> {
     let text = |error: tailor::Error| error.to_string();
     let mut trace = Trace::checked();
+    trace.poking = poking;
     let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
     *instance.environment() = case.environment();
     for (map, key, value) in &case.maps {

@@ -14,20 +14,22 @@ mod flags;
 mod memory;
 mod operands;
 mod plain;
+mod prologue;
 mod stub;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
-use tailor_lower::x64::inst::Rhs;
+use tailor_lower::x64::inst::{Base, Rhs};
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::frame;
 use crate::listing::listing;
-use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
+use crate::{CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound, WeightLabels};
 use operands::Operands;
 pub use stub::entry_stub;
 
@@ -40,24 +42,21 @@ pub fn emit(
     insns: u32,
 ) -> Result<CompiledFunction, EmitError> {
     let mut emitter = Emitter::new(function, allocated);
+    emitter.prologue(kind);
     emitter.body()?;
-    let (assembled, sites) = emitter.finish()?;
-    let frame = &allocated.frame;
+    let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
+    let Emitter { asm, sites, weights, .. } = emitter;
+    let assembled = asm.finish()?;
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
-        tail_sites: sites.iter().map(|site| site.place(&assembled)).collect(),
+        tail_sites: sites.iter().map(|site| site.place(&assembled, &unwinds)).collect(),
+        weights: weights.place(&assembled),
         code: assembled.code,
         relocs: assembled.relocs,
-        landing: 0,
+        landing,
         insns,
-        frame: FrameBelief {
-            saved: frame.saved.clone(),
-            frame_pointer: false,
-            frame_bytes: frame.frame_bytes(),
-            padding_bytes: frame.padding,
-            red_zone: frame.red_zone,
-        },
+        frame,
     };
     check(&compiled);
     Ok(compiled)
@@ -73,19 +72,28 @@ fn check(compiled: &CompiledFunction) {
 }
 
 /// A tail-call site before offsets are known.
-struct Site {
+struct PendingSite {
     first: Label,
     exit: Label,
+    out: Label,
+    /// Of a patched one.
+    bypass: Option<Label>,
     direct: Option<(MapRef, u32)>,
 }
 
-impl Site {
-    fn place(&self, assembled: &Assembled) -> TailSite {
+impl PendingSite {
+    fn place(&self, assembled: &Assembled, unwinds: &Unwound) -> TailSite {
+        let offset = |label| assembled.offset(label);
         TailSite {
-            offset: assembled.offset(self.first),
-            exit: assembled.offset(self.exit),
+            offset: offset(self.first),
+            exit: offset(self.exit),
             direct: self.direct,
-            poke: None,
+            poke: self.bypass.map(|bypass| Poke {
+                bypass: offset(bypass),
+                target: offset(self.exit),
+                out: offset(self.out),
+            }),
+            unwinds: unwinds.clone(),
         }
     }
 }
@@ -105,7 +113,10 @@ struct Emitter<'a> {
     /// The register whose value the flags were set by last, with the width, if
     /// it has not changed since.
     flagged: Option<(Gpr, Width)>,
-    sites: Vec<Site>,
+    sites: Vec<PendingSite>,
+    /// Of each block.
+    frequencies: Vec<f64>,
+    weights: WeightLabels,
 }
 
 impl<'a> Emitter<'a> {
@@ -124,19 +135,18 @@ impl<'a> Emitter<'a> {
             flags: flags::Awaited::default(),
             flagged: None,
             sites: Vec::new(),
+            frequencies: threading::frequencies(function, allocated, &goals),
+            weights: WeightLabels::default(),
         }
     }
 
-    fn finish(self) -> Result<(Assembled, Vec<Site>), EmitError> {
-        Ok((self.asm.finish()?, self.sites))
-    }
-
     fn body(&mut self) -> Result<(), EmitError> {
-        self.prologue();
         for at in 0..self.layout.len() {
             let block = self.layout[at];
             let next = self.layout.get(at + 1).copied();
-            self.asm.bind(self.labels[block.index()]);
+            let label = self.labels[block.index()];
+            self.asm.bind(label);
+            self.weights.from(label, self.frequencies[block.index()]);
             let range = &self.function.blocks[block.index()];
             let (start, end) = (range.start as usize, range.end as usize);
             self.flags = flags::awaited(&self.function.insts[start..end]);
@@ -144,7 +154,12 @@ impl<'a> Emitter<'a> {
             self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
             for inst in start..end {
                 self.edits(ProgPoint::before(Inst::new(inst)))?;
+                let start = self.object_access(inst).then(|| self.asm.here());
                 self.inst(inst, block, next)?;
+                if let Some(start) = start {
+                    let end = self.asm.here();
+                    self.weights.object(start, end);
+                }
                 self.edits(ProgPoint::after(Inst::new(inst)))?;
                 self.flags.step();
             }
@@ -196,22 +211,10 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// Saves and makes room.
-    fn prologue(&mut self) {
-        let frame = &self.allocated.frame;
-        for &reg in &frame.saved {
-            self.asm.push(reg);
-        }
-        control::lower_stack(&mut self.asm, frame.adjust);
-    }
-
-    /// Drops the frame and restores, before any exit.
-    fn epilogue(&mut self) {
-        let frame = &self.allocated.frame;
-        control::raise_stack(&mut self.asm, frame.adjust);
-        for &reg in frame.saved.iter().rev() {
-            self.asm.pop(reg);
-        }
+    /// Whether an instruction accesses a stack object that is the program's memory.
+    fn object_access(&self, inst: usize) -> bool {
+        let base = self.function.insts[inst].mem().map(|mem| mem.base);
+        matches!(base, Some(Base::Slot(slot)) if self.function.stack_slots[slot].escapes)
     }
 
     fn operands(&self, inst: usize) -> Operands<'a> {
@@ -296,7 +299,8 @@ impl<'a> Emitter<'a> {
             MInst::Jmp => self.jmp(block, next),
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
-            MInst::TailCall(direct) => self.tail_call(direct),
+            MInst::Counter => self.counter(ops),
+            MInst::TailCall(site) => self.tail_call(site, block),
             MInst::Ret => self.ret(),
             MInst::Trap => self.trap(),
         }
