@@ -1,6 +1,10 @@
 //! A case in the running kernel. Each load puts the code at another address,
 //! which branchy loops feel, so it is loaded anew for each time.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
 use tailor::Object;
 use tailor::runtime::kernel::{KernelObject, unavailable};
 
@@ -10,6 +14,10 @@ const BPF_PROG_TYPE_XDP: u32 = 6;
 /// Loads of a case; the verifier takes longer over some examples than all runs.
 pub const LOADS: usize = 8;
 const REPEAT: u32 = 10_000;
+
+/// A program whose load takes longer is measured in its first case only.
+const SLOW: Duration = Duration::from_millis(200);
+static MEASURED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
 pub struct Kernel {
     object: Option<Object>,
@@ -22,7 +30,9 @@ impl Kernel {
     pub fn new(object: Object, case: &Case) -> Kernel {
         let here = case.engines.is_empty() || case.engines.iter().any(|own| own == "naive-6.12");
         let chosen = case.clock.is_some() || case.random.is_some() || case.cpu.is_some();
-        let possible = here && !chosen && unavailable().is_none();
+        let measured = MEASURED.lock().expect("no other thread");
+        let again = case.program.as_ref().is_some_and(|program| measured.contains(program));
+        let possible = here && !chosen && !again && unavailable().is_none();
         Kernel { object: possible.then_some(object), times: Vec::new() }
     }
 
@@ -32,6 +42,7 @@ impl Kernel {
             return Ok(());
         };
         let text = |error: std::io::Error| format!("the kernel: {error}");
+        let start = Instant::now();
         let kernel = KernelObject::new(object).map_err(text)?;
         for (map, key, value) in &case.maps {
             kernel.update(map, key, value).map_err(text)?;
@@ -53,6 +64,9 @@ impl Kernel {
         }
         let name = case.program.as_deref().unwrap_or_default();
         let program = kernel.program(BPF_PROG_TYPE_XDP, name).map_err(text)?;
+        if start.elapsed() > SLOW {
+            MEASURED.lock().expect("no other thread").insert(name.to_string());
+        }
         let packet = case.packet.as_deref().unwrap_or_default();
         let (result, _) = program.test_run(packet, 1).map_err(text)?;
         if case.retval.is_some_and(|expected| expected != u64::from(result)) {

@@ -109,7 +109,8 @@ fn why_no_kernel() -> String {
     let because = why.map(|why| format!("no figures of the kernel: {why}"));
     because.unwrap_or_else(|| {
         "kernel: median and least of 8 loads, 10000 runs each, in whole nanoseconds; - where a \
-         case sets the clock, random numbers or the processor"
+         case sets the clock, random numbers or the processor, and behind the first case of a \
+         program that the verifier takes long over"
             .into()
     })
 }
