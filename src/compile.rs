@@ -16,6 +16,7 @@ use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_naive::Variant;
+use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -50,6 +51,13 @@ impl Unit {
         Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
     }
 
+    /// The same for programs that are to call helpers of this table: its own
+    /// take five arguments and may do anything.
+    pub fn with_helpers(mut object: Object, helpers: &Table) -> Unit {
+        object.own_helpers.extend(helpers.own());
+        Unit::new(object)
+    }
+
     /// The functions that a program consists of, its entry first; an error if
     /// one of them cannot be compiled.
     pub fn reachable(&self, program: ProgId) -> Result<Vec<FuncRef>, Error> {
@@ -57,7 +65,10 @@ impl Unit {
         let mut functions = vec![program.function];
         let mut next = 0;
         while let Some(&func) = functions.get(next) {
-            let function = &self.object.functions[func];
+            let Some(function) = self.object.functions.get(func) else {
+                let what = format!("there is no {func}");
+                return Err(Error::new(what).in_program(&program.name));
+            };
             if let Some(error) = &function.refused {
                 return Err(error.clone().in_program(&program.name));
             }
@@ -72,16 +83,17 @@ impl Unit {
     }
 }
 
-/// Marks the functions that errors name; an error that names none concerns all.
+/// Marks the functions that errors name.
 fn refuse(object: &mut Object, errors: &[Error]) {
     let mut by_function = BTreeMap::new();
-    for error in errors {
-        by_function.entry(error.function.as_deref()).or_insert(error);
+    for (function, error) in errors.iter().filter_map(|e| Some((e.function.as_deref()?, e))) {
+        by_function.entry(function).or_insert(error);
     }
     for function in object.functions.values_mut() {
-        let own = by_function.get(&Some(&*function.name)).or_else(|| by_function.get(&None));
+        let own = by_function.get(&*function.name);
         if let (Some(error), None) = (own, &function.refused) {
-            function.refused = Some((*error).clone());
+            // Whichever program it is that needs the function.
+            function.refused = Some(Error { program: None, ..(*error).clone() });
         }
     }
 }
@@ -154,11 +166,6 @@ fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
             || object.functions[func].callees().any(|callee| relies[callee]);
     }
     relies
-}
-
-/// Whether a helper may keep an address that it is given.
-pub(crate) fn keeps_addresses(helper: u32) -> bool {
-    tailor_bpf::helpers::helper(helper).keeps_addresses()
 }
 
 /// A broken invariant of this compiler: stops debug builds with the stage's
@@ -262,7 +269,7 @@ impl<'a> Compilation<'a> {
             check: trace.check,
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
-            keeps_addresses: &keeps_addresses,
+            keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

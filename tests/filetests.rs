@@ -7,6 +7,7 @@
 mod filetests {
     pub mod case;
     pub mod run;
+    pub mod semantics;
     pub mod stages;
 }
 
@@ -45,6 +46,8 @@ fn trial(path: PathBuf) -> Option<Trial> {
         ("examples", "cases", _) | ("benches", "programs", "cases") => {
             Box::new(filetests::run::example)
         }
+        // Several tests each: see `filetests::semantics`.
+        ("tests", "cases", "semantics") => return None,
         ("tests", "cases", "run") => Box::new(filetests::run::inline),
         ("tests", "cases", stage) => {
             let stage = filetests::stages::by_name(stage)?;
@@ -61,6 +64,7 @@ fn main() {
     files(&root().join("tests/cases"), &mut found);
     files(&root().join("examples/cases"), &mut found);
     files(&root().join("benches/programs/cases"), &mut found);
-    let trials = found.into_iter().filter_map(trial).collect();
+    let mut trials: Vec<Trial> = found.into_iter().filter_map(trial).collect();
+    trials.extend(filetests::semantics::trials(&root().join("tests/cases/semantics")));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

@@ -33,7 +33,7 @@ impl Place {
 
 /// The place that an instruction accesses.
 pub(super) fn place(state: &State, op: &Op) -> Option<Place> {
-    let (base, off, size) = match *op {
+    let (base, off, size) = match op.plain() {
         Op::Load { size, base, off, .. } | Op::Store { size, base, off, .. } => (base, off, size),
         Op::Atomic { w, base, off, .. } | Op::CmpXchg { w, base, off, .. } => {
             (base, off, atomic_size(w))
@@ -61,7 +61,7 @@ pub(super) fn operand(state: &State, src: Src) -> Val {
 
 /// Executes an instruction.
 pub(super) fn step(env: &Env, state: &mut State, op: &Op) {
-    match *op {
+    match op.plain() {
         Op::Alu { op, w, dst, src } => {
             let value = Val::apply(op, w, state.get(dst), operand(state, src));
             state.set(dst, value);
@@ -111,15 +111,17 @@ pub(super) fn step(env: &Env, state: &mut State, op: &Op) {
             state.set(Reg::R0, Val::Number(Range::loaded(size, false)));
         }
         Op::Call(callee) => call(env, state, callee),
+        // Taken care of by what they are without their order.
+        Op::LoadAcquire { .. } | Op::StoreRelease { .. } => {}
         Op::LoadImmHi | Op::Jump { .. } | Op::Branch { .. } | Op::Exit => {}
+        Op::MayGoto { .. } | Op::IndirectJump { .. } => {}
     }
 }
 
 fn moved(w: Width, value: Val) -> Val {
-    match (w, value) {
-        (Width::W64, value) => value,
-        (Width::W32, Val::Undefined) => Val::Undefined,
-        (Width::W32, value) => Val::Number(value.range().low_half()),
+    match w {
+        Width::W64 => value,
+        Width::W32 => value.low_half(),
     }
 }
 
@@ -246,7 +248,7 @@ fn forget_arguments(state: &mut State) {
 fn call(env: &Env, state: &mut State, callee: Callee) {
     let args = state.args();
     for passed in passed(env, state, callee) {
-        let Some(written) = passed.usage.written.filter(|_| !env.opaque) else {
+        let Some(written) = passed.usage.written().filter(|_| !env.opaque) else {
             continue;
         };
         match passed.value {
@@ -272,12 +274,21 @@ pub(super) fn refine(state: &mut State, op: &Op, taken: bool) {
     };
     let cond = if taken { cond } else { cond.negate() };
     let (left, right) = (state.get(dst), operand(state, src));
-    let (Val::Number(a), Val::Number(b)) = (left, right) else {
+    let number = |value| matches!(value, Val::Number(_) | Val::LowHalf(_));
+    if !number(left) || !number(right) {
         return;
-    };
-    state.set(dst, Val::Number(bounded(cond, w, a, b)));
+    }
+    let (a, b) = (left.range(), right.range());
+    bound(state, dst, bounded(cond, w, a, b));
     if let Src::Reg(reg) = src {
-        state.set(reg, Val::Number(bounded(cond.swap(), w, b, a)));
+        bound(state, reg, bounded(cond.swap(), w, b, a));
+    }
+}
+
+/// Notes the numbers that a register can be, if that is anything new.
+fn bound(state: &mut State, reg: Reg, numbers: Range) {
+    if numbers != state.get(reg).range() {
+        state.set(reg, Val::Number(numbers));
     }
 }
 
