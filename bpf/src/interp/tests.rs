@@ -271,7 +271,7 @@ fn errors_name_function_and_instruction() {
         (main("r0 = 0\n call 99\n exit"), "main+1: there is no helper 99"),
         (main("r1 = 12\n callx r1\n exit"), "main+1: tail call through a register"),
         (main("r1 = -1\n callx r1\n exit"), "main+1: there is no helper 0xffff"),
-        (main("call f0\n exit"), "main+0: calls nested deeper than 64"),
+        (main("call f0\n exit"), "main+0: calls nested deeper than 272"),
         (main("call +1\n exit"), "main+0: the call was not linked"),
         (main("call kfunc 7\n exit"), "main+0: kernel function 7"),
         (main("r0 = *(u8 *)skb[0]\n exit"), "main+0: there is no helper 2147483648"),
