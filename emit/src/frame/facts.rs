@@ -6,7 +6,7 @@ use super::flow::{Flow, Next};
 use super::state::{State, Transfer, Value, gpr};
 use super::walk::Walk;
 use super::{DecodeError, FrameFacts, FrameHints};
-use crate::Gpr;
+use crate::{Gpr, Unwound};
 
 /// What is collected on the way.
 struct Collector<'a> {
@@ -60,8 +60,8 @@ pub(super) fn facts(
         tail_calls: 0,
     };
     collector.collect(walk)?;
-    collector.check_sites(hints)?;
-    Ok(collector.sum_up(hints))
+    let unwinds = collector.check_sites(hints)?;
+    Ok(FrameFacts { unwinds, ..collector.sum_up(hints) })
 }
 
 impl Collector<'_> {
@@ -156,18 +156,29 @@ impl Collector<'_> {
 
     /// Every recorded site that can be reached must be an exit; whether by a
     /// jump or by bytes that will be patched to one is the site's business.
-    fn check_sites(&self, hints: &FrameHints<'_>) -> Result<(), DecodeError> {
+    /// What each undoes on the way there.
+    fn check_sites(&self, hints: &FrameHints<'_>) -> Result<Vec<Unwound>, DecodeError> {
+        let steps = &self.flow.steps;
+        let mut unwinds = Vec::with_capacity(hints.sites.len());
         for site in hints.sites {
-            let step = self.flow.find(site.exit).map(|at| &self.flow.steps[at]);
             let patched = site.poke.is_some_and(|poke| poke.target == site.exit);
             let is_jump = |instruction: &Instruction| {
                 instruction.is_jmp_short_or_near() || instruction.is_jmp_near_indirect()
             };
-            if !step.is_some_and(|step| patched || is_jump(&step.instruction)) {
-                return Err(DecodeError::NoSite { at: site.exit });
-            }
+            let exit = self.flow.find(site.exit);
+            let exit = exit.filter(|&at| patched || is_jump(&steps[at].instruction));
+            let no_site = DecodeError::NoSite { at: site.exit };
+            let (Some(exit), Some(first)) = (exit, self.flow.find(site.offset)) else {
+                return Err(no_site);
+            };
+            let restored = (first..exit).rev().filter_map(|at| match self.unwinds[at] {
+                Unwind::Restores(reg) => Some(reg),
+                _ => None,
+            });
+            let bytes = (self.depths[exit] - self.depths[first]) as u32;
+            unwinds.push(Unwound { registers: restored.collect(), bytes });
         }
-        Ok(())
+        Ok(unwinds)
     }
 
     /// The depth that exits unwind: before the trailing run of restoring
@@ -213,6 +224,7 @@ impl Collector<'_> {
             body_push_bytes: (base - lowest) as u32,
             padding_bytes: hints.padding_bytes,
             code_bytes: self.flow.code_bytes,
+            unwinds: Vec::new(),
         }
     }
 }

@@ -38,7 +38,7 @@ mod tests;
 
 use smallvec::SmallVec;
 
-use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite};
+use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite, Unwound};
 
 /// What the bytes do not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,6 +91,8 @@ pub struct FrameFacts {
     pub padding_bytes: u32,
     /// All bytes.
     pub code_bytes: u32,
+    /// What each of the recorded tail-call sites undoes.
+    pub unwinds: Vec<Unwound>,
 }
 
 /// What is wrong with a function's code. Offsets are from its start.
@@ -208,7 +210,8 @@ pub fn check(function: &CompiledFunction) -> Result<FrameFacts, FrameError> {
     let same = sorted(&decoded.saved) == sorted(&believed.saved)
         && decoded.frame_pointer == believed.frame_pointer
         && decoded.frame_bytes == believed.frame_bytes
-        && decoded.tail_call_sites as usize == function.tail_sites.len();
+        && decoded.tail_call_sites as usize == function.tail_sites.len()
+        && decoded.unwinds.iter().eq(function.tail_sites.iter().map(|site| &site.unwinds));
     if same {
         Ok(decoded)
     } else {
