@@ -245,7 +245,7 @@ impl Module {
         let (mut callees, mut helpers, mut lacks) = (Vec::new(), Vec::new(), None);
         for reloc in &compiled.relocs {
             match reloc.target {
-                Symbol::Function(callee) => callees.push(callee),
+                Symbol::Function(callee) | Symbol::Entry(callee) => callees.push(callee),
                 Symbol::Helper(id) | Symbol::HelperCell(id) => helpers.push(id),
                 _ => {}
             }
@@ -285,14 +285,15 @@ impl Module {
                     what: format!("no slot {index} to tail-call through"),
                 })?
             }
-            Symbol::Function(func) => {
-                let placed = self.functions.get(&func);
-                let body = placed.ok_or_else(|| Error::NoProgram(format!("{func}")))?.body;
-                code.address(body)
-            }
+            Symbol::Function(func) => code.address(self.placed(func)?.body),
+            Symbol::Entry(func) => code.address(self.placed(func)?.entry),
             Symbol::Helper(id) => code.address(self.runtime.thunks + THUNK_BYTES * known(id)?),
             Symbol::HelperCell(id) => code.address(self.runtime.cells + 8 * known(id)?),
         })
+    }
+
+    fn placed(&self, func: FuncRef) -> Result<&Placed, Error> {
+        self.functions.get(&func).ok_or_else(|| Error::NoProgram(format!("{func}")))
     }
 
     /// The maps, by number.
