@@ -1,9 +1,9 @@
 //! What the kernel's JIT has in common with code of ours under its convention
 //! (since 6.12).
 
-use crate::Gpr;
 use crate::asm::{Assembler, Cc, Width};
 use crate::layout::MAX_TAIL_CALLS;
+use crate::{Gpr, WeightLabels};
 
 /// In a program array (`struct bpf_array`): its number of slots, four bytes.
 pub const ARRAY_MAX_ENTRIES: i32 = 0x24;
@@ -20,7 +20,7 @@ pub const LANDING: u32 = 12;
 /// In a program rax holds the counter where counting starts, or after a tail
 /// call from where it started; else the address, which is larger than any
 /// count. A subprogram always gets the address.
-pub fn push_counter(asm: &mut Assembler, is_program: bool) {
+pub fn push_counter(asm: &mut Assembler, is_program: bool, weights: &mut WeightLabels) {
     if is_program {
         let (address, done) = (asm.label(), asm.label());
         asm.cmp_imm(Width::W64, Gpr::COUNTER, MAX_TAIL_CALLS);
@@ -29,8 +29,11 @@ pub fn push_counter(asm: &mut Assembler, is_program: bool) {
         asm.mov(Width::W64, Gpr::COUNTER, Gpr::RSP);
         asm.jmp(done);
         asm.bind(address);
+        // Only where a subprogram of another program made the tail call.
+        weights.from(address, 0.0);
         asm.push(Gpr::COUNTER);
         asm.bind(done);
+        weights.from(done, 1.0);
     } else {
         asm.push(Gpr::COUNTER);
     }

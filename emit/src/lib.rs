@@ -17,7 +17,7 @@ pub mod x64;
 pub use asm::{Assembled, Assembler};
 pub use code::{
     ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, FrameBelief, FunctionKind, Poke,
-    PokeReloc, Reloc, RelocKind, TailSite, Unwound,
+    PokeReloc, Reloc, RelocKind, TailSite, Unwound, WeightLabels, Weights,
 };
 pub use error::EmitError;
 pub use tailor_lower::{AtomicOp, Convention, FuncRef, Gpr, MapRef, Poking, Symbol};

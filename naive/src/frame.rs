@@ -7,7 +7,7 @@
 
 use smallvec::SmallVec;
 use tailor_emit::asm::{AluOp, Width};
-use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr, Unwound, kernel};
+use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr, Unwound, WeightLabels, kernel};
 
 use crate::variant::{Rules, Variant};
 
@@ -80,10 +80,11 @@ impl Frame {
         }
     }
 
-    pub(crate) fn prologue(&self, asm: &mut Assembler) {
+    pub(crate) fn prologue(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
+        weights.from(asm.here(), 1.0);
         match self.rules.fixed {
             true => self.fixed_prologue(asm),
-            false => self.variable_prologue(asm),
+            false => self.variable_prologue(asm, weights),
         }
     }
 
@@ -100,7 +101,7 @@ impl Frame {
         asm.bytes(&[0x6a, 0]);
     }
 
-    fn variable_prologue(&self, asm: &mut Assembler) {
+    fn variable_prologue(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
         asm.nop(5);
         let starts = self.counts && self.is_program;
         match (starts, self.rules.shares_counter) {
@@ -116,7 +117,7 @@ impl Frame {
             asm.alu_imm32(AluOp::Sub, Width::W64, Gpr::RSP, self.rounded() as i32);
         }
         match (self.counts, self.rules.shares_counter) {
-            (true, true) => kernel::push_counter(asm, self.is_program),
+            (true, true) => kernel::push_counter(asm, self.is_program, weights),
             (true, false) => asm.push(Gpr::RAX),
             (false, _) => {}
         }

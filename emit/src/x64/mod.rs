@@ -22,14 +22,14 @@ mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
-use tailor_lower::x64::inst::Rhs;
+use tailor_lower::x64::inst::{Base, Rhs};
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::frame;
 use crate::listing::listing;
-use crate::{CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound};
+use crate::{CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound, WeightLabels};
 use operands::Operands;
 pub use stub::entry_stub;
 
@@ -45,11 +45,13 @@ pub fn emit(
     emitter.prologue(kind);
     emitter.body()?;
     let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
-    let (assembled, sites) = emitter.finish()?;
+    let Emitter { asm, sites, weights, .. } = emitter;
+    let assembled = asm.finish()?;
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
         tail_sites: sites.iter().map(|site| site.place(&assembled, &unwinds)).collect(),
+        weights: weights.place(&assembled),
         code: assembled.code,
         relocs: assembled.relocs,
         landing,
@@ -112,6 +114,9 @@ struct Emitter<'a> {
     /// it has not changed since.
     flagged: Option<(Gpr, Width)>,
     sites: Vec<PendingSite>,
+    /// Of each block.
+    frequencies: Vec<f64>,
+    weights: WeightLabels,
 }
 
 impl<'a> Emitter<'a> {
@@ -130,18 +135,18 @@ impl<'a> Emitter<'a> {
             flags: flags::Awaited::default(),
             flagged: None,
             sites: Vec::new(),
+            frequencies: threading::frequencies(function, allocated, &goals),
+            weights: WeightLabels::default(),
         }
-    }
-
-    fn finish(self) -> Result<(Assembled, Vec<PendingSite>), EmitError> {
-        Ok((self.asm.finish()?, self.sites))
     }
 
     fn body(&mut self) -> Result<(), EmitError> {
         for at in 0..self.layout.len() {
             let block = self.layout[at];
             let next = self.layout.get(at + 1).copied();
-            self.asm.bind(self.labels[block.index()]);
+            let label = self.labels[block.index()];
+            self.asm.bind(label);
+            self.weights.from(label, self.frequencies[block.index()]);
             let range = &self.function.blocks[block.index()];
             let (start, end) = (range.start as usize, range.end as usize);
             self.flags = flags::awaited(&self.function.insts[start..end]);
@@ -149,7 +154,12 @@ impl<'a> Emitter<'a> {
             self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
             for inst in start..end {
                 self.edits(ProgPoint::before(Inst::new(inst)))?;
+                let start = self.object_access(inst).then(|| self.asm.here());
                 self.inst(inst, block, next)?;
+                if let Some(start) = start {
+                    let end = self.asm.here();
+                    self.weights.object(start, end);
+                }
                 self.edits(ProgPoint::after(Inst::new(inst)))?;
                 self.flags.step();
             }
@@ -199,6 +209,12 @@ impl<'a> Emitter<'a> {
             _ => return Err(self.broken(inst, "a move that is not to or from a register")),
         }
         Ok(())
+    }
+
+    /// Whether an instruction accesses a stack object that is the program's memory.
+    fn object_access(&self, inst: usize) -> bool {
+        let base = self.function.insts[inst].mem().map(|mem| mem.base);
+        matches!(base, Some(Base::Slot(slot)) if self.function.stack_slots[slot].escapes)
     }
 
     fn operands(&self, inst: usize) -> Operands<'a> {
@@ -284,7 +300,7 @@ impl<'a> Emitter<'a> {
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
             MInst::Counter => self.counter(ops),
-            MInst::TailCall(site) => self.tail_call(site),
+            MInst::TailCall(site) => self.tail_call(site, block),
             MInst::Ret => self.ret(),
             MInst::Trap => self.trap(),
         }

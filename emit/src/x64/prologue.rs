@@ -14,6 +14,8 @@ impl Emitter<'_> {
     /// Saves and makes room.
     pub(super) fn prologue(&mut self, kind: FunctionKind) {
         let frame = &self.allocated.frame;
+        let start = self.asm.here();
+        self.weights.from(start, 1.0);
         if frame.frame_pointer {
             self.kernel_prologue(kind);
         }
@@ -41,7 +43,7 @@ impl Emitter<'_> {
         // The landing point of tail calls.
         control::lower_stack(asm, frame.adjust);
         if counts {
-            kernel::push_counter(asm, is_program);
+            kernel::push_counter(asm, is_program, &mut self.weights);
         }
     }
 

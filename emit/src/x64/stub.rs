@@ -6,7 +6,7 @@ use super::control;
 use crate::asm::{AluOp, AsmError, Assembled, Assembler, Width};
 use crate::kernel;
 use crate::layout::{MAX_TAIL_CALLS, RECORD_BYTES};
-use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
+use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, Weights};
 
 /// Makes a function in reach of a tail call an outermost entry, callable as
 /// `extern "C" fn(r1, r2, r3, r4, r5) -> r0`: a program that takes an invocation
@@ -31,6 +31,7 @@ pub fn entry_stub(
         landing: 0,
         tail_sites: Vec::new(),
         insns: 0,
+        weights: Weights { stretches: vec![(0, 1.0)], objects: Vec::new() },
         frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
     };
     super::check(&compiled);

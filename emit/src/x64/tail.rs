@@ -14,7 +14,9 @@
 //! compares. Under a kernel's convention sites are the kernel's, in its order,
 //! but for the register that holds the target.
 
+use regalloc2::Block;
 use tailor_lower::{Convention, Gpr, Symbol};
+use tailor_regalloc::cost::TAIL_CALL_SUCCEEDS;
 
 use super::{EmitError, Emitter, PendingSite};
 use crate::asm::{AluOp, Cc, Label, Mem, Width};
@@ -27,7 +29,8 @@ use tailor_lower::x64::inst::Site;
 
 impl Emitter<'_> {
     /// A site of either convention. Array, index and context keep their registers.
-    pub(super) fn tail_call(&mut self, site: Site) -> Result<(), EmitError> {
+    pub(super) fn tail_call(&mut self, site: Site, block: Block) -> Result<(), EmitError> {
+        let frequency = self.frequencies[block.index()];
         let out = self.asm.label();
         let patched = matches!(site, Site::Patched(..));
         // Padding is no part of the site.
@@ -36,8 +39,8 @@ impl Emitter<'_> {
             _ => self.asm.here(),
         };
         let bypass = match self.function.convention {
-            Convention::Saving => self.saving_site(site, first, out),
-            Convention::Kernel { landing } => self.kernel_site(site, landing, out),
+            Convention::Saving => self.saving_site(site, first, out, frequency),
+            Convention::Kernel { landing } => self.kernel_site(site, landing, out, frequency),
         };
         let exit = match patched {
             true => {
@@ -52,6 +55,7 @@ impl Emitter<'_> {
             }
         };
         self.asm.bind(out);
+        self.weights.from(out, frequency * (1.0 - TAIL_CALL_SUCCEEDS));
         self.sites.push(PendingSite { first, exit, out, bypass, direct: site.slot() });
         Ok(())
     }
@@ -65,7 +69,13 @@ impl Emitter<'_> {
     }
 
     /// Everything before the jump. The bypass, if there is one.
-    fn saving_site(&mut self, site: Site, first: Label, out: Label) -> Option<Label> {
+    fn saving_site(
+        &mut self,
+        site: Site,
+        first: Label,
+        out: Label,
+        frequency: f64,
+    ) -> Option<Label> {
         let asm = &mut self.asm;
         let bypass = match site {
             Site::Patched(..) => {
@@ -95,12 +105,18 @@ impl Emitter<'_> {
         let left = Mem::new(Gpr::RECORD, RECORD_TAIL_CALLS);
         asm.alu_imm(AluOp::Sub, Width::W64, left, 1);
         asm.jcc(Cc::L, out);
-        self.unwind();
+        self.succeed(frequency);
         bypass
     }
 
     /// The same under a kernel's convention.
-    fn kernel_site(&mut self, site: Site, landing: u32, out: Label) -> Option<Label> {
+    fn kernel_site(
+        &mut self,
+        site: Site,
+        landing: u32,
+        out: Label,
+        frequency: f64,
+    ) -> Option<Label> {
         let target = self.target_register();
         let asm = &mut self.asm;
         if site == Site::Array {
@@ -134,12 +150,19 @@ impl Emitter<'_> {
             asm.jcc(Cc::E, out);
         }
         asm.alu_imm(AluOp::Add, Width::W64, counter, 1);
-        self.unwind();
+        self.succeed(frequency);
         if bypass.is_none() {
             let asm = &mut self.asm;
             asm.load(Width::W64, target, Mem::new(target, DESCRIPTOR_ENTRY));
             asm.alu_imm(AluOp::Add, Width::W64, target, landing as i32);
         }
         bypass
+    }
+
+    /// Undoes the frame, on the path that leaves.
+    fn succeed(&mut self, frequency: f64) {
+        let here = self.asm.here();
+        self.weights.from(here, frequency * TAIL_CALL_SUCCEEDS);
+        self.unwind();
     }
 }

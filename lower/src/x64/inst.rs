@@ -266,3 +266,55 @@ pub enum MInst {
     /// Never reached.
     Trap,
 }
+
+impl MInst {
+    /// Whether its results follow from its register operands alone, so that it
+    /// could be executed again.
+    pub fn is_pure(&self) -> bool {
+        use MInst::{
+            Addr, Alu, Bswap, Bswap16, Ext, Imm, Imul, ImulImm, Lea, Mov, Neg, ShiftCl, ShiftImm,
+            ShiftX, Swap16,
+        };
+        self.mem().is_none()
+            && matches!(
+                self,
+                Mov(_)
+                    | Imm(_)
+                    | Addr(_)
+                    | Lea(..)
+                    | Alu(..)
+                    | Imul(..)
+                    | ImulImm(..)
+                    | Neg(_)
+                    | ShiftImm(..)
+                    | ShiftCl(..)
+                    | ShiftX(..)
+                    | Bswap(_)
+                    | Bswap16
+                    | Swap16
+                    | Ext(_)
+            )
+    }
+
+    /// The memory that it reads or writes, spill slots of operands aside.
+    pub fn mem(&self) -> Option<&Mem> {
+        match self {
+            MInst::Load(_, mem)
+            | MInst::Store(_, mem)
+            | MInst::StoreImm(_, _, mem)
+            | MInst::AluMem(_, _, _, mem)
+            | MInst::CmpMemImm(_, _, mem)
+            | MInst::TestMemImm(_, _, mem)
+            | MInst::Atomic(_, _, mem)
+            | MInst::AtomicImm(_, _, _, mem)
+            | MInst::AtomicFetch(_, _, mem)
+            | MInst::AtomicLoop(_, _, mem)
+            | MInst::CmpXchg(_, mem)
+            | MInst::Alu(_, _, Rhs::Mem(mem))
+            | MInst::Imul(_, Rhs::Mem(mem))
+            | MInst::Cmp(_, Rhs::Mem(mem))
+            | MInst::Test(_, Rhs::Mem(mem)) => Some(mem),
+            _ => None,
+        }
+    }
+}

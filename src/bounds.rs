@@ -1,0 +1,50 @@
+//! Lower bounds of frames: of the IR as it was optimised, and of the IR as it
+//! was lifted, so that a worse IR cannot make a frame look better.
+
+use tailor_bpf::FuncRef;
+use tailor_bpf::lift::lift;
+use tailor_lower::Convention;
+use tailor_regalloc::bound::lower_bound;
+
+use crate::compile::{Unit, keeps_addresses};
+use crate::engine::Engine;
+use crate::trace::Trace;
+
+/// The least bytes that a function's frame can have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// With the optimised IR.
+    pub optimised: Option<u32>,
+    /// With the IR as it was lifted.
+    pub lifted: Option<u32>,
+}
+
+/// Computes both; `None` where a function is refused or too large to tell.
+///
+/// A kernel's convention adds its frame pointer, and its counter where a tail
+/// call is in reach.
+pub fn bounds(unit: &Unit, engine: Engine, func: FuncRef, trace: &mut Trace) -> Bounds {
+    let Unit { object, facts, .. } = unit;
+    let Ok(mut ir) = lift(object, facts, func) else {
+        return Bounds::default();
+    };
+    let fixed = match engine.convention() {
+        Convention::Kernel { .. } if facts.functions[func].reaches_tail_call => 8 + 16,
+        Convention::Kernel { .. } => 8,
+        Convention::Saving => 0,
+    };
+    let bound = |ir: &tailor_ir::Function, trace: &Trace| {
+        let options = tailor_lower::Options {
+            features: trace.features,
+            convention: engine.convention(),
+            poking: engine.poking(),
+            wants_record: &|callee| facts.functions[callee].reaches_tail_call,
+            ctx_field: &crate::engine::ctx_field,
+        };
+        let mach = tailor_lower::lower(ir, &options).ok()?;
+        Some(fixed + lower_bound(&mach, &keeps_addresses)?)
+    };
+    let lifted = bound(&ir, trace);
+    let optimised = trace.optimise(&mut ir).ok().and_then(|()| bound(&ir, trace));
+    Bounds { optimised, lifted }
+}
