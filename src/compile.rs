@@ -57,7 +57,10 @@ impl Unit {
         let mut functions = vec![program.function];
         let mut next = 0;
         while let Some(&func) = functions.get(next) {
-            let function = &self.object.functions[func];
+            let Some(function) = self.object.functions.get(func) else {
+                let what = format!("there is no {func}");
+                return Err(Error::new(what).in_program(&program.name));
+            };
             if let Some(error) = &function.refused {
                 return Err(error.clone().in_program(&program.name));
             }
@@ -72,16 +75,17 @@ impl Unit {
     }
 }
 
-/// Marks the functions that errors name; an error that names none concerns all.
+/// Marks the functions that errors name.
 fn refuse(object: &mut Object, errors: &[Error]) {
     let mut by_function = BTreeMap::new();
-    for error in errors {
-        by_function.entry(error.function.as_deref()).or_insert(error);
+    for (function, error) in errors.iter().filter_map(|e| Some((e.function.as_deref()?, e))) {
+        by_function.entry(function).or_insert(error);
     }
     for function in object.functions.values_mut() {
-        let own = by_function.get(&Some(&*function.name)).or_else(|| by_function.get(&None));
+        let own = by_function.get(&*function.name);
         if let (Some(error), None) = (own, &function.refused) {
-            function.refused = Some((*error).clone());
+            // Whichever program it is that needs the function.
+            function.refused = Some(Error { program: None, ..(*error).clone() });
         }
     }
 }

@@ -31,7 +31,8 @@ pub fn analyze(object: &Object) -> (Facts, Vec<Error>) {
     }
     let mut order = graph.callees_first(object);
     order.retain(|&function| object.functions[function].refused.is_none());
-    let errors = pointers::analyze(object, &mut facts, &order);
+    let lost = graph.reaching(object, |function| object.functions[function].refused.is_some());
+    let errors = pointers::analyze(object, &mut facts, &order, &lost);
     (facts, name_programs(object, errors))
 }
 

@@ -27,6 +27,7 @@ use crate::adapter::Adapter;
 use crate::cost;
 use crate::frame::{self, FrameLayout};
 use crate::saves;
+use crate::sharing::Interference;
 
 /// Locations for a function's operands, and moves to insert.
 #[derive(Clone, Debug)]
@@ -90,7 +91,9 @@ struct Candidate {
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let chosen = cheapest(function, options)?;
     let spill_slots = chosen.output.num_spillslots as u32;
-    let interference = objects::interference(function, options.keeps_addresses);
+    let accesses = objects::accesses(function, options.keeps_addresses);
+    let Output { allocs, edits, .. } = &chosen.output;
+    let interference = Interference::new(function, accesses, allocs, edits);
     let relies = options.relies_on_alignment;
     let frame = frame::layout(function, chosen.saved, spill_slots, &interference, relies);
     Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })

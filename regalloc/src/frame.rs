@@ -2,10 +2,8 @@
 //!
 //! Problem: place saved registers, stack objects and spill slots below the
 //! return address in as few bytes as possible.
-//! Idea: no frame pointer; everything is addressed from rsp. Objects that are
-//! not live together share memory. Those with larger alignment come first, so
-//! that few gaps are needed between them. Padding is
-//! added only in a function that makes calls which rely on alignment. A leaf
+//! Idea: no frame pointer; everything is addressed from rsp. What is not live
+//! together shares memory ([`crate::sharing`]). Padding is added only in a function that makes calls which rely on alignment. A leaf
 //! keeps its objects in the red zone and does not move rsp at all.
 //! A kernel's convention gives that up: everything is addressed from rbp, rsp is
 //! aligned to 8, there is no red zone, the counter has its two slots, and the
@@ -15,10 +13,10 @@
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
-use tailor_lower::objects::Interference;
 use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
 
 use crate::adapter::SPILL_SLOT_BYTES;
+use crate::sharing::{Interference, Thing, place};
 
 /// Bytes below rsp that signal handlers leave alone (System V ABI).
 const RED_ZONE: u32 = 128;
@@ -42,8 +40,8 @@ pub struct FrameLayout {
     pub frame_pointer: bool,
     /// Bytes of a kernel's tail-call counter and its address.
     pub counter_bytes: u32,
-    /// Offset of spill slot 0; slot `n` is 8 * `n` bytes above it.
-    pub spill_base: i32,
+    /// Offset of each spill slot.
+    pub spills: Vec<i32>,
     /// Offset of each stack object.
     pub slots: SecondaryMap<StackSlot, i32>,
 }
@@ -62,7 +60,7 @@ impl FrameLayout {
 
     /// Puts the `size` bytes that were laid out above the base below it.
     fn shift_below(&mut self, function: &MachFunction, size: u32) {
-        self.spill_base = -(size as i32);
+        self.spills.iter_mut().for_each(|offset| *offset -= size as i32);
         function.stack_slots.keys().for_each(|slot| self.slots[slot] -= size as i32);
     }
 
@@ -102,41 +100,6 @@ fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool)
     calls
 }
 
-/// Places objects from `base` upwards, the most aligned and largest first, each
-/// at the first place where nothing is that is live together with it. Returns
-/// their offsets and where they end.
-fn place(
-    function: &MachFunction,
-    interference: &Interference,
-    base: u32,
-) -> (SecondaryMap<StackSlot, i32>, u32) {
-    let mut order: Vec<StackSlot> = function.stack_slots.keys().collect();
-    let data = |slot: StackSlot| &function.stack_slots[slot];
-    order.sort_by_key(|&slot| std::cmp::Reverse((data(slot).align, data(slot).size)));
-    let mut offsets = SecondaryMap::new();
-    let mut placed: Vec<(StackSlot, std::ops::Range<u32>)> = Vec::new();
-    for slot in order {
-        // rsp is a multiple of 8, so more cannot be had.
-        let align = data(slot).align.clamp(1, 8);
-        let mut start = base.next_multiple_of(align);
-        let conflict = |start: u32| {
-            let end = start + data(slot).size;
-            let overlaps = |other: &std::ops::Range<u32>| other.start < end && start < other.end;
-            let others = placed
-                .iter()
-                .filter(|(other, at)| overlaps(at) && interference.between(slot, *other));
-            others.map(|(_, at)| at.end).max()
-        };
-        while let Some(end) = conflict(start) {
-            start = end.next_multiple_of(align);
-        }
-        offsets[slot] = start as i32;
-        placed.push((slot, start..start + data(slot).size));
-    }
-    let end = placed.iter().map(|(_, at)| at.end).max().unwrap_or(base);
-    (offsets, end)
-}
-
 /// Lays out the frame of a function that preserves `saved` and has
 /// `spill_slots` slots of 8 bytes.
 pub fn layout(
@@ -146,11 +109,18 @@ pub fn layout(
     interference: &Interference,
     relies_on_alignment: &dyn Fn(FuncRef) -> bool,
 ) -> FrameLayout {
-    // Upwards from the lowest byte: spill slots, then objects.
-    let (slots, content) = place(function, interference, spill_slots * SPILL_SLOT_BYTES);
-    let size = content;
-    let size = size.next_multiple_of(8);
-    let mut frame = FrameLayout { saved, slots, ..FrameLayout::default() };
+    let objects = function.stack_slots.values();
+    let objects = objects.map(|slot| Thing { size: slot.size, align: slot.align.clamp(1, 8) });
+    let spill = Thing { size: SPILL_SLOT_BYTES, align: SPILL_SLOT_BYTES };
+    let things: Vec<Thing> = objects.chain((0..spill_slots).map(|_| spill)).collect();
+    let (offsets, content) = place(&things, interference);
+    let mut offsets = offsets.into_iter().map(|offset| offset as i32);
+    let size = content.next_multiple_of(8);
+    let mut frame = FrameLayout { saved, ..FrameLayout::default() };
+    for (slot, offset) in function.stack_slots.keys().zip(offsets.by_ref()) {
+        frame.slots[slot] = offset;
+    }
+    frame.spills = offsets.collect();
     if let Convention::Kernel { .. } = function.convention {
         frame.frame_pointer = true;
         frame.adjust = size;

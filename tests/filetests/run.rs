@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
+use tailor::bpf::ProgramKind;
 use tailor::emit::Poking;
 use tailor::engine::Family;
-use tailor::runtime::Xdp;
+use tailor::runtime::ctx::Skb;
+use tailor::runtime::{Context, Xdp};
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
 use super::case::Case;
@@ -85,11 +87,16 @@ fn run(case: &Case, unit: &Unit, engine: Engine, poking: Option<Poking>) -> Resu
     let mut data = input.clone();
     // SAFETY: cases are written to be acceptable to a verifier, and the
     // interpreter, which checks every access, runs each of them first.
-    let result = unsafe {
-        match case.packet {
-            Some(_) => program.run(&mut Xdp::new(&mut data)),
-            None => program.run(&mut data.as_mut_slice()),
+    let on = |context: &mut dyn Context| unsafe { program.run(context) };
+    let result = match unit.object.programs[id].kind {
+        _ if case.packet.is_none() => on(&mut data.as_mut_slice()),
+        kind if kind != ProgramKind::Xdp && kind.context().is_some() => {
+            let mut context = Skb::new(kind, &data);
+            let result = on(&mut context);
+            data = context.data();
+            result
         }
+        _ => on(&mut Xdp::new(&mut data)),
     };
     if let Some(expected) = &case.error {
         return match result {

@@ -112,6 +112,6 @@ pub(super) enum RhsRm {
 /// The place of a spill slot.
 pub(super) fn spill_slot(frame: &FrameLayout, location: Allocation) -> Option<Mem> {
     let slot = location.as_stack()?;
-    let disp = frame.spill_base + 8 * slot.index() as i32;
-    Some(Mem::new(frame.base(), disp))
+    let disp = frame.spills.get(slot.index())?;
+    Some(Mem::new(frame.base(), *disp))
 }

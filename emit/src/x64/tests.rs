@@ -68,7 +68,7 @@ impl Build {
             allocated: Allocated {
                 locations: Vec::new(),
                 edits: Vec::new(),
-                frame: FrameLayout::default(),
+                frame: FrameLayout { spills: vec![0, 8, 16, 24], ..FrameLayout::default() },
             },
         }
     }
@@ -195,7 +195,7 @@ fn moves() {
 #[test]
 fn edits_and_spill_slots() {
     let mut build = Build::new().frame(&[], 32);
-    build.allocated.frame.spill_base = 8;
+    build.allocated.frame.spills = vec![8, 16, 24, 32];
     let lines = build
         .edit(RDI, S(0))
         .edit(RDI, RSI)
