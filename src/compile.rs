@@ -41,6 +41,9 @@ impl Unit {
         let mut errors = tailor_bpf::validate::validate(&object);
         refuse(&mut object, &errors);
         let (mut facts, mut found) = tailor_bpf::analyze(&object);
+        if tailor_bpf::separate_entries(&mut object, &facts) {
+            (facts, found) = tailor_bpf::analyze(&object);
+        }
         if tailor_bpf::specialise(&mut object, &found) {
             (facts, found) = tailor_bpf::analyze(&object);
         }

@@ -34,5 +34,5 @@ pub use analyze::analyze;
 pub use error::Error;
 pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
 pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
-pub use specialise::specialise;
+pub use specialise::{separate_entries, specialise};
 pub use tailor_ir::{FuncRef, MapRef, Size};
