@@ -16,6 +16,7 @@ use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_naive::Variant;
+use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -51,6 +52,13 @@ impl Unit {
         errors.extend(found);
         let errors = in_order(&object, errors).into();
         Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
+    }
+
+    /// The same for programs that are to call helpers of this table: its own
+    /// take five arguments and may do anything.
+    pub fn with_helpers(mut object: Object, helpers: &Table) -> Unit {
+        object.own_helpers.extend(helpers.own());
+        Unit::new(object)
     }
 
     /// The functions that a program consists of, its entry first; an error if
@@ -161,11 +169,6 @@ fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
             || object.functions[func].callees().any(|callee| relies[callee]);
     }
     relies
-}
-
-/// Whether a helper may keep an address that it is given.
-pub(crate) fn keeps_addresses(helper: u32) -> bool {
-    tailor_bpf::helpers::helper(helper).keeps_addresses()
 }
 
 /// A broken invariant of this compiler: stops debug builds with the stage's
@@ -283,7 +286,7 @@ impl<'a> Compilation<'a> {
             check: trace.check,
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
-            keeps_addresses: &keeps_addresses,
+            keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

@@ -62,7 +62,8 @@ impl Compiler {
     pub fn compile(&self, object: Object) -> Result<Instance, Error> {
         let mut trace = Trace::from_environment();
         trace.poking = self.poking;
-        Instance::with_helpers(&Unit::new(object), self.engine, &mut trace, self.helpers.clone())
+        let unit = Unit::with_helpers(object, &self.helpers);
+        Instance::with_helpers(&unit, self.engine, &mut trace, self.helpers.clone())
     }
 }
 

@@ -32,13 +32,17 @@ impl Instance {
         Instance::with_helpers(unit, engine, trace, Table::default())
     }
 
-    /// The same with helpers of the caller's.
+    /// The same with helpers of the caller's, with which the unit was made.
     pub fn with_helpers(
         unit: &Unit,
         engine: Engine,
         trace: &mut Trace,
         helpers: Table,
     ) -> Result<Instance, Error> {
+        if let Some(id) = helpers.own().find(|id| !unit.object.own_helpers.contains(id)) {
+            let what = format!("helper {id} is not the kernel's: use Unit::with_helpers");
+            return Err(Error::new(what));
+        }
         let mut refused = std::collections::BTreeMap::new();
         let kind = if engine.family() == Family::Interpreter {
             for (id, program) in &unit.object.programs {

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tailor_bpf::{FuncRef, MapDef, MapRef, Object, ProgramKind};
+use tailor_bpf::{CALL_BY_NUMBER, FuncRef, MapDef, MapRef, Object, ProgramKind};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
 
 use crate::Error;
 use crate::ctx::{self, Context};
 use crate::env::{self, Environment};
-use crate::helpers::Table;
+use crate::helpers::{Table, by_number};
 use crate::map::{self, Map, SlotLayout};
 use crate::memory::CodeSpace;
 
@@ -81,8 +81,9 @@ pub fn has_bmi2() -> bool {
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
-    helpers: Table,
-    /// Offset of the first helper's cell; the others follow in table order.
+    helpers: Arc<Table>,
+    /// Offset of the first helper's cell; the others follow in table order, then
+    /// that of the function that calls helpers by number.
     cells: usize,
     /// Offset of the first helper's realigning thunk.
     thunks: usize,
@@ -96,12 +97,15 @@ impl Runtime {
 
     /// Reserves the range. Programs can call these helpers.
     pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
-        let code = CodeSpace::new()?;
-        let cells = code.allocate(8 * helpers.len())?;
-        let thunks = code.allocate(THUNK_BYTES * helpers.len())?;
-        for (position, helper) in helpers.iter().enumerate() {
+        let (code, helpers) = (CodeSpace::new()?, Arc::new(helpers));
+        let cells = code.allocate(8 * (helpers.len() + 1))?;
+        let thunks = code.allocate(THUNK_BYTES * (helpers.len() + 1))?;
+        let stub = code.allocate(by_number::STUB_BYTES)?;
+        code.write(stub, &by_number::stub(Arc::as_ptr(&helpers)));
+        let functions = helpers.iter().map(|helper| helper as usize as u64);
+        for (position, function) in functions.chain([code.address(stub)]).enumerate() {
             let cell = cells + 8 * position;
-            code.write(cell, &(helper as usize as u64).to_le_bytes());
+            code.write(cell, &function.to_le_bytes());
             let thunk = thunks + THUNK_BYTES * position;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
@@ -246,6 +250,8 @@ impl Module {
         for reloc in &compiled.relocs {
             match reloc.target {
                 Symbol::Function(callee) | Symbol::Entry(callee) => callees.push(callee),
+                // Which helper that is, and whether it may be called, shows in the call.
+                Symbol::Helper(CALL_BY_NUMBER) | Symbol::HelperCell(CALL_BY_NUMBER) => {}
                 Symbol::Helper(id) | Symbol::HelperCell(id) => helpers.push(id),
                 _ => {}
             }
@@ -274,7 +280,11 @@ impl Module {
     fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
         let code = &self.runtime.code;
         let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
-        let known = |id: u32| self.runtime.helpers.position(id).ok_or(Error::Helper(id));
+        let helpers = &self.runtime.helpers;
+        let known = |id: u32| match id {
+            CALL_BY_NUMBER => Ok(helpers.len()),
+            _ => helpers.position(id).ok_or(Error::Helper(id)),
+        };
         Ok(match symbol {
             Symbol::Map(m) => map(m)?.address(),
             Symbol::MapValue(m, offset) => first_value(&*map(m)?)? + u64::from(offset),

@@ -208,10 +208,14 @@ impl Host for Checked<'_> {
         first_value(self.map(map)?).map_err(|error| error.to_string())
     }
 
+    fn has_helper(&mut self, helper: u32) -> bool {
+        self.program.helpers.get_for(helper, self.kind).is_ok()
+    }
+
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
         let found = self.program.helpers.get_for(helper, self.kind);
         let function = found.map_err(|error| error.to_string())?;
-        let row = tailor_bpf::helpers::helper(helper);
+        let row = self.program.object.helper(helper);
         self.check_arguments(row, args)?;
         self.check_text(helper, args)?;
         let [a, b, c, d, e] = args;
@@ -232,7 +236,7 @@ impl Host for Checked<'_> {
         let found = self.program.helpers.get_for(helper, self.kind);
         found.map_err(|error| error.to_string())?;
         let function = callbacks::find(helper).ok_or_else(|| Error::Helper(helper).to_string())?;
-        let row = tailor_bpf::helpers::helper(helper);
+        let row = self.program.object.helper(helper);
         self.check_arguments(row, args)?;
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
         let mut call_checked = |args: [u64; 5]| {

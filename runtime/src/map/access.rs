@@ -194,7 +194,9 @@ impl Map {
     /// with the address of a variable refers to.
     pub fn first_value(&self) -> Option<u64> {
         match &self.storage {
-            Storage::Array(array) if self.kind == MapKind::Array => Some(array.first()),
+            Storage::Array(array) if matches!(self.kind, MapKind::Array | MapKind::InsnArray) => {
+                Some(array.first())
+            }
             _ => None,
         }
     }

@@ -271,7 +271,9 @@ fn storage(def: &MapDef, layout: SlotLayout, cpus: u32) -> Result<Storage, Strin
     check_sizes(def, cpus)?;
     let own = if is_per_cpu(kind) { cpus } else { 1 };
     Ok(match kind {
-        MapKind::Array | MapKind::PercpuArray => Storage::Array(Array::new(def, own)),
+        MapKind::Array | MapKind::PercpuArray | MapKind::InsnArray => {
+            Storage::Array(Array::new(def, own))
+        }
         MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => {
             Storage::CgroupStorage(CgroupStorage::new(def, own))
         }
