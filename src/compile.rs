@@ -13,7 +13,7 @@ use cranelift_entity::{EntitySet, SecondaryMap};
 use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
-use tailor_bpf::{Error, FuncRef, Object, ProgId};
+use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_naive::Variant;
 use tailor_runtime::helpers::Table;
@@ -33,6 +33,8 @@ pub struct Unit {
     pub facts: Arc<Facts>,
     /// Everything that is wrong, in the order of functions and instructions.
     pub errors: Arc<[Error]>,
+    /// Programs whose chains of tail calls could pile up too much stack.
+    chains: Arc<BTreeMap<ProgId, Error>>,
 }
 
 impl Unit {
@@ -50,8 +52,12 @@ impl Unit {
         }
         refuse(&mut object, &found);
         errors.extend(found);
+        let chains = object.programs.keys();
+        let chains = chains.filter_map(|id| Some((id, chains::check(&object, &facts, id)?)));
+        let chains: BTreeMap<ProgId, Error> = chains.collect();
+        errors.extend(chains.values().cloned());
         let errors = in_order(&object, errors).into();
-        Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
+        Unit { object: Arc::new(object), facts: Arc::new(facts), errors, chains: chains.into() }
     }
 
     /// The same for programs that are to call helpers of this table: its own
@@ -62,8 +68,11 @@ impl Unit {
     }
 
     /// The functions that a program consists of, its entry first; an error if
-    /// one of them cannot be compiled.
+    /// one of them cannot be compiled, or if its chains take too much stack.
     pub fn reachable(&self, program: ProgId) -> Result<Vec<FuncRef>, Error> {
+        if let Some(error) = self.chains.get(&program) {
+            return Err(error.clone());
+        }
         let program = &self.object.programs[program];
         let mut functions = vec![program.function];
         let mut next = 0;
@@ -226,6 +235,13 @@ impl<'a> Compilation<'a> {
             let compiled = self.function(func, trace)?;
             self.times.insert(func, start.elapsed());
             self.code.functions[func] = Some(compiled);
+        }
+        let frame = |func| {
+            let compiled: Option<&CompiledFunction> = self.code.functions[func].as_ref();
+            compiled.map_or(0, |compiled| compiled.frame.frame_bytes + 8)
+        };
+        if let Some(error) = chains::check_native(object, &self.unit.facts, id, &frame) {
+            return Err(error);
         }
         let mut entered = self.unit.reachable(id)?;
         entered.retain(|&func| self.needs_stub(func));

@@ -9,6 +9,7 @@ mod analyze;
 mod arity;
 pub mod callgraph;
 pub mod cfg;
+pub mod chains;
 pub mod ctx;
 pub mod decode;
 pub mod dominators;

@@ -16,10 +16,10 @@ use tailor_bpf::{FuncRef, MapRef, ProgramKind, Size};
 
 use super::Interpreted;
 use crate::Error;
+use crate::code::first_value;
 use crate::ctx::Context;
 use crate::helpers::callbacks;
 use crate::map::Map;
-use crate::module::first_value;
 
 /// `BPF_F_RDONLY_PROG`: programs cannot write the map.
 const READ_ONLY: u32 = 1 << 7;
@@ -257,6 +257,6 @@ impl Host for Checked<'_> {
 
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {
         self.map_at(array)?;
-        Ok(self.program.slots.get(&(array, index)).copied())
+        Ok(self.program.slot(array, index))
     }
 }

@@ -33,7 +33,7 @@ mod ringbuf;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 pub use prog_array::SlotLayout;
 pub(crate) use ringbuf::{Fate, finish};
