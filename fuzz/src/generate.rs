@@ -187,8 +187,7 @@ impl Generator<'_> {
             22 if self.tail_calls => self.tail_call(s),
             23 => self.context(s),
             24 if depth < 4 => Some(self.may_goto(s, depth)),
-            // The kernel takes neither jump tables on these terms nor calls by
-            // number.
+            // Kernel 6.18 takes neither of these.
             25 if depth < 4 && !self.options.kernel => Some(self.switch(s, depth)),
             26 if !self.options.kernel => Some(self.call_by_number(s)),
             _ => None,
