@@ -119,6 +119,17 @@ impl Trace {
         (trace, listings)
     }
 
+    /// The same, but optimisation stops after so many rewrites.
+    pub fn limited(self, rewrites: u64) -> Trace {
+        Trace { bisect: Some(rewrites), ..self }
+    }
+
+    /// The same, but every listing goes to `sink`: what made it (a stage or
+    /// pass), the function's name, and the listing.
+    pub fn showing(self, sink: impl FnMut(&str, &str, &str) + 'static) -> Trace {
+        Trace { sink: Some(Box::new(sink)), only: None, ..self }
+    }
+
     /// Shows what a stage made of a function, if anybody looks.
     pub fn show(&mut self, stage: Stage, function: &str, listing: impl FnOnce() -> String) {
         if self.only.is_some_and(|only| only != stage) {
