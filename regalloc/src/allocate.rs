@@ -26,6 +26,7 @@ use thiserror::Error;
 use crate::adapter::Adapter;
 use crate::cost;
 use crate::frame::{self, FrameLayout};
+use crate::levers::{Lever, Levers};
 use crate::saves;
 use crate::sharing::Interference;
 
@@ -52,6 +53,8 @@ pub struct Options<'a> {
     /// Whether a helper may keep an address that it is given, or hand it to
     /// other code of the program.
     pub keeps_addresses: &'a dyn Fn(u32) -> bool,
+    /// What may be done.
+    pub levers: Levers,
 }
 
 /// Why a function got no registers. All of these are faults of this compiler.
@@ -91,7 +94,8 @@ struct Candidate {
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let chosen = cheapest(function, options)?;
     let spill_slots = chosen.output.num_spillslots as u32;
-    let accesses = objects::accesses(function, options.keeps_addresses);
+    let shares = options.levers.has(Lever::Sharing);
+    let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let Output { allocs, edits, .. } = &chosen.output;
     let interference = Interference::new(function, accesses, allocs, edits);
     let relies = options.relies_on_alignment;
@@ -105,7 +109,7 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
     let ion = function.insts.len() <= options.ion_limit;
     let callee_saved = function.convention.callee_saved();
     let mut best = run(function, options, callee_saved, ion, &mut ctx)?;
-    if !ion {
+    if !ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }
     // As many registers once more where others than the preferred ones were
