@@ -1,6 +1,8 @@
 //! Relocatable files: their unwind table, their poke section, and C programs
 //! linked against them.
 
+#[path = "relocatable/linked.rs"]
+mod linked;
 #[path = "relocatable/unwind.rs"]
 mod unwind;
 

@@ -60,7 +60,7 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     let made = match arguments.engine {
         Engine::Interp => return Err("the interpreter compiles nothing".into()),
         _ if matches!(arguments.emit, Emit::Obj) => {
-            crate::relocatable(&unit, &compiled.code).map_err(|error| format!("{name}: {error}"))?
+            crate::relocatable(&unit, &compiled).map_err(|error| format!("{name}: {error}"))?
         }
         _ if stage == Stage::Emit => {
             let code = &compiled.code;

@@ -13,8 +13,8 @@ use gimli::{
     UnwindTableRow,
 };
 use iced_x86::{
-    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, OpAccess,
-    OpKind, Register,
+    Code, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget, SymbolKind};
 use tailor::emit::Poking;
@@ -240,6 +240,16 @@ fn check(file: &File, name: &str, start: u64, len: u64) -> usize {
             pending.push((next, machine));
         }
     }
+    // The run went everywhere: what it left out is padding.
+    let mut at = start;
+    while at < start + len {
+        decoder.set_position(at as usize).expect("in the code");
+        decoder.set_ip(at);
+        let instruction = decoder.decode();
+        let padding = matches!(instruction.mnemonic(), Mnemonic::Nop | Mnemonic::Int3);
+        assert!(padding || seen.contains(&at), "{name} at {:#x}: never reached", at - start);
+        at = instruction.next_ip();
+    }
     seen.len()
 }
 
@@ -298,7 +308,7 @@ fn check_unit(unit: &Unit, engine: Engine, poking: Poking) -> [usize; 2] {
     trace.poking = Some(poking);
     let compiled = tailor::compile(unit, engine, None, &mut trace);
     assert!(compiled.errors.is_empty(), "{engine}: {:?}", compiled.errors);
-    let file = tailor::relocatable(unit, &compiled.code).expect("it can be written");
+    let file = tailor::relocatable(unit, &compiled).expect("it can be written");
     let file = File::read(&file);
     let checked = file.functions.iter().map(|(name, start, len)| check(&file, name, *start, *len));
     [file.functions.len(), checked.sum()]

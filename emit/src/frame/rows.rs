@@ -54,8 +54,8 @@ pub fn rows(code: &[u8], hints: &FrameHints<'_>) -> Result<Vec<Row>, DecodeError
     Ok(rows)
 }
 
-/// Where a register's entry value is: rather in a slot than elsewhere, since a
-/// call changes no slot; and rather untouched than in either.
+/// Where a register's entry value is: untouched if it can be, else in a slot, which
+/// no call changes, else in another register.
 fn place(state: &State, reg: Gpr) -> Place {
     let wanted = Value::Entry(reg);
     if state.reg(reg) == wanted {
