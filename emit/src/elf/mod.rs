@@ -70,7 +70,8 @@ pub enum ElfError {
     },
 }
 
-/// Writes code as a relocatable file.
+/// Writes code as a relocatable file. Every function that it calls must be in it,
+/// and every stub that is needed.
 pub fn write(code: &CompiledCode, names: &Names<'_>) -> Result<Vec<u8>, ElfError> {
     let mut file = File::new(names);
     for (func, function) in code.functions.iter().filter_map(|(f, c)| Some((f, c.as_ref()?))) {
