@@ -10,6 +10,7 @@ pub mod compile;
 pub mod compiler;
 pub mod engine;
 pub mod instance;
+pub mod relocatable;
 pub mod report;
 pub mod trace;
 
@@ -17,6 +18,7 @@ pub use compile::{Compiled, Unit, compile};
 pub use compiler::{Compiler, raw};
 pub use engine::Engine;
 pub use instance::{Instance, Setup};
+pub use relocatable::relocatable;
 pub use tailor_bpf::{Error, Object};
 pub use tailor_emit::Poking;
 pub use tailor_regalloc::{Lever, Levers};

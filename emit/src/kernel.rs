@@ -15,6 +15,13 @@ pub const DESCRIPTOR_ENTRY: i32 = 0x30;
 /// is set up.
 pub const LANDING: u32 = 12;
 
+/// Calls a helper with an aligned stack, for code that keeps its stack aligned
+/// to 8 only: `push rbp; mov rbp,rsp; and rsp,-16; call [cell]; leave; ret`.
+pub const HELPER_THUNK: [u8; 16] =
+    [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3];
+/// In it: four bytes, the distance from behind them to the helper's cell.
+pub const HELPER_THUNK_CELL: usize = 10;
+
 /// Pushes the counter and its address, 16 bytes either way.
 ///
 /// In a program rax holds the counter where counting starts, or after a tail

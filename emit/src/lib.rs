@@ -7,11 +7,13 @@
 
 pub mod asm;
 pub mod code;
+pub mod elf;
 pub mod error;
 pub mod frame;
 pub mod kernel;
 pub mod layout;
 pub mod listing;
+pub mod unwind;
 pub mod x64;
 
 pub use asm::{Assembled, Assembler};

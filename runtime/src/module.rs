@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tailor_bpf::{CALL_BY_NUMBER, FuncRef, MapDef, MapRef, Object, ProgramKind};
+use tailor_emit::kernel::{HELPER_THUNK, HELPER_THUNK_CELL};
 use tailor_emit::{CompiledCode, Convention, Poking};
 
 use crate::Error;
@@ -26,7 +27,7 @@ use crate::poke::{self, Entry as Content, Linkage, Owner, ProgArray, User};
 use crate::readers::{self, Outside};
 
 /// Bytes of a helper's thunk.
-const THUNK_BYTES: usize = 16;
+const THUNK_BYTES: usize = HELPER_THUNK.len();
 
 /// Where code of each convention finds a program array's fields. The kernel's
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
@@ -177,14 +178,12 @@ impl Runtime {
     }
 }
 
-/// Calls a helper with an aligned stack, for code that keeps its stack aligned
-/// to 8 only: `push rbp; mov rbp,rsp; and rsp,-16; call [cell]; leave; ret`.
-/// `to_cell` is the distance from the thunk to the helper's cell.
+/// The thunk of a helper. `to_cell` is the distance from it to the helper's cell.
 fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
-    let mut code =
-        [0x55, 0x48, 0x89, 0xe5, 0x48, 0x83, 0xe4, 0xf0, 0xff, 0x15, 0, 0, 0, 0, 0xc9, 0xc3];
-    let displacement = (to_cell - 14) as i32;
-    code[10..14].copy_from_slice(&displacement.to_le_bytes());
+    let mut code = HELPER_THUNK;
+    let field = HELPER_THUNK_CELL..HELPER_THUNK_CELL + 4;
+    let displacement = (to_cell - field.end as i64) as i32;
+    code[field].copy_from_slice(&displacement.to_le_bytes());
     code
 }
 

@@ -22,11 +22,11 @@ pub struct Arguments {
     /// Print what this stage of the optimizing pipeline makes of each function.
     #[arg(long)]
     stop_after: Option<Stage>,
-    /// What to print.
+    /// What to make.
     #[arg(long, default_value = "text")]
     emit: Emit,
-    /// Where to print it.
-    #[arg(short)]
+    /// Where to write it.
+    #[arg(short, required_if_eq("emit", "obj"))]
     output: Option<PathBuf>,
 }
 
@@ -34,10 +34,11 @@ pub struct Arguments {
 enum Emit {
     /// A listing.
     Text,
+    /// A relocatable ELF file, to be linked with C.
+    Obj,
 }
 
 pub fn main(arguments: Arguments) -> Result<(), Failed> {
-    let Emit::Text = arguments.emit;
     let name = arguments.object.display().to_string();
     let unit = Unit::new(input::object(&arguments.object)?);
     let only = match &arguments.program {
@@ -52,25 +53,32 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     if !optimizing && stage != Stage::Emit {
         return Err(format!("{} has no stage {}", arguments.engine, stage.name()).into());
     }
+    if stage != Stage::Emit && matches!(arguments.emit, Emit::Obj) {
+        return Err(format!("{} makes no code", stage.name()).into());
+    }
     let compiled = crate::compile(&unit, arguments.engine, only, &mut Trace::from_environment());
-    let text = match arguments.engine {
+    let made = match arguments.engine {
         Engine::Interp => return Err("the interpreter compiles nothing".into()),
+        _ if matches!(arguments.emit, Emit::Obj) => {
+            crate::relocatable(&unit, &compiled).map_err(|error| format!("{name}: {error}"))?
+        }
         _ if stage == Stage::Emit => {
             let code = &compiled.code;
             let functions = code.stubs.values().chain(code.functions.values()).flatten();
-            functions.map(|function| tailor_emit::listing::listing(function) + "\n").collect()
+            let listings = functions.map(|f| tailor_emit::listing::listing(f) + "\n");
+            listings.collect::<String>().into()
         }
         _ => {
             let (mut trace, listings) = Trace::collecting(stage);
             crate::compile(&unit, arguments.engine, only, &mut trace);
-            listings.take()
+            listings.take().into()
         }
     };
     match &arguments.output {
         Some(path) => {
-            std::fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))?
+            std::fs::write(path, made).map_err(|error| format!("{}: {error}", path.display()))?
         }
-        None => super::output(&text)?,
+        None => super::output(&made)?,
     }
     let errors: Vec<String> =
         compiled.errors.values().map(|error| format!("{name}: {error}")).collect();

@@ -27,7 +27,7 @@ enum Command {
     Run(run::Arguments),
     /// Say everything that is wrong with objects, without compiling them.
     Check(check::Arguments),
-    /// Compile programs and print the code, or what a stage makes of them.
+    /// Compile programs: a listing, a relocatable file, or what a stage makes of them.
     Compile(compile::Arguments),
 }
 
@@ -62,9 +62,9 @@ pub fn main() -> ExitCode {
 }
 
 /// Writes to standard output; a reader that went away is no error.
-fn output(text: &str) -> Result<(), Failed> {
+fn output(text: impl AsRef<[u8]>) -> Result<(), Failed> {
     use std::io::Write;
-    match std::io::stdout().write_all(text.as_bytes()) {
+    match std::io::stdout().write_all(text.as_ref()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

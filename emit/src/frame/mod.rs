@@ -30,6 +30,7 @@
 
 mod facts;
 mod flow;
+mod rows;
 mod state;
 mod walk;
 mod weigh;
@@ -40,6 +41,7 @@ mod tests;
 use smallvec::SmallVec;
 
 use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite, Unwound, Weights};
+pub use rows::{Place, Row, rows};
 pub use weigh::Weighted;
 
 /// What the bytes do not say.
