@@ -101,6 +101,10 @@ fn counted(s: &mut Source) -> Stmt {
     Stmt::Access { place: Place::Input, index: None, op, base: Reg::R0, refill: s.immediate() }
 }
 
+/// Frames above a tail call: all together they must be below 256 bytes, and one
+/// is up to 120.
+const MOST_CALLERS: usize = 2;
+
 struct Generator<'a> {
     limits: Limits,
     kind: ProgramKind,
@@ -123,6 +127,15 @@ impl Generator<'_> {
     fn cost(&self) -> usize {
         let all = if self.role == Role::Program { PROGRAM_BUDGET } else { SUBPROGRAM_BUDGET };
         all - self.budget + FRAME
+    }
+
+    /// The most frames that can lie above this function's.
+    fn callers(&self) -> usize {
+        let programs = self.roles.iter().filter(|role| **role == Role::Program).count();
+        match self.role {
+            Role::Program => 0,
+            Role::Subprogram | Role::Callback => 1 + self.number - programs,
+        }
     }
 
     fn function(&mut self, s: &mut Source) -> Function {
@@ -395,7 +408,7 @@ impl Generator<'_> {
     }
 
     fn tail_call(&mut self, s: &mut Source) -> Option<Stmt> {
-        if !self.has_context() {
+        if !self.has_context() || self.callers() > MOST_CALLERS {
             return None;
         }
         let index = match s.one_in(2) {
