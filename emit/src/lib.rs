@@ -11,6 +11,7 @@ pub mod error;
 pub mod frame;
 pub mod layout;
 pub mod listing;
+pub mod walk;
 pub mod x64;
 
 pub use asm::{Assembled, Assembler};

@@ -39,6 +39,10 @@ pub fn examine(path: &Path, tell: &mut dyn FnMut(String)) {
     for engine in COMPILING {
         tell(format!("running\t-\tcompiling\t{engine}"));
         let compiled = compile(&unit, engine, None, &mut Trace::default());
+        // Debug builds have done so already.
+        if let Err(error) = tailor::emit::walk::check_module(&compiled.code) {
+            tell(format!("differs\t-\tcompiling\t{engine}\t{error}"));
+        }
         for (id, program) in &unit.object.programs {
             tell(match compiled.errors.get(&id) {
                 Some(error) => format!("refused\t{engine}\t{}\t{error}", program.name),

@@ -25,9 +25,8 @@ use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
-use crate::frame;
 use crate::listing::listing;
-use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite};
+use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite, frame, walk};
 use operands::Operands;
 pub use stub::entry_stub;
 
@@ -63,12 +62,17 @@ pub fn emit(
     Ok(compiled)
 }
 
-/// In debug builds, that the bytes have the frame that the compiler believes in.
+/// In debug builds, that the bytes keep the stack and the registers as they
+/// must, and have the frame that the compiler believes in.
 fn check(compiled: &CompiledFunction) {
-    if cfg!(debug_assertions)
-        && let Err(error) = frame::check(compiled)
-    {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    if let Err(error) = frame::check(compiled) {
         panic!("the frame of {}: {error}\n{}", compiled.name, listing(compiled));
+    }
+    if let Err(error) = walk::check(compiled) {
+        panic!("the code of {}: {error}\n{}", compiled.name, listing(compiled));
     }
 }
 
