@@ -9,6 +9,7 @@ pub mod asm;
 pub mod code;
 pub mod error;
 pub mod frame;
+pub mod intent;
 pub mod layout;
 pub mod listing;
 pub mod walk;

@@ -7,7 +7,7 @@
 //! some of this on the way; a second opinion must not share its code, its
 //! figures, or what the compiler believes.
 //!
-//! Idea: abstract interpretation. A [`state`] says where rsp is, seen from the
+//! Idea: abstract interpretation. A state says where rsp is, seen from the
 //! entry, and which registers and stack slots hold which callee-saved
 //! register's value of the entry; an instruction changes it, paths that meet
 //! keep what both know. Where saves are, and how many, does not matter: a

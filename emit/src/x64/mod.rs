@@ -16,7 +16,7 @@ mod operands;
 mod plain;
 mod stub;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
@@ -26,7 +26,9 @@ use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::listing::listing;
-use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite, frame, walk};
+use crate::{
+    CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite, frame, intent, walk,
+};
 use operands::Operands;
 pub use stub::entry_stub;
 
@@ -40,7 +42,9 @@ pub fn emit(
 ) -> Result<CompiledFunction, EmitError> {
     let mut emitter = Emitter::new(function, allocated);
     emitter.body()?;
+    let labels = emitter.labels.clone();
     let (assembled, sites) = emitter.finish()?;
+    let blocks: Vec<u32> = labels.into_iter().map(|label| assembled.offset(label)).collect();
     let frame = &allocated.frame;
     let compiled = CompiledFunction {
         name: function.name.clone(),
@@ -58,6 +62,11 @@ pub fn emit(
             red_zone: frame.red_zone,
         },
     };
+    if cfg!(debug_assertions)
+        && let Err(error) = intent::check(function, allocated, &compiled, &blocks)
+    {
+        panic!("the bytes of {}: {error}\n{}", compiled.name, listing(&compiled));
+    }
     check(&compiled);
     Ok(compiled)
 }

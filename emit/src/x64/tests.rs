@@ -19,7 +19,7 @@ const W64: Width = Width::W64;
 
 /// A location by name: a register, or a spill slot.
 #[derive(Clone, Copy)]
-enum At {
+pub(crate) enum At {
     R(Gpr),
     S(usize),
 }
@@ -44,13 +44,13 @@ const R8: At = R(Gpr::R8);
 const R9: At = R(Gpr::R9);
 
 /// A function under construction.
-struct Build {
-    function: MachFunction,
-    allocated: Allocated,
+pub(crate) struct Build {
+    pub(crate) function: MachFunction,
+    pub(crate) allocated: Allocated,
 }
 
 impl Build {
-    fn new() -> Build {
+    pub(crate) fn new() -> Build {
         Build {
             function: MachFunction {
                 id: FuncRef::new(0),
@@ -72,20 +72,20 @@ impl Build {
     }
 
     /// Pushes, room, and the lowest byte of the spill slots.
-    fn frame(mut self, saved: &[Gpr], adjust: u32) -> Build {
+    pub(crate) fn frame(mut self, saved: &[Gpr], adjust: u32) -> Build {
         self.allocated.frame.saved = saved.iter().copied().collect();
         self.allocated.frame.adjust = adjust;
         self
     }
 
     /// A stack object at a distance from rsp.
-    fn slot(&mut self, offset: i32) -> StackSlot {
+    pub(crate) fn slot(&mut self, offset: i32) -> StackSlot {
         let slot = self.function.stack_slots.push(StackSlotData { size: 8, align: 8 });
         self.allocated.frame.slots[slot] = offset;
         slot
     }
 
-    fn inst(mut self, inst: MInst, locations: &[At]) -> Build {
+    pub(crate) fn inst(mut self, inst: MInst, locations: &[At]) -> Build {
         let vreg = VReg::new(0, RegClass::Int);
         self.function.info.push(InstInfo {
             first: self.function.operands.len() as u32,
@@ -103,7 +103,7 @@ impl Build {
     }
 
     /// A move before the next instruction.
-    fn edit(mut self, from: At, to: At) -> Build {
+    pub(crate) fn edit(mut self, from: At, to: At) -> Build {
         let next = Inst::new(self.function.insts.len());
         let (from, to) = (from.allocation(), to.allocation());
         let edit = Edit::Move { from, to };
@@ -112,7 +112,7 @@ impl Build {
     }
 
     /// Ends a block.
-    fn block(mut self, succs: &[usize]) -> Build {
+    pub(crate) fn block(mut self, succs: &[usize]) -> Build {
         let start = self.function.blocks.last().map_or(0, |block| block.end);
         self.function.blocks.push(MachBlock {
             start,
@@ -124,7 +124,7 @@ impl Build {
         self
     }
 
-    fn emit(&self) -> Result<CompiledFunction, EmitError> {
+    pub(crate) fn emit(&self) -> Result<CompiledFunction, EmitError> {
         emit(&self.function, &self.allocated, FunctionKind::Program, 0)
     }
 
