@@ -3,14 +3,17 @@
 
 use std::sync::Arc;
 
+use tailor_bpf::host::Host;
 use tailor_bpf::{Error, FuncRef, MapRef, ProgId};
 use tailor_emit::Convention;
+use tailor_ir::Module;
 use tailor_runtime::helpers::Table;
 use tailor_runtime::module::{MapSet, make_maps, slot_layout};
-use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Runtime};
+use tailor_runtime::{Context, Environment, Interpreted, Map, Runtime};
 
 use crate::compile::{Compiled, Unit, compile};
 use crate::engine::{Engine, Family};
+use crate::ir_world;
 use crate::trace::Trace;
 
 /// A loaded object with its own maps.
@@ -23,7 +26,7 @@ pub struct Instance {
 
 enum Kind {
     Interpreted(Interpreted),
-    Native(Module),
+    Native(tailor_runtime::Module),
 }
 
 impl Instance {
@@ -124,6 +127,23 @@ impl Instance {
             Some(error) => Err(error.clone()),
             None => Ok(self.unit.object.programs[id].function),
         }
+    }
+
+    /// Runs the IR of a program instead of its bytecode, in the world that the
+    /// interpreter has: every access is checked. An error in any other engine.
+    pub fn run_ir(
+        &self,
+        ir: &Module,
+        program: &str,
+        context: &mut dyn Context,
+    ) -> Result<u64, Error> {
+        let Kind::Interpreted(interpreted) = &self.kind else {
+            return Err(Error::new("IR runs in the world of the interpreter alone"));
+        };
+        let func = self.entry(program)?;
+        let limit = interpreted.step_limit;
+        let run = |host: &mut dyn Host, args: [u64; 2]| ir_world::run(ir, func, &args, host, limit);
+        interpreted.run_with(func, context, run).map_err(runtime_error)
     }
 
     /// A program by name, ready to run.

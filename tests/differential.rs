@@ -10,7 +10,8 @@ mod differential {
 use differential::program::{self, MEMORY};
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use tailor::bpf::{Op, encode, text};
-use tailor::{Engine, Instance, Object, Trace, Unit};
+use tailor::ir::Module;
+use tailor::{Engine, Instance, Object, Trace, Unit, pass_check};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -50,7 +51,17 @@ fn compare(ops: &[Op]) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    let id = unit.object.programs.keys().next().ok_or("no program")?;
+    pass_check::check(&unit, id, &expected, &mut |ir| run_ir(&unit, ir)).map(|_| ())
+}
+
+/// The same program's IR, in the world of the interpreter.
+fn run_ir(unit: &Unit, ir: &Module) -> Result<(u64, [u8; MEMORY]), tailor::Error> {
+    let instance = Instance::new(unit, Engine::Interp, &mut Trace::checked())?;
+    let mut memory = memory();
+    let name = unit.object.programs.values().next().map_or("", |program| &program.name);
+    let result = instance.run_ir(ir, name, &mut memory.as_mut_slice())?;
+    Ok((result, memory))
 }
 
 #[test]

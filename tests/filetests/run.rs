@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
-use tailor::runtime::Xdp;
-use tailor::{Engine, Instance, Object, Trace, Unit};
+use tailor::runtime::{Context, Xdp};
+use tailor::{Engine, Instance, Object, Trace, Unit, pass_check};
 
 use super::case::Case;
 
@@ -39,16 +39,22 @@ fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
     if engines.is_empty() {
         engines.extend(Engine::ALL);
     }
-    for engine in engines {
+    for &engine in &engines {
         run(case, &unit, engine).map_err(|what| format!("{engine}: {what}"))?;
+    }
+    if engines.contains(&Engine::Tailor) && case.error.is_none() {
+        passes(case, &unit)?;
     }
     Ok(())
 }
 
-fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
-    let text = |error: tailor::Error| error.to_string();
-    let mut trace = Trace::checked();
-    let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
+fn text(error: tailor::Error) -> String {
+    error.to_string()
+}
+
+/// An instance as the case describes it.
+fn instance(case: &Case, unit: &Unit, engine: Engine) -> Result<Instance, String> {
+    let mut instance = Instance::new(unit, engine, &mut Trace::checked()).map_err(text)?;
     *instance.environment() = case.environment();
     for (map, key, value) in &case.maps {
         let status = instance.map(map).map_err(text)?.update(key, value, 0);
@@ -59,8 +65,56 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
     for (array, index, program) in &case.slots {
         instance.set_slot(array, *index, program.as_deref()).map_err(text)?;
     }
+    Ok(instance)
+}
+
+/// The name of the program that the case runs.
+fn program<'a>(case: &'a Case, unit: &'a Unit) -> Result<&'a str, String> {
     let first = unit.object.programs.values().next().map(|program| program.name.as_str());
-    let program = case.program.as_deref().or(first).ok_or("no program")?;
+    Ok(case.program.as_deref().or(first).ok_or("no program")?)
+}
+
+/// Bytes of a map that are compared at most.
+const MAX_COMPARED: u64 = 1 << 20;
+
+/// Every pass leaves what the program does as it was.
+fn passes(case: &Case, unit: &Unit) -> Result<(), String> {
+    let program = program(case, unit)?;
+    let id = unit.object.program(program).ok_or("no such program")?;
+    let outcome = |ir: Option<&tailor::ir::Module>| {
+        let instance = instance(case, unit, Engine::Interp).map_err(tailor::Error::new)?;
+        let mut data = case.packet.as_ref().or(case.memory.as_ref()).cloned().unwrap_or_default();
+        let run = |context: &mut dyn Context| match ir {
+            Some(ir) => instance.run_ir(ir, program, context),
+            // SAFETY: the interpreter checks every access.
+            None => unsafe { instance.program(program)?.run(context) },
+        };
+        let result = match case.packet {
+            // The verdict of a packet program is 32 bits wide.
+            Some(_) => run(&mut Xdp::new(&mut data))? & 0xffff_ffff,
+            None => run(&mut data.as_mut_slice())?,
+        };
+        let mut maps = Vec::new();
+        for def in unit.object.maps.values() {
+            let entry = u64::from(def.key_size + def.value_size.max(8));
+            if u64::from(def.max_entries) * entry <= MAX_COMPARED
+                && let Ok(map) = instance.map(&def.name)
+            {
+                let mut entries = map.entries();
+                entries.sort_unstable();
+                maps.push(entries);
+            }
+        }
+        Ok((result, data, maps))
+    };
+    let expected = outcome(None).map_err(text)?;
+    pass_check::check(unit, id, &expected, &mut |ir| outcome(Some(ir)))?;
+    Ok(())
+}
+
+fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
+    let instance = instance(case, unit, engine)?;
+    let program = program(case, unit)?;
     let id = unit.object.program(program).ok_or("no such program")?;
     if let Some(limit) = tailor::compile::beyond(unit, engine, id) {
         return match instance.program(program) {

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use tailor_bpf::facts::Facts;
+use tailor_bpf::host::Host;
 use tailor_bpf::{FuncRef, MapRef, Object, ProgramKind};
 
 use crate::Error;
@@ -84,20 +85,24 @@ impl Interpreted {
 
     /// Runs a program once.
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
+        self.run_with(func, context, |host, args| {
+            let (object, facts) = (&self.object, &self.facts);
+            tailor_bpf::interp::run(object, facts, func, args, host, self.step_limit)
+        })
+    }
+
+    /// The same, executed by another interpreter: it gets this object's world,
+    /// every access in which is checked, and R1 and R2.
+    pub fn run_with(
+        &self,
+        func: FuncRef,
+        context: &mut dyn Context,
+        execute: impl FnOnce(&mut dyn Host, [u64; 2]) -> Result<u64, tailor_bpf::Error>,
+    ) -> Result<u64, Error> {
         let kind = self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque);
         ctx::check(kind, context)?;
         let args = context.args();
         let mut host = Checked::new(self, kind, args[0], context);
-        env::enter(&self.environment, kind, || {
-            tailor_bpf::interp::run(
-                &self.object,
-                &self.facts,
-                func,
-                args,
-                &mut host,
-                self.step_limit,
-            )
-        })
-        .map_err(Error::Interpreter)
+        env::enter(&self.environment, kind, || execute(&mut host, args)).map_err(Error::Interpreter)
     }
 }
