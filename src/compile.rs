@@ -262,6 +262,7 @@ impl<'a> Compilation<'a> {
             check: trace.check,
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
+            keeps_addresses: &|helper| tailor_bpf::helpers::helper(helper).keeps_addresses(),
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

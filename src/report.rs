@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 
 use cranelift_entity::SecondaryMap;
 use serde::Serialize;
-use tailor_bpf::callgraph::CallGraph;
+use tailor_bpf::callgraph::{CallGraph, EntryCounts};
 use tailor_bpf::{Callee, Error, FuncRef, Op, ProgId};
+use tailor_emit::frame::Weighted;
 use tailor_emit::{CompiledFunction, FunctionKind, frame};
 
 use crate::compile::{Compiled, Unit, compile};
@@ -70,7 +71,8 @@ pub struct ProgramRow {
     pub compile_ns: u64,
 }
 
-/// Sums over the functions of an engine.
+/// Sums over the functions of an engine; those of weighted figures are over
+/// programs.
 #[derive(Debug, Clone, Default, Serialize)]
 #[allow(missing_docs)]
 pub struct Totals {
@@ -114,7 +116,14 @@ impl Report {
         let all: Vec<(Engine, Compiled)> = engines.iter().map(compile).collect();
         for (engine, compiled) in &all {
             let (engine, all) = (*engine, all.as_slice());
-            let mut object = ObjectReport { report: self, unit, engine, compiled, all };
+            let mut object = ObjectReport {
+                report: self,
+                unit,
+                engine,
+                compiled,
+                all,
+                weighted: BTreeMap::new(),
+            };
             object.functions();
             object.programs();
             for (&id, error) in &compiled.errors {
@@ -161,6 +170,8 @@ struct ObjectReport<'a> {
     compiled: &'a Compiled,
     /// The compared engines, this one among them.
     all: &'a [(Engine, Compiled)],
+    /// By function: what its frame costs, and that of its stub.
+    weighted: BTreeMap<(FuncRef, FunctionKind), Option<Weighted>>,
 }
 
 impl ObjectReport<'_> {
@@ -181,11 +192,12 @@ impl ObjectReport<'_> {
         self.report.totals.entry(self.engine.name().into()).or_default()
     }
 
-    fn row(&self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
+    fn row(&mut self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
         let facts = frame::check(compiled).unwrap_or_else(|error| {
             // The compiler compares the two on every compilation.
             panic!("the frame of {} cannot be decoded: {error}", compiled.name)
         });
+        self.weighted.insert((func, compiled.kind), facts.weighted);
         FunctionRow {
             object: self.unit.object.name.clone(),
             program: self.only_program(func),
@@ -207,9 +219,9 @@ impl ObjectReport<'_> {
             body_push_bytes: facts.body_push_bytes,
             padding_bytes: compiled.frame.padding_bytes,
             lower_bound_bytes: None,
-            weighted_cost: None,
-            weighted_saves: None,
-            weighted_tail_call_restores: None,
+            weighted_cost: facts.weighted.map(|weighted| weighted.cost),
+            weighted_saves: facts.weighted.map(|weighted| weighted.saves),
+            weighted_tail_call_restores: facts.weighted.map(|w| w.tail_call_restores),
             inlined: false,
         }
     }
@@ -226,7 +238,9 @@ impl ObjectReport<'_> {
     }
 
     fn programs(&mut self) {
-        let chains = self.chains();
+        let Unit { object, facts, .. } = self.unit;
+        let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
+        let chains = self.chains(&graph);
         for (id, program) in &self.unit.object.programs {
             if self.compiled.errors.contains_key(&id) {
                 continue;
@@ -235,12 +249,14 @@ impl ObjectReport<'_> {
             let time =
                 |func| self.compiled.times.get(func).map_or(0, |time| time.as_nanos() as u64);
             let stub = self.compiled.code.stubs[program.function].as_ref();
+            let entry = program.function;
+            let weighted = self.weighted(&graph.entries(object, facts, entry), entry);
             let row = ProgramRow {
                 object: self.unit.object.name.clone(),
                 program: program.name.clone(),
                 engine: self.engine.name().into(),
                 chain_bytes: chains[program.function] + stub.map_or(0, |s| s.frame.frame_bytes + 8),
-                weighted_cost: None,
+                weighted_cost: weighted.map(|weighted| weighted.cost),
                 compile_ns: functions.iter().map(time).sum(),
             };
             if self.all.iter().all(|(_, other)| !other.errors.contains_key(&id)) {
@@ -248,16 +264,37 @@ impl ObjectReport<'_> {
                 totals.programs += 1;
                 totals.chain_bytes += u64::from(row.chain_bytes);
                 totals.compile_ns += row.compile_ns;
+                if let Some(weighted) = weighted {
+                    totals.weigh(&weighted);
+                }
             }
             self.report.programs.push(row);
         }
     }
 
+    /// What frames cost in a run of a program: its functions, each as often as
+    /// it is entered, and the entry's stub.
+    fn weighted(&self, entries: &EntryCounts, entry: FuncRef) -> Option<Weighted> {
+        let mut sum = Weighted::default();
+        for (&(func, kind), weighted) in &self.weighted {
+            let times = match kind {
+                FunctionKind::Stub => f64::from(u8::from(func == entry)),
+                _ => entries[func],
+            };
+            if times > 0.0 {
+                let weighted = (*weighted)?;
+                sum.cost += times * weighted.cost;
+                sum.saves += times * weighted.saves;
+                sum.tail_call_restores += times * weighted.tail_call_restores;
+            }
+        }
+        Some(sum)
+    }
+
     /// For each function the worst chain of frames and return addresses, its own
     /// included. A callback is an outermost entry of its own: helpers enter it.
-    fn chains(&self) -> SecondaryMap<FuncRef, u32> {
-        let Unit { object, facts, .. } = self.unit;
-        let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
+    fn chains(&self, graph: &CallGraph) -> SecondaryMap<FuncRef, u32> {
+        let object = &self.unit.object;
         let mut chains = SecondaryMap::new();
         for func in graph.callees_first(object) {
             let own = self.compiled.code.functions[func].as_ref();
@@ -273,6 +310,12 @@ impl ObjectReport<'_> {
 }
 
 impl Totals {
+    fn weigh(&mut self, weighted: &Weighted) {
+        *self.weighted_cost.get_or_insert(0.0) += weighted.cost;
+        *self.weighted_saves.get_or_insert(0.0) += weighted.saves;
+        *self.weighted_tail_call_restores.get_or_insert(0.0) += weighted.tail_call_restores;
+    }
+
     fn add(&mut self, row: &FunctionRow) {
         self.functions += 1;
         self.insns += u64::from(row.insns);
@@ -311,5 +354,37 @@ mod tests {
         report.add(&unit, &[Engine::Naive612, Engine::Tailor], &mut Trace::checked());
         assert_eq!(report.errors.len(), 0);
         assert_eq!(report.functions.len(), 4);
+    }
+
+    /// Costs that can be added up by hand: naive pushes rbp and rbx in the entry,
+    /// and stores and loads one slot; the subprogram, entered half the time,
+    /// pushes rbp. The object that a helper gets is no slot.
+    #[test]
+    fn weighted_costs_of_programs() {
+        let text = "map map0 \"m\" hash key 8 value 8 entries 1
+            program f0 \"main\" xdp
+              r6 = *(u32 *)(r1 + 0)
+              *(u64 *)(r10 - 8) = r6
+              *(u64 *)(r10 - 16) = r6
+              r1 = map0 ll
+              r2 = r10
+              r2 += -16
+              call 1
+              r0 = *(u64 *)(r10 - 8)
+              if r0 == 7 goto +1
+              call f1
+              r0 = r6
+              exit
+            function f1 \"half\"
+              r0 = 2
+              exit";
+        let unit = Unit::new(tailor_bpf::text::parse_object(text).unwrap());
+        assert_eq!(unit.errors.first(), None);
+        let mut report = Report::default();
+        report.add(&unit, &[Engine::Naive612], &mut Trace::checked());
+        let costs: Vec<_> = report.functions.iter().map(|row| row.weighted_cost).collect();
+        assert_eq!(costs, [Some(6.0), Some(2.0)]);
+        assert_eq!(report.programs[0].weighted_cost, Some(7.0));
+        assert_eq!(report.totals["naive-6.12"].weighted_saves, Some(2.0));
     }
 }

@@ -19,7 +19,7 @@ fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
         let totals = &report.totals[engine.name()];
         let _ = writeln!(
             out,
-            "{name},{engine},{},{},{},{},{},{},{}",
+            "{name},{engine},{},{},{},{},{},{},{},{:.3}",
             totals.functions,
             totals.saved,
             totals.push_sites,
@@ -27,6 +27,7 @@ fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
             totals.frame_bytes,
             totals.padding_bytes,
             totals.code_bytes,
+            totals.weighted_cost.unwrap_or(f64::NAN),
         );
     }
     Ok(out)
@@ -35,7 +36,8 @@ fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
 #[test]
 fn examples() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let mut found = "object,engine,functions,saved,pushes,pops,frame,padding,code\n".to_string();
+    let mut found =
+        "object,engine,functions,saved,pushes,pops,frame,padding,code,cost\n".to_string();
     let mut paths: Vec<PathBuf> = std::fs::read_dir(root.join("examples/objects"))?
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<_>>()?;

@@ -3,8 +3,12 @@
 use cranelift_entity::{EntitySet, SecondaryMap};
 
 use crate::cfg::{Cfg, is_tail_call};
+use crate::facts::Facts;
 use crate::insn::{Callee, Imm64, Op};
 use crate::{FuncRef, Object};
+
+/// Executions of each function in a run of a program.
+pub type EntryCounts = SecondaryMap<FuncRef, f64>;
 
 /// The calls of an object's functions.
 #[derive(Clone, Debug, Default)]
@@ -85,6 +89,38 @@ impl CallGraph {
             }
         }
         callers
+    }
+
+    /// How often each function is entered in a run that starts at `entry`, by
+    /// the frequencies of the blocks that call it. A callback is taken to be
+    /// entered once for each time that its address is taken. What recursion
+    /// adds is left out.
+    pub fn entries(&self, object: &Object, facts: &Facts, entry: FuncRef) -> EntryCounts {
+        let mut entries = SecondaryMap::with_default(0.0);
+        entries[entry] = 1.0;
+        let mut done = EntitySet::new();
+        for function in self.callees_first(object).into_iter().rev() {
+            done.insert(function);
+            let own = &facts.functions[function];
+            let weight = entries[function];
+            if weight == 0.0 {
+                continue;
+            }
+            for (block, frequency) in own.cfg.blocks.iter().zip(&own.frequency) {
+                let ops = &object.functions[function].ops;
+                for op in block.slots().filter_map(|slot| ops.get(slot)) {
+                    let callee = match *op {
+                        Op::Call(Callee::Function(callee)) => callee,
+                        Op::LoadImm { value: Imm64::Function(callee), .. } => callee,
+                        _ => continue,
+                    };
+                    if !done.contains(callee) {
+                        entries[callee] += weight * frequency;
+                    }
+                }
+            }
+        }
+        entries
     }
 
     /// The functions from which a tail call can be reached by direct calls.

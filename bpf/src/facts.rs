@@ -83,6 +83,16 @@ impl FunctionFacts {
         FunctionFacts { arity: 5, ..FunctionFacts::default() }
     }
 
+    /// Whether the load, store or atomic operation at a slot accesses a slot of
+    /// the frame, which weighted costs count, for every engine: R10 plus a
+    /// constant, in an object whose address does not escape. Any other memory
+    /// is the program's.
+    pub fn accesses_slot(&self, pc: u32) -> bool {
+        let offset = self.frame_accesses.get(&pc);
+        let object = offset.and_then(|&offset| self.stack_object_at(offset));
+        object.is_some_and(|object| !self.stack_objects[object].escapes)
+    }
+
     /// The index of the object that a byte of the frame lies in. R10 itself is
     /// one past the last byte, and counts as part of the object that ends there.
     pub fn stack_object_at(&self, offset: i32) -> Option<usize> {

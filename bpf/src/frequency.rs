@@ -33,6 +33,8 @@ use crate::insn::Op;
 pub const MOST: f64 = 4096.0;
 /// The chance that a branch takes its back edge.
 pub const BACK: f64 = 7.0 / 8.0;
+/// The chance that a tail call leaves.
+pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 /// Sweeps over an irreducible loop.
 pub const ROUNDS: u32 = 64;
 
@@ -194,7 +196,7 @@ impl Solver<'_> {
     fn probability(&self, from: u32, to: u32) -> f64 {
         let block = &self.cfg.blocks[from as usize];
         if is_tail_call(&self.ops[last_slot(self.ops, block)]) {
-            return 0.5;
+            return 1.0 - TAIL_CALL_SUCCEEDS;
         }
         let back = |target| self.dominators.dominates(target, from);
         match block.succs[..] {

@@ -116,6 +116,13 @@ impl Arg {
 }
 
 impl Helper {
+    /// Whether it may keep an address that it is given, or hand it to a function
+    /// of the program; so may one that is not known.
+    pub fn keeps_addresses(&self) -> bool {
+        let keeps = |arg: &Arg| matches!(arg, Arg::Kept | Arg::Callback { .. });
+        self.id == 0 || self.args.iter().any(keeps)
+    }
+
     /// How many of R1 to R5 it reads.
     pub fn arity(&self) -> u8 {
         self.args.len() as u8

@@ -293,6 +293,12 @@ impl Op {
         if matches!(self, Op::LoadImm { .. }) { 2 } else { 1 }
     }
 
+    /// Loads, stores and atomic operations (not those of classic packet access).
+    pub fn accesses_memory(&self) -> bool {
+        use Op::{Atomic, CmpXchg, Load, Store};
+        matches!(self, Load { .. } | Store { .. } | Atomic { .. } | CmpXchg { .. })
+    }
+
     /// The register that the instruction writes beside what calls clobber.
     pub fn def(&self) -> Option<Reg> {
         match *self {

@@ -1,9 +1,13 @@
 //! The product of compilation: code with relocations, and what is known of it.
 
+use std::ops::Range;
+
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use smallvec::SmallVec;
 use tailor_lower::{FuncRef, Gpr, MapRef, Symbol};
 pub use target_lexicon::Architecture;
+
+use crate::asm::{Assembled, Label};
 
 /// How functions are entered and how tail calls land.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -36,7 +40,7 @@ pub struct CompiledCode {
 }
 
 /// What a piece of code is.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FunctionKind {
     /// The entry function of a program.
     Program,
@@ -65,6 +69,53 @@ pub struct CompiledFunction {
     pub insns: u32,
     /// The frame that the compiler thinks it made; the decoder must agree.
     pub frame: FrameBelief,
+    /// How often what is executed.
+    pub weights: Weights,
+}
+
+/// How often a function's code is executed, by the frequencies of the bytecode's
+/// blocks, and which of its memory operations are not the frame's.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Weights {
+    /// Ascending: the code from this offset to the next one is executed so many
+    /// times per execution of the function. The first is at 0; empty if unknown.
+    pub stretches: Vec<(u32, f64)>,
+    /// Code that accesses objects of the program whose address escapes, which
+    /// are memory and no slots, though they lie in the frame. Ascending.
+    pub objects: Vec<Range<u32>>,
+}
+
+/// [`Weights`] while offsets are not known yet.
+#[derive(Debug, Default)]
+pub struct WeightLabels {
+    stretches: Vec<(Label, f64)>,
+    objects: Vec<(Label, Label)>,
+}
+
+impl WeightLabels {
+    /// From this label on.
+    pub fn from(&mut self, start: Label, frequency: f64) {
+        self.stretches.push((start, frequency));
+    }
+
+    /// Code between two labels accesses an object.
+    pub fn object(&mut self, start: Label, end: Label) {
+        self.objects.push((start, end));
+    }
+
+    /// With offsets. Of stretches that start at one place the last counts.
+    pub fn place(&self, code: &Assembled) -> Weights {
+        let mut stretches: Vec<(u32, f64)> = Vec::with_capacity(self.stretches.len());
+        for &(label, frequency) in &self.stretches {
+            let start = code.offset(label);
+            if stretches.last().is_some_and(|last| last.0 == start) {
+                stretches.pop();
+            }
+            stretches.push((start, frequency));
+        }
+        let range = |&(start, end): &(Label, Label)| code.offset(start)..code.offset(end);
+        Weights { stretches, objects: self.objects.iter().map(range).collect() }
+    }
 }
 
 /// What the compiler believes of a frame.

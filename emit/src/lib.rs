@@ -18,7 +18,7 @@ pub mod x64;
 pub use asm::{Assembled, Assembler};
 pub use code::{
     ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, Convention, FrameBelief,
-    FunctionKind, Poke, Reloc, RelocKind, TailSite,
+    FunctionKind, Poke, Reloc, RelocKind, TailSite, WeightLabels, Weights,
 };
 pub use error::EmitError;
 pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};

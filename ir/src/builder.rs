@@ -114,8 +114,8 @@ impl Builder {
     }
 
     /// Adds an object to the frame.
-    pub fn add_slot(&mut self, size: u32, align: u32) -> StackSlot {
-        self.func.stack_slots.push(StackSlotData { size, align })
+    pub fn add_slot(&mut self, data: StackSlotData) -> StackSlot {
+        self.func.stack_slots.push(data)
     }
 
     /// Declares a helper.

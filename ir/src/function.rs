@@ -246,6 +246,9 @@ pub struct StackSlotData {
     pub size: u32,
     /// A power of two, at most 16.
     pub align: u32,
+    /// Its address is used other than by loads and stores at constant offsets,
+    /// in the source: it is memory of the program and no slot of the frame's.
+    pub escapes: bool,
 }
 
 /// What a function knows of a helper it calls. The front end's tables fill it in.

@@ -117,7 +117,7 @@ fn functions() -> impl Strategy<Value = Function> {
         let mut function = Function::new(FuncRef::from_u32(0), name);
         function.reaches_tail_call = flag;
         for (size, align) in slots {
-            function.stack_slots.push(StackSlotData { size, align });
+            function.stack_slots.push(StackSlotData { size, align, escapes: true });
         }
         for (helper, name, arity, [reads, writes]) in externs {
             function.externs.push(ExternData { helper, name, arity, reads, writes });

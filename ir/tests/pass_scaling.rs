@@ -23,7 +23,7 @@ impl Shape {
         for _ in 0..2 {
             function.add_param(entry, Type::I64);
         }
-        let slot = function.stack_slots.push(StackSlotData { size: 512, align: 8 });
+        let slot = function.stack_slots.push(StackSlotData { size: 512, align: 8, escapes: true });
         let mut shape = Shape { function, block: entry, slot: Value::from_u32(0) };
         let payload = Payload::Slot { slot, offset: 0 };
         shape.slot = shape.inst(Opcode::StackAddr, Type::I64, &[], payload);

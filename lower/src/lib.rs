@@ -8,11 +8,13 @@
 //!
 //! The steps of [`lower`]: [`legalise`] rewrites what the target does not have,
 //! [`order`] splits critical edges and puts the blocks in their final order,
-//! [`x64::select`] chooses the instructions.
+//! [`x64::select`] chooses the instructions. [`objects`] says of the result which
+//! stack objects may share memory.
 #![forbid(unsafe_code)]
 
 pub mod legalise;
 pub mod mach;
+pub mod objects;
 pub mod options;
 pub mod order;
 mod text;

@@ -35,7 +35,8 @@ impl fmt::Display for MachFunction {
         }
         f.write_str(" {\n")?;
         for (slot, data) in &self.stack_slots {
-            writeln!(f, "    {slot} = slot {} align {}", data.size, data.align)?;
+            write!(f, "    {slot} = slot {} align {}", data.size, data.align)?;
+            f.write_str(if data.escapes { " escapes\n" } else { "\n" })?;
         }
         for (index, block) in self.blocks.iter().enumerate() {
             self.fmt_block(f, index, block)?;

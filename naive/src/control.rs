@@ -104,8 +104,11 @@ impl Jit<'_> {
         match self.epilogue {
             Some(epilogue) => self.asm.jmp(epilogue),
             None => {
-                self.epilogue = Some(self.asm.here());
+                let here = self.asm.here();
+                self.epilogue = Some(here);
+                self.weights.from(here, self.exits());
                 self.frame.epilogue(&mut self.asm);
+                self.weigh();
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use smallvec::SmallVec;
 use tailor_emit::asm::{AluOp, Cc, Width};
-use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr};
+use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr, WeightLabels};
 
 use crate::variant::{Rules, Variant};
 
@@ -80,10 +80,11 @@ impl Frame {
         }
     }
 
-    pub(crate) fn prologue(&self, asm: &mut Assembler) {
+    pub(crate) fn prologue(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
+        weights.from(asm.here(), 1.0);
         match self.rules.fixed {
             true => self.fixed_prologue(asm),
-            false => self.variable_prologue(asm),
+            false => self.variable_prologue(asm, weights),
         }
     }
 
@@ -100,7 +101,7 @@ impl Frame {
         asm.bytes(&[0x6a, 0]);
     }
 
-    fn variable_prologue(&self, asm: &mut Assembler) {
+    fn variable_prologue(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
         asm.nop(5);
         let starts = self.counts && self.is_program;
         match (starts, self.rules.shares_counter) {
@@ -116,7 +117,7 @@ impl Frame {
             asm.alu_imm32(AluOp::Sub, Width::W64, Gpr::RSP, self.rounded() as i32);
         }
         match (self.counts, self.rules.shares_counter) {
-            (true, true) => self.push_counter(asm),
+            (true, true) => self.push_counter(asm, weights),
             (true, false) => asm.push(Gpr::RAX),
             (false, _) => {}
         }
@@ -127,7 +128,7 @@ impl Frame {
 
     /// rax holds the counter where counting starts, or after a tail call from
     /// such a function; else the pointer to it, which is larger than any count.
-    fn push_counter(&self, asm: &mut Assembler) {
+    fn push_counter(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
         if self.is_program {
             let (pointer, done) = (asm.label(), asm.label());
             asm.cmp_imm(Width::W64, Gpr::RAX, i32::from(MAX_TAIL_CALLS));
@@ -136,8 +137,11 @@ impl Frame {
             asm.mov(Width::W64, Gpr::RAX, Gpr::RSP);
             asm.jmp(done);
             asm.bind(pointer);
+            // Only where a subprogram of another program made the tail call.
+            weights.from(pointer, 0.0);
             asm.push(Gpr::RAX);
             asm.bind(done);
+            weights.from(done, 1.0);
         } else {
             asm.push(Gpr::RAX);
         }

@@ -4,7 +4,7 @@ use tailor_bpf::cfg::{is_tail_call, last_slot};
 use tailor_bpf::facts::{Facts, FunctionFacts};
 use tailor_bpf::{AluOp, Error, FuncRef, Function, Object, Op, Src, Width};
 use tailor_emit::asm::{Label, Relaxation, Width as MachineWidth};
-use tailor_emit::{Assembled, Assembler, CompiledFunction, FunctionKind, TailSite};
+use tailor_emit::{Assembler, CompiledFunction, FunctionKind, WeightLabels};
 
 use crate::frame::Frame;
 use crate::regs;
@@ -28,29 +28,19 @@ pub fn compile(
         facts.functions.get(func).ok_or_else(|| fail("the function was not analysed".into()))?;
     let mut jit = Jit::new(variant, object, function, facts, kind);
     jit.run()?;
-    let Jit { asm, frame, sites, .. } = jit;
+    let Jit { asm, frame, sites, weights, .. } = jit;
     let assembled = asm.finish().map_err(|error| fail(error.to_string()))?;
-    let tail_sites = sites.iter().map(|site| site.resolve(&assembled)).collect();
-    Ok(finish(function, kind, &frame, assembled, tail_sites))
-}
-
-fn finish(
-    function: &Function,
-    kind: FunctionKind,
-    frame: &Frame,
-    assembled: Assembled,
-    tail_sites: Vec<TailSite>,
-) -> CompiledFunction {
-    CompiledFunction {
+    Ok(CompiledFunction {
         name: function.name.clone(),
         kind,
-        code: assembled.code,
-        relocs: assembled.relocs,
         landing: frame.rules.landing,
-        tail_sites,
+        tail_sites: sites.iter().map(|site| site.resolve(&assembled)).collect(),
         insns: function.ops.len() as u32,
         frame: frame.belief(),
-    }
+        weights: weights.place(&assembled),
+        code: assembled.code,
+        relocs: assembled.relocs,
+    })
 }
 
 /// A function under compilation.
@@ -67,6 +57,10 @@ pub(crate) struct Jit<'a> {
     /// The one epilogue, once it is there.
     pub(crate) epilogue: Option<Label>,
     pub(crate) sites: Vec<PendingSite>,
+    /// How often what is executed.
+    pub(crate) weights: WeightLabels,
+    /// Of the current block.
+    pub(crate) frequency: f64,
 }
 
 impl<'a> Jit<'a> {
@@ -99,6 +93,8 @@ impl<'a> Jit<'a> {
             next_bytes: next_bytes(function, facts),
             epilogue: None,
             sites: Vec::new(),
+            weights: WeightLabels::default(),
+            frequency: 1.0,
         }
     }
 
@@ -107,14 +103,22 @@ impl<'a> Jit<'a> {
         if facts.cfg.blocks.is_empty() {
             return Err(self.error(0, "the function has no code"));
         }
-        self.frame.prologue(&mut self.asm);
-        for (block, &label) in facts.cfg.blocks.iter().zip(&self.labels.clone()) {
-            self.asm.bind(label);
+        self.frame.prologue(&mut self.asm, &mut self.weights);
+        for (index, block) in facts.cfg.blocks.iter().enumerate() {
+            self.asm.bind(self.labels[index]);
+            self.frequency = facts.frequency.get(index).copied().unwrap_or(1.0);
+            self.weigh();
             for pc in block.slots() {
                 let op = self.function.ops.get(pc);
                 let op =
                     *op.ok_or_else(|| self.error(pc, "the function ends before its blocks do"))?;
+                let object = op.accesses_memory() && !facts.accesses_slot(pc as u32);
+                let start = object.then(|| self.asm.here());
                 self.op(pc, op)?;
+                if let Some(start) = start {
+                    let end = self.asm.here();
+                    self.weights.object(start, end);
+                }
             }
             let last = last_slot(&self.function.ops, block);
             let leaves = matches!(self.function.ops[last], Op::Exit | Op::Jump { .. });
@@ -123,6 +127,20 @@ impl<'a> Jit<'a> {
             }
         }
         Ok(())
+    }
+
+    /// From here on the current block's frequency holds.
+    pub(crate) fn weigh(&mut self) {
+        let here = self.asm.here();
+        self.weights.from(here, self.frequency);
+    }
+
+    /// Executions of exits per execution of the function.
+    pub(crate) fn exits(&self) -> f64 {
+        let blocks = self.facts.cfg.blocks.iter().zip(&self.facts.frequency);
+        let ops = &self.function.ops;
+        let exits = blocks.filter(|(block, _)| ops[last_slot(ops, block)] == Op::Exit);
+        exits.map(|(_, frequency)| frequency).sum()
     }
 
     fn op(&mut self, pc: usize, op: Op) -> Result<(), Error> {

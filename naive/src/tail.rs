@@ -6,6 +6,7 @@
 //! Since 6.12 the counter goes up only when the jump is made, before that
 //! whenever it is not exhausted. Under the fixed prologue no site is patched.
 
+use tailor_bpf::frequency::TAIL_CALL_SUCCEEDS;
 use tailor_bpf::{MapKind, MapRef};
 use tailor_emit::asm::{AluOp, Cc, Label, Mem, Width};
 use tailor_emit::{Assembled, Gpr, Poke, TailSite};
@@ -70,6 +71,7 @@ impl Jit<'_> {
         self.check_counter(out);
         let bypass = self.asm.here();
         self.asm.jmp_long(out);
+        self.weights.from(bypass, self.frequency * TAIL_CALL_SUCCEEDS);
         self.count();
         self.frame.unwind_to_landing(&mut self.asm);
         let leave = self.asm.here();
@@ -87,6 +89,8 @@ impl Jit<'_> {
         asm.load(Width::W64, Gpr::RCX, Mem::indexed(Gpr::RSI, Gpr::RDX, 3, SLOTS));
         asm.test(Width::W64, Gpr::RCX, Gpr::RCX);
         asm.jcc(Cc::E, out);
+        let found = self.asm.here();
+        self.weights.from(found, self.frequency * TAIL_CALL_SUCCEEDS);
         self.count();
         self.frame.unwind_to_landing(&mut self.asm);
         let landing = self.frame.rules.landing as i32;

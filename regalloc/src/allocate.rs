@@ -19,6 +19,7 @@ use regalloc2::{
     RegallocOptions,
 };
 use smallvec::SmallVec;
+use tailor_lower::objects;
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
@@ -47,6 +48,9 @@ pub struct Options<'a> {
     /// Whether a function of the module relies on the alignment of the stack
     /// at its entry: it, or something it calls, calls C code or can tail-call.
     pub relies_on_alignment: &'a dyn Fn(FuncRef) -> bool,
+    /// Whether a helper may keep an address that it is given, or hand it to
+    /// other code of the program.
+    pub keeps_addresses: &'a dyn Fn(u32) -> bool,
 }
 
 /// Why a function got no registers. All of these are faults of this compiler.
@@ -87,7 +91,9 @@ struct Candidate {
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let chosen = cheapest(function, options)?;
     let spill_slots = chosen.output.num_spillslots as u32;
-    let frame = frame::layout(function, chosen.saved, spill_slots, options.relies_on_alignment);
+    let interference = objects::interference(function, options.keeps_addresses);
+    let relies = options.relies_on_alignment;
+    let frame = frame::layout(function, chosen.saved, spill_slots, &interference, relies);
     Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
 }
 

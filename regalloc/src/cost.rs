@@ -9,7 +9,7 @@ use regalloc2::{Allocation, Edit, Inst, ProgPoint};
 use tailor_lower::{MachFunction, Role};
 
 /// Probability that a tail call leaves the function.
-const TAIL_CALL_SUCCEEDS: f64 = 0.5;
+pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 
 /// Memory operations per execution of the function, for one callee-saved
 /// register that is saved at entry and restored at every exit.

@@ -2,8 +2,9 @@
 //!
 //! Problem: place saved registers, stack objects and spill slots below the
 //! return address in as few bytes as possible.
-//! Idea: no frame pointer; everything is addressed from rsp. Objects with
-//! larger alignment come first, so no gap is needed between them. Padding is
+//! Idea: no frame pointer; everything is addressed from rsp. Objects that are
+//! not live together share memory. Those with larger alignment come first, so
+//! that few gaps are needed between them. Padding is
 //! added only in a function that makes calls which rely on alignment. A leaf
 //! keeps its objects in the red zone and does not move rsp at all.
 //! Invariant: where alignment is relied on, rsp is a multiple of 16 at calls,
@@ -11,6 +12,7 @@
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
+use tailor_lower::objects::Interference;
 use tailor_lower::{FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
 
 use crate::adapter::SPILL_SLOT_BYTES;
@@ -67,27 +69,53 @@ fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool)
     calls
 }
 
+/// Places objects from `base` upwards, the most aligned and largest first, each
+/// at the first place where nothing is that is live together with it. Returns
+/// their offsets and where they end.
+fn place(
+    function: &MachFunction,
+    interference: &Interference,
+    base: u32,
+) -> (SecondaryMap<StackSlot, i32>, u32) {
+    let mut order: Vec<StackSlot> = function.stack_slots.keys().collect();
+    let data = |slot: StackSlot| &function.stack_slots[slot];
+    order.sort_by_key(|&slot| std::cmp::Reverse((data(slot).align, data(slot).size)));
+    let mut offsets = SecondaryMap::new();
+    let mut placed: Vec<(StackSlot, std::ops::Range<u32>)> = Vec::new();
+    for slot in order {
+        // rsp is a multiple of 8, so more cannot be had.
+        let align = data(slot).align.clamp(1, 8);
+        let mut start = base.next_multiple_of(align);
+        let conflict = |start: u32| {
+            let end = start + data(slot).size;
+            let overlaps = |other: &std::ops::Range<u32>| other.start < end && start < other.end;
+            let others = placed
+                .iter()
+                .filter(|(other, at)| overlaps(at) && interference.between(slot, *other));
+            others.map(|(_, at)| at.end).max()
+        };
+        while let Some(end) = conflict(start) {
+            start = end.next_multiple_of(align);
+        }
+        offsets[slot] = start as i32;
+        placed.push((slot, start..start + data(slot).size));
+    }
+    let end = placed.iter().map(|(_, at)| at.end).max().unwrap_or(base);
+    (offsets, end)
+}
+
 /// Lays out the frame of a function that preserves `saved` and has
 /// `spill_slots` slots of 8 bytes.
 pub fn layout(
     function: &MachFunction,
     saved: SmallVec<[Gpr; 6]>,
     spill_slots: u32,
+    interference: &Interference,
     relies_on_alignment: &dyn Fn(FuncRef) -> bool,
 ) -> FrameLayout {
-    let mut slots = SecondaryMap::new();
-    // Upwards from the lowest byte: spill slots, then objects, the most aligned first.
-    let mut size = spill_slots * SPILL_SLOT_BYTES;
-    let mut order: Vec<StackSlot> = function.stack_slots.keys().collect();
-    order.sort_by_key(|&slot| std::cmp::Reverse(function.stack_slots[slot].align));
-    for slot in order {
-        let data = &function.stack_slots[slot];
-        // rsp is a multiple of 8, so more cannot be had.
-        size = size.next_multiple_of(data.align.clamp(1, 8));
-        slots[slot] = size as i32;
-        size += data.size;
-    }
-    let content = size;
+    // Upwards from the lowest byte: spill slots, then objects.
+    let (slots, content) = place(function, interference, spill_slots * SPILL_SLOT_BYTES);
+    let size = content;
     let size = size.next_multiple_of(8);
     let calls = calls(function, relies_on_alignment);
     let mut frame = FrameLayout { saved, slots, ..FrameLayout::default() };

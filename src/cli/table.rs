@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::report::{FunctionRow, Report, Totals};
 
 /// Engine columns of the table.
-const COLUMNS: [&str; 4] = ["saved", "pops", "frame", "code"];
+const COLUMNS: [&str; 5] = ["saved", "pops", "frame", "cost", "code"];
 
 /// A table per object, with engines side by side, then totals and ratios.
 pub fn text(report: &Report, engines: &[Engine]) -> String {
@@ -69,34 +69,50 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
     table
 }
 
-fn figures(row: &FunctionRow) -> [String; 4] {
-    [row.saved.len() as u32, row.pop_sites, row.frame_bytes, row.code_bytes]
-        .map(|figure| figure.to_string())
+fn figures(row: &FunctionRow) -> [String; 5] {
+    [
+        row.saved.len().to_string(),
+        row.pop_sites.to_string(),
+        row.frame_bytes.to_string(),
+        cost(row.weighted_cost),
+        row.code_bytes.to_string(),
+    ]
+}
+
+/// Memory operations, to a tenth.
+fn cost(weighted: Option<f64>) -> String {
+    weighted.map_or("-".into(), |weighted| format!("{weighted:.1}"))
 }
 
 /// One line for each engine, and its ratio to the baseline: naive-6.12, or else
 /// the first.
 fn totals(report: &Report, engines: &[Engine]) -> Table {
-    let header = ["  engine", "functions", "saved", "pushes", "pops", "frame", "code", "chain"];
+    let header =
+        ["  engine", "functions", "saved", "pushes", "pops", "frame", "cost", "code", "chain"];
     let mut table = table(header.map(String::from).to_vec());
     let figures = |totals: &Totals| {
         [
-            u64::from(totals.functions),
-            totals.saved,
-            totals.push_sites,
-            totals.pop_sites,
-            totals.frame_bytes,
-            totals.code_bytes,
-            totals.chain_bytes,
+            f64::from(totals.functions),
+            totals.saved as f64,
+            totals.push_sites as f64,
+            totals.pop_sites as f64,
+            totals.frame_bytes as f64,
+            totals.weighted_cost.unwrap_or(f64::NAN),
+            totals.code_bytes as f64,
+            totals.chain_bytes as f64,
         ]
     };
-    let all: Vec<(&Engine, [u64; 7])> = engines
+    let all: Vec<(&Engine, [f64; 8])> = engines
         .iter()
         .filter_map(|engine| Some((engine, figures(report.totals.get(engine.name())?))))
         .collect();
     for (engine, figures) in &all {
         let mut cells = vec![format!("  {engine}")];
-        cells.extend(figures.iter().map(u64::to_string));
+        cells.extend(figures.iter().map(|figure| match figure.fract() {
+            _ if figure.is_nan() => "-".into(),
+            0.0 => figure.to_string(),
+            _ => format!("{figure:.1}"),
+        }));
         table.add_row(cells);
     }
     let baseline = all.iter().find(|(engine, _)| **engine == Engine::Naive612);
@@ -104,9 +120,9 @@ fn totals(report: &Report, engines: &[Engine]) -> Table {
         return table;
     };
     for (engine, figures) in all.iter().filter(|(engine, _)| engine != base) {
-        let ratio = |(a, b): (&u64, &u64)| match b {
-            0 => "-".to_string(),
-            _ => format!("{:.2}", *a as f64 / *b as f64),
+        let ratio = |(a, b): (&f64, &f64)| match a / b {
+            ratio if ratio.is_finite() => format!("{ratio:.2}"),
+            _ => "-".to_string(),
         };
         let mut cells = vec![format!("  {engine} / {base}")];
         cells.extend(figures.iter().zip(of_base).map(ratio));
@@ -125,7 +141,7 @@ pub fn csv(report: &Report) -> String {
     for row in &report.functions {
         let _ = writeln!(
             out,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},,,,,{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},,{},{},{},{}",
             field(&row.object),
             field(row.program.as_deref().unwrap_or("")),
             field(&row.function),
@@ -141,10 +157,18 @@ pub fn csv(report: &Report) -> String {
             row.frame_bytes,
             row.body_push_bytes,
             row.padding_bytes,
+            number(row.weighted_cost),
+            number(row.weighted_saves),
+            number(row.weighted_tail_call_restores),
             row.inlined,
         );
     }
     out
+}
+
+/// A figure, or nothing where there is none.
+fn number(figure: Option<f64>) -> String {
+    figure.map_or_else(String::new, |figure| figure.to_string())
 }
 
 /// A field, quoted where it must be (RFC 4180).

@@ -8,7 +8,7 @@
 //! crosses; so does one past the end of a slot as long as it is compared only
 //! with pointers to the same object, which the facts see to as well.
 
-use tailor_ir::{Type, Value};
+use tailor_ir::{StackSlotData, Type, Value};
 
 use super::Lifter;
 use crate::facts::StackObject;
@@ -19,8 +19,8 @@ impl Lifter<'_> {
     pub(super) fn make_frame(&mut self) {
         for object in &self.own.stack_objects {
             let size = (object.hi - object.lo).unsigned_abs();
-            let slot = self.b.add_slot(size, alignment(object));
-            self.slots.push(slot);
+            let data = StackSlotData { size, align: alignment(object), escapes: object.escapes };
+            self.slots.push(self.b.add_slot(data));
         }
     }
 

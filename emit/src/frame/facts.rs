@@ -5,8 +5,9 @@ use iced_x86::{Code, Instruction, OpKind, Register};
 use super::flow::{Flow, Next};
 use super::state::{State, Transfer, Value, gpr};
 use super::walk::Walk;
+use super::weigh::{self, Copy, Traffic, Weighted};
 use super::{DecodeError, FrameFacts, FrameHints};
-use crate::Gpr;
+use crate::{Gpr, Weights};
 
 /// What is collected on the way.
 struct Collector<'a> {
@@ -21,6 +22,8 @@ struct Collector<'a> {
     depths: Vec<i64>,
     /// How each step may be part of unwinding.
     unwinds: Vec<Unwind>,
+    /// What each step does to memory of the frame.
+    traffic: Vec<Traffic>,
     /// Lowest address in use below rsp.
     lowest_access: i64,
     tail_calls: u32,
@@ -56,6 +59,7 @@ pub(super) fn facts(
         frame_pointer: false,
         depths: Vec::with_capacity(flow.steps.len()),
         unwinds: Vec::with_capacity(flow.steps.len()),
+        traffic: Vec::with_capacity(flow.steps.len()),
         lowest_access: 0,
         tail_calls: 0,
     };
@@ -68,6 +72,7 @@ impl Collector<'_> {
     /// One pass in order; a step that nothing else leads to continues the one before.
     fn collect(&mut self, walk: &Walk) -> Result<(), DecodeError> {
         let mut transfer = Transfer::new();
+        let mut observer = weigh::Observer::new();
         let mut state = State::at_entry();
         for (at, step) in self.flow.steps.iter().enumerate() {
             if let Some(known) = walk.before(at) {
@@ -78,7 +83,8 @@ impl Collector<'_> {
             self.check_exit(step.at, step.next, &before)?;
             self.see_access(&step.instruction, &before);
             transfer.apply(&mut state, &step.instruction)?;
-            self.see_copies(&step.instruction, &before, &state);
+            let copy = self.see_copies(&step.instruction, &before, &state);
+            self.traffic.push(observer.traffic(&step.instruction, &before, copy));
         }
         Ok(())
     }
@@ -112,7 +118,8 @@ impl Collector<'_> {
     }
 
     /// Notes saves, restores and a frame pointer.
-    fn see_copies(&mut self, instruction: &Instruction, before: &State, after: &State) {
+    fn see_copies(&mut self, instruction: &Instruction, before: &State, after: &State) -> Copy {
+        let mut copy = Copy::Neither;
         let copied = match instruction.code() {
             Code::Push_r64 => gpr(instruction.op0_register()),
             Code::Mov_rm64_r64 | Code::Mov_r64_rm64
@@ -131,10 +138,12 @@ impl Collector<'_> {
                 save.0 = instruction.ip() as u32;
             }
             save.1 += 1;
+            copy = Copy::Saves(reg);
         }
         let restored = restored(instruction, after);
         if let Some(reg) = restored {
             self.restores[reg.enc() as usize] += 1;
+            copy = Copy::Restores(reg);
         }
         let moves_up = after.depth() > before.depth();
         let popped = match instruction.code() {
@@ -152,6 +161,7 @@ impl Collector<'_> {
         {
             self.frame_pointer = true;
         }
+        copy
     }
 
     /// Every recorded site that can be reached must be an exit; whether by a
@@ -176,25 +186,49 @@ impl Collector<'_> {
         let steps = &self.flow.steps;
         let exits = (0..steps.len())
             .filter(|&at| matches!(steps[at].next, Next::Returns | Next::TailCalls));
-        let starts = exits.map(|exit| {
-            let (mut at, mut restored) = (exit, [false; 16]);
-            while at > 0 && steps[at - 1].end() == steps[at].at {
-                match self.unwinds[at - 1] {
-                    Unwind::Restores(reg) => restored[reg.enc() as usize] = true,
-                    Unwind::Pops(reg) if restored[reg.enc() as usize] => {}
-                    Unwind::Moves => {}
-                    Unwind::No | Unwind::Pops(_) => break,
-                }
-                at -= 1;
+        exits.map(|exit| self.depths[self.unwinding(exit)]).min()
+    }
+
+    /// Where the trailing run of restoring instructions before an exit starts.
+    fn unwinding(&self, exit: usize) -> usize {
+        let steps = &self.flow.steps;
+        let (mut at, mut restored) = (exit, [false; 16]);
+        while at > 0 && steps[at - 1].end() == steps[at].at {
+            match self.unwinds[at - 1] {
+                Unwind::Restores(reg) => restored[reg.enc() as usize] = true,
+                Unwind::Pops(reg) if restored[reg.enc() as usize] => {}
+                Unwind::Moves => {}
+                Unwind::No | Unwind::Pops(_) => break,
             }
-            self.depths[at]
-        });
-        starts.min()
+            at -= 1;
+        }
+        at
+    }
+
+    /// What all of that costs when the function runs. `base`: the frame's depth.
+    fn weigh(&self, weights: &Weights, base: i64) -> Option<Weighted> {
+        let steps = &self.flow.steps;
+        let mut for_tail_call = vec![false; steps.len()];
+        for exit in (0..steps.len()).filter(|&at| steps[at].next == Next::TailCalls) {
+            // Counter slots are popped on the way, into any register.
+            let mut at = exit;
+            while at > 0
+                && self.unwinds[at - 1] != Unwind::No
+                && steps[at - 1].end() == steps[at].at
+            {
+                at -= 1;
+                for_tail_call[at] = true;
+            }
+        }
+        let offsets = steps.iter().map(|step| step.at);
+        let traffic = self.traffic.iter().zip(for_tail_call);
+        weigh::sum(weights, offsets.zip(traffic), base, self.frame_pointer)
     }
 
     fn sum_up(self, hints: &FrameHints<'_>) -> FrameFacts {
         let lowest = self.depths.iter().copied().min().unwrap_or(0);
         let base = self.base().unwrap_or(lowest);
+        let weighted = hints.weights.and_then(|weights| self.weigh(weights, base));
         let declared = base - i64::from(hints.red_zone);
         let frame_end = base.min(declared).min(self.lowest_access);
         let counts = |reg: &Gpr| !(self.frame_pointer && *reg == Gpr::RBP);
@@ -213,6 +247,7 @@ impl Collector<'_> {
             body_push_bytes: (base - lowest) as u32,
             padding_bytes: hints.padding_bytes,
             code_bytes: self.flow.code_bytes,
+            weighted,
         }
     }
 }

@@ -32,13 +32,15 @@ mod facts;
 mod flow;
 mod state;
 mod walk;
+mod weigh;
 
 #[cfg(test)]
 mod tests;
 
 use smallvec::SmallVec;
 
-use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite};
+use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite, Weights};
+pub use weigh::Weighted;
 
 /// What the bytes do not say.
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,6 +56,8 @@ pub struct FrameHints<'a> {
     /// Bytes below the lowest rsp that are in use though not all of them are
     /// visibly accessed.
     pub red_zone: u32,
+    /// How often what is executed, if it is known.
+    pub weights: Option<&'a Weights>,
 }
 
 impl<'a> FrameHints<'a> {
@@ -65,12 +69,13 @@ impl<'a> FrameHints<'a> {
             landing: function.landing,
             padding_bytes: function.frame.padding_bytes,
             red_zone: function.frame.red_zone,
+            weights: Some(&function.weights),
         }
     }
 }
 
 /// A function's frame as its bytes have it; the words are the design's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct FrameFacts {
     /// Callee-saved registers it preserves, without a frame pointer, in the
     /// order of their first saves.
@@ -91,6 +96,8 @@ pub struct FrameFacts {
     pub padding_bytes: u32,
     /// All bytes.
     pub code_bytes: u32,
+    /// What the frame costs when the function runs, if weights were given.
+    pub weighted: Option<Weighted>,
 }
 
 /// What is wrong with a function's code. Offsets are from its start.
@@ -169,7 +176,7 @@ pub enum DecodeError {
 }
 
 /// Why a function's frame is not what its compiler says.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum FrameError {
     /// It is broken.
     #[error(transparent)]
@@ -180,7 +187,7 @@ pub enum FrameError {
         /// By the compiler.
         believed: FrameBelief,
         /// From the bytes.
-        decoded: FrameFacts,
+        decoded: Box<FrameFacts>,
     },
 }
 
@@ -212,6 +219,6 @@ pub fn check(function: &CompiledFunction) -> Result<FrameFacts, FrameError> {
     if same {
         Ok(decoded)
     } else {
-        Err(FrameError::Differs { believed: believed.clone(), decoded })
+        Err(FrameError::Differs { believed: believed.clone(), decoded: Box::new(decoded) })
     }
 }

@@ -38,6 +38,7 @@ fn sample(build: impl FnOnce(&mut Assembler, &mut Marks)) -> CompiledFunction {
         tail_sites,
         insns: 0,
         frame: FrameBelief::default(),
+        weights: Default::default(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::layout::{
     MAX_TAIL_CALLS, PROG_ARRAY_MAX_ENTRIES, PROG_ARRAY_SLOT_SHIFT, PROG_ARRAY_SLOTS,
     RECORD_TAIL_CALLS,
 };
+use tailor_regalloc::cost::TAIL_CALL_SUCCEEDS;
 
 /// `sub rsp, bytes`
 pub(super) fn lower_stack(asm: &mut Assembler, bytes: u32) {
@@ -113,7 +114,11 @@ impl Emitter<'_> {
     /// Finds the target's address, or falls through; the counter goes up only
     /// for a slot that is set. rax is the site's own; index and array keep
     /// their registers.
-    pub(super) fn tail_call(&mut self, direct: Option<(MapRef, u32)>) -> Result<(), EmitError> {
+    pub(super) fn tail_call(
+        &mut self,
+        direct: Option<(MapRef, u32)>,
+        block: Block,
+    ) -> Result<(), EmitError> {
         let asm = &mut self.asm;
         let count = Mem::new(Gpr::RECORD, RECORD_TAIL_CALLS);
         let out = asm.label();
@@ -137,11 +142,15 @@ impl Emitter<'_> {
         asm.load(Width::W64, Gpr::RAX, slot);
         asm.test(Width::W64, Gpr::RAX, Gpr::RAX);
         asm.jcc(Cc::E, out);
+        let found = asm.here();
         asm.inc(Width::W32, count);
         self.epilogue();
         let exit = self.asm.here();
         self.asm.jmp_rm(Gpr::RAX);
         self.asm.bind(out);
+        let frequency = self.frequencies[block.index()];
+        self.weights.from(found, frequency * TAIL_CALL_SUCCEEDS);
+        self.weights.from(out, frequency * (1.0 - TAIL_CALL_SUCCEEDS));
         self.sites.push(Site { first, exit, direct });
         Ok(())
     }

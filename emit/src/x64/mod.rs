@@ -20,14 +20,15 @@ pub(crate) mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
-use tailor_lower::x64::inst::Rhs;
+use tailor_lower::x64::inst::{Base, Rhs};
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::listing::listing;
 use crate::{
-    CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite, frame, intent, walk,
+    CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite, WeightLabels, frame, intent,
+    walk,
 };
 use operands::Operands;
 pub use stub::entry_stub;
@@ -42,14 +43,15 @@ pub fn emit(
 ) -> Result<CompiledFunction, EmitError> {
     let mut emitter = Emitter::new(function, allocated);
     emitter.body()?;
-    let labels = emitter.labels.clone();
-    let (assembled, sites) = emitter.finish()?;
+    let Emitter { asm, sites, weights, labels, .. } = emitter;
+    let assembled = asm.finish()?;
     let blocks: Vec<u32> = labels.into_iter().map(|label| assembled.offset(label)).collect();
     let frame = &allocated.frame;
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
         tail_sites: sites.iter().map(|site| site.place(&assembled)).collect(),
+        weights: weights.place(&assembled),
         code: assembled.code,
         relocs: assembled.relocs,
         landing: 0,
@@ -119,6 +121,9 @@ struct Emitter<'a> {
     /// it has not changed since.
     flagged: Option<(Gpr, Width)>,
     sites: Vec<Site>,
+    /// Of each block.
+    frequencies: Vec<f64>,
+    weights: WeightLabels,
 }
 
 impl<'a> Emitter<'a> {
@@ -137,19 +142,21 @@ impl<'a> Emitter<'a> {
             flags: flags::Awaited::default(),
             flagged: None,
             sites: Vec::new(),
+            frequencies: threading::frequencies(function, allocated, &goals),
+            weights: WeightLabels::default(),
         }
     }
 
-    fn finish(self) -> Result<(Assembled, Vec<Site>), EmitError> {
-        Ok((self.asm.finish()?, self.sites))
-    }
-
     fn body(&mut self) -> Result<(), EmitError> {
+        let start = self.asm.here();
+        self.weights.from(start, 1.0);
         self.prologue();
         for at in 0..self.layout.len() {
             let block = self.layout[at];
             let next = self.layout.get(at + 1).copied();
-            self.asm.bind(self.labels[block.index()]);
+            let label = self.labels[block.index()];
+            self.asm.bind(label);
+            self.weights.from(label, self.frequencies[block.index()]);
             let range = &self.function.blocks[block.index()];
             let (start, end) = (range.start as usize, range.end as usize);
             self.flags = flags::awaited(&self.function.insts[start..end]);
@@ -157,7 +164,12 @@ impl<'a> Emitter<'a> {
             self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
             for inst in start..end {
                 self.edits(ProgPoint::before(Inst::new(inst)))?;
+                let start = self.object_access(inst).then(|| self.asm.here());
                 self.inst(inst, block, next)?;
+                if let Some(start) = start {
+                    let end = self.asm.here();
+                    self.weights.object(start, end);
+                }
                 self.edits(ProgPoint::after(Inst::new(inst)))?;
                 self.flags.step();
             }
@@ -225,6 +237,12 @@ impl<'a> Emitter<'a> {
         for &reg in frame.saved.iter().rev() {
             self.asm.pop(reg);
         }
+    }
+
+    /// Whether an instruction accesses a stack object that is the program's memory.
+    fn object_access(&self, inst: usize) -> bool {
+        let base = self.function.insts[inst].mem().map(|mem| mem.base);
+        matches!(base, Some(Base::Slot(slot)) if self.function.stack_slots[slot].escapes)
     }
 
     fn operands(&self, inst: usize) -> Operands<'a> {
@@ -309,7 +327,7 @@ impl<'a> Emitter<'a> {
             MInst::Jmp => self.jmp(block, next),
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
-            MInst::TailCall(direct) => self.tail_call(direct),
+            MInst::TailCall(direct) => self.tail_call(direct, block),
             MInst::Ret => self.ret(),
             MInst::Trap => self.trap(),
         }

@@ -5,7 +5,7 @@ use tailor_lower::{FuncRef, Gpr, Symbol};
 use super::control;
 use crate::asm::{AsmError, Assembled, Assembler, Width};
 use crate::layout::RECORD_BYTES;
-use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind};
+use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, Weights};
 
 /// Makes a program that takes an invocation record callable as
 /// `extern "C" fn(r1, r2) -> r0`.
@@ -23,6 +23,7 @@ pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitE
         landing: 0,
         tail_sites: Vec::new(),
         insns: 0,
+        weights: Weights { stretches: vec![(0, 1.0)], objects: Vec::new() },
         frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
     };
     super::check(&compiled);

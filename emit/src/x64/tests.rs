@@ -80,7 +80,8 @@ impl Build {
 
     /// A stack object at a distance from rsp.
     pub(crate) fn slot(&mut self, offset: i32) -> StackSlot {
-        let slot = self.function.stack_slots.push(StackSlotData { size: 8, align: 8 });
+        let slot =
+            self.function.stack_slots.push(StackSlotData { size: 8, align: 8, escapes: false });
         self.allocated.frame.slots[slot] = offset;
         slot
     }

@@ -43,6 +43,23 @@ pub(super) fn goals(function: &MachFunction, allocated: &Allocated) -> Vec<Block
     goals
 }
 
+/// How often the code of each block is executed: as often as the block and those
+/// that share its code. (What only jumps is part of the flow to its goal already.)
+pub(super) fn frequencies(
+    function: &MachFunction,
+    allocated: &Allocated,
+    goals: &[Block],
+) -> Vec<f64> {
+    let view = View { function, allocated };
+    let mut frequencies: Vec<f64> = function.blocks.iter().map(|block| block.frequency).collect();
+    for (at, goal) in goals.iter().enumerate() {
+        if goal.index() != at && view.only_jumps(at).is_none() {
+            frequencies[goal.index()] += function.blocks[at].frequency;
+        }
+    }
+    frequencies
+}
+
 /// Sends short blocks to later ones that do the same.
 fn share(view: &View<'_>, goals: &mut [Block]) {
     let mut by_end: HashMap<Option<Block>, Vec<usize>> = HashMap::new();

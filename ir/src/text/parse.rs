@@ -277,7 +277,8 @@ impl Parser<'_> {
             let size = self.unsigned("a size")?;
             self.keyword("align")?;
             let align = self.unsigned("an alignment")?;
-            slots.push(StackSlotData { size, align });
+            let escapes = self.eat_word("escapes")?;
+            slots.push(StackSlotData { size, align, escapes });
         }
         Ok(slots)
     }

@@ -26,7 +26,8 @@ impl Display for Function {
         flag(f, "reaches_tail_call", self.reaches_tail_call)?;
         f.write_str(" {\n")?;
         for (slot, data) in self.stack_slots.iter() {
-            writeln!(f, "    {slot} = slot {} align {}", data.size, data.align)?;
+            write!(f, "    {slot} = slot {} align {}", data.size, data.align)?;
+            f.write_str(if data.escapes { " escapes\n" } else { "\n" })?;
         }
         for (ext, data) in self.externs.iter() {
             write!(f, "    {ext} = helper {} {:?}", data.helper, data.name)?;

@@ -142,7 +142,7 @@ impl Generator {
         for _ in 0..self.random.below(4) {
             let size = 8 + self.random.below(17) as u32;
             let align = self.random.pick(&[1, 8]);
-            self.function.stack_slots.push(StackSlotData { size, align });
+            self.function.stack_slots.push(StackSlotData { size, align, escapes: true });
         }
         self.graph(params[0]);
         let cfg = Cfg::new(&self.function);

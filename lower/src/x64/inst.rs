@@ -238,3 +238,27 @@ pub enum MInst {
     /// Never reached.
     Trap,
 }
+
+impl MInst {
+    /// The memory that it reads or writes, spill slots of operands aside.
+    pub fn mem(&self) -> Option<&Mem> {
+        match self {
+            MInst::Load(_, mem)
+            | MInst::Store(_, mem)
+            | MInst::StoreImm(_, _, mem)
+            | MInst::AluMem(_, _, _, mem)
+            | MInst::CmpMemImm(_, _, mem)
+            | MInst::TestMemImm(_, _, mem)
+            | MInst::Atomic(_, _, mem)
+            | MInst::AtomicImm(_, _, _, mem)
+            | MInst::AtomicFetch(_, _, mem)
+            | MInst::AtomicLoop(_, _, mem)
+            | MInst::CmpXchg(_, mem)
+            | MInst::Alu(_, _, Rhs::Mem(mem))
+            | MInst::Imul(_, Rhs::Mem(mem))
+            | MInst::Cmp(_, Rhs::Mem(mem))
+            | MInst::Test(_, Rhs::Mem(mem)) => Some(mem),
+            _ => None,
+        }
+    }
+}

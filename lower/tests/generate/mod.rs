@@ -101,8 +101,8 @@ const NUMBERS: [u64; 30] = [
 
 impl<'a> Generator<'a> {
     fn new(random: &'a mut Random, mut f: Function, size: usize) -> Generator<'a> {
-        f.stack_slots.push(StackSlotData { size: 1024, align: 8 });
-        f.stack_slots.push(StackSlotData { size: 1024, align: 16 });
+        f.stack_slots.push(StackSlotData { size: 1024, align: 8, escapes: true });
+        f.stack_slots.push(StackSlotData { size: 1024, align: 16, escapes: true });
         for (helper, arity) in [(1, 2), (5, 0), (9, 5)] {
             let name = format!("helper{helper}");
             f.externs.push(ExternData { helper, name, arity, reads: true, writes: true });

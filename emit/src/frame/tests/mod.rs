@@ -2,6 +2,7 @@
 
 mod broken;
 mod sound;
+mod weighed;
 
 use cranelift_entity::EntityRef;
 

@@ -9,6 +9,7 @@ use crate::FuncRef;
 fn a_function_of_ours() {
     let facts = decode(ours).unwrap();
     let expected = FrameFacts {
+        weighted: None,
         saved: smallvec![Gpr::RBX, Gpr::R12],
         frame_pointer: false,
         push_sites: 2,

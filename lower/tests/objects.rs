@@ -1,0 +1,165 @@
+//! Which stack objects may share memory.
+
+use tailor_ir::Size;
+use tailor_ir::text::parse_function;
+use tailor_lower::objects::interference;
+use tailor_lower::{CtxField, Features, Options, StackSlot, lower};
+
+/// Helper 112 writes where it is told; helper 170 keeps what it is given.
+const KEEPS: u32 = 170;
+
+/// Whether the two objects of a function are live together.
+fn together(body: &str) -> bool {
+    let text = format!(
+        "function f0 \"f\" {{
+            ss0 = slot 8 align 8 escapes
+            ss1 = slot 8 align 8 escapes
+            fn0 = helper 112 \"writes\" arity 1 reads writes
+            fn1 = helper {KEEPS} \"keeps\" arity 1 reads writes
+        block0(v0: i64):
+            {body}
+        }}"
+    );
+    let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let options = Options {
+        features: Features::default(),
+        wants_record: &|_| false,
+        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
+    };
+    let function = lower(&function, &options).expect("it can be lowered");
+    let found = interference(&function, &|helper| helper == KEEPS);
+    let [a, b] = [0, 1].map(StackSlot::from_u32);
+    assert!(found.between(a, a));
+    assert_eq!(found.between(a, b), found.between(b, a));
+    found.between(a, b)
+}
+
+#[test]
+fn one_after_the_other() {
+    assert!(!together(
+        "v1 = stack_addr ss0
+        store.i64 u64 v1, v0 ss0
+        v2 = call_ext fn0(v1)
+        v3 = stack_addr ss1
+        store.i64 u64 v3, v2 ss1
+        v4 = call_ext fn0(v3)
+        return v4"
+    ));
+}
+
+#[test]
+fn read_after_the_other_was_written() {
+    assert!(together(
+        "v1 = stack_addr ss0
+        store.i64 u64 v1, v0 ss0
+        v2 = stack_addr ss1
+        store.i64 u64 v2, v0 ss1
+        v3 = call_ext fn0(v2)
+        v4 = load.i64 u64 v1 ss0
+        return v4"
+    ));
+}
+
+#[test]
+fn a_store_that_nobody_reads() {
+    assert!(together(
+        "v1 = stack_addr ss0
+        store.i64 u64 v1, v0 ss0
+        v2 = stack_addr ss1
+        store.i64 u64 v2, v0 ss1
+        v3 = load.i64 u64 v1 ss0
+        return v3"
+    ));
+}
+
+/// Each is done with before the other starts, but the next round reads it.
+#[test]
+fn carried_round_a_loop() {
+    let looping = |first: &str| {
+        format!(
+            "v1 = stack_addr ss0
+            v2 = stack_addr ss1
+            jump block1(v0)
+        block1(v3: i64) freq 8:
+            {first}
+            v5 = load.i64 u64 v1 ss0
+            store.i64 u64 v1, v5 ss0
+            v8 = stack_addr ss1
+            store.i64 u64 v8, v5 ss1
+            v6 = call_ext fn0(v8)
+            branch ne.i64 v6, v3, block1(v6), block2
+        block2:
+            return v6"
+        )
+    };
+    assert!(together(&looping("")));
+    assert!(!together(&looping("store.i64 u64 v1, v3 ss0")));
+}
+
+/// Through arithmetic and a block parameter.
+#[test]
+fn the_address_goes_on() {
+    assert!(together(
+        "v1 = stack_addr ss0
+        store.i64 u64 v1, v0 ss0
+        v2 = iadd.i64 v1, v0
+        jump block1(v2)
+    block1(v3: i64):
+        v4 = stack_addr ss1
+        store.i64 u64 v4, v0 ss1
+        v5 = call_ext fn0(v4)
+        v6 = load.i64 u64 v3 any
+        return v6"
+    ));
+}
+
+#[test]
+fn the_address_is_kept() {
+    let after = |helper: &str| {
+        format!(
+            "v1 = stack_addr ss0
+            store.i64 u64 v1, v0 ss0
+            v2 = call_ext {helper}(v1)
+            v3 = stack_addr ss1
+            store.i64 u64 v3, v0 ss1
+            v4 = call_ext fn0(v3)
+            return v4"
+        )
+    };
+    assert!(!together(&after("fn0")));
+    assert!(together(&after("fn1")));
+}
+
+#[test]
+fn the_address_is_in_memory() {
+    assert!(together(
+        "v1 = stack_addr ss0
+        store.i64 u64 v1, v0 ss0
+        store.i64 u64 v0, v1 any
+        v3 = stack_addr ss1
+        store.i64 u64 v3, v0 ss1
+        v4 = call_ext fn0(v3)
+        return v4"
+    ));
+}
+
+/// On different paths.
+#[test]
+fn either_or() {
+    assert!(!together(
+        "v1 = iconst.i64 7
+        branch eq.i64 v0, v1, block1, block2
+    block1:
+        v2 = stack_addr ss0
+        store.i64 u64 v2, v0 ss0
+        v3 = call_ext fn0(v2)
+        jump block3(v3)
+    block2:
+        v4 = stack_addr ss1
+        store.i64 u64 v4, v0 ss1
+        v5 = call_ext fn0(v4)
+        jump block3(v5)
+    block3(v6: i64):
+        return v6"
+    ));
+}
