@@ -354,6 +354,53 @@ fn branches() {
     }
 }
 
+/// Each condition is taken where it holds, and its opposite where the code
+/// continues with what it would go to.
+#[test]
+fn conditions_and_their_opposites() {
+    let pairs = [
+        (Cc::B, "jb", "jae"),
+        (Cc::Ae, "jae", "jb"),
+        (Cc::E, "je", "jne"),
+        (Cc::Ne, "jne", "je"),
+        (Cc::Be, "jbe", "ja"),
+        (Cc::A, "ja", "jbe"),
+        (Cc::L, "jl", "jge"),
+        (Cc::Ge, "jge", "jl"),
+        (Cc::Le, "jle", "jg"),
+        (Cc::G, "jg", "jle"),
+    ];
+    for (cc, holds, fails) in pairs {
+        for (taken, other, branch) in [(1, 2, fails), (2, 1, holds)] {
+            let mut build = diamond(taken, other);
+            build.function.insts[1] = MInst::Jcc(cc);
+            assert_eq!(build.lines()[1], format!("{branch} L0"));
+        }
+    }
+}
+
+/// What an addition has left in the flags is no longer the register's value
+/// once the allocator has moved another one there.
+#[test]
+fn a_move_ends_what_flags_tell() {
+    let compare = |build: Build| {
+        let lines = build
+            .inst(MInst::Test(W64, Rhs::Reg), &[RDI, RDI])
+            .inst(MInst::Jcc(Cc::E), &[])
+            .block(&[1, 2])
+            .inst(MInst::Ret, &[RAX])
+            .block(&[])
+            .inst(MInst::Trap, &[])
+            .block(&[])
+            .lines();
+        lines[..lines.len() - 4].to_vec()
+    };
+    let add = || Build::new().inst(MInst::Alu(AluOp::Add, W64, Rhs::Imm(1)), &[RDI, RDI]);
+    assert_eq!(compare(add()), ["add rdi, 1"]);
+    let moved = compare(add().edit(RSI, RDI));
+    assert_eq!(moved, ["add rdi, 1", "mov rdi, rsi", "test rdi, rdi"]);
+}
+
 /// With a move in it, it has.
 #[test]
 fn blocks_with_moves_keep_their_code() {
