@@ -164,6 +164,11 @@ fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     relies
 }
 
+/// Whether a helper may keep an address that it is given.
+pub(crate) fn keeps_addresses(helper: u32) -> bool {
+    tailor_bpf::helpers::helper(helper).keeps_addresses()
+}
+
 /// A broken invariant of this compiler: stops debug builds with the stage's
 /// listing, and is the text of an error in release builds.
 fn bug(what: String, listing: impl FnOnce() -> String) -> String {
@@ -262,7 +267,7 @@ impl<'a> Compilation<'a> {
             check: trace.check,
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
-            keeps_addresses: &|helper| tailor_bpf::helpers::helper(helper).keeps_addresses(),
+            keeps_addresses: &keeps_addresses,
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

@@ -4,6 +4,7 @@
 //! through the pipeline with one [`Engine`]; [`Instance`] loads the result and
 //! runs it. [`report`] says how large frames are.
 
+pub mod bounds;
 pub mod cli;
 pub mod compile;
 pub mod compiler;

@@ -14,8 +14,9 @@ use tailor_bpf::{Callee, Error, FuncRef, Op, ProgId};
 use tailor_emit::frame::Weighted;
 use tailor_emit::{CompiledFunction, FunctionKind, frame};
 
+use crate::bounds::{Bounds, bounds};
 use crate::compile::{Compiled, Unit, compile};
-use crate::engine::Engine;
+use crate::engine::{Engine, Family};
 use crate::trace::Trace;
 
 /// Frames of a set of objects.
@@ -51,6 +52,8 @@ pub struct FunctionRow {
     pub body_push_bytes: u32,
     pub padding_bytes: u32,
     pub lower_bound_bytes: Option<u32>,
+    /// The same of the IR as it was lifted.
+    pub lower_bound_lifted_bytes: Option<u32>,
     pub weighted_cost: Option<f64>,
     pub weighted_saves: Option<f64>,
     pub weighted_tail_call_restores: Option<f64>,
@@ -88,6 +91,7 @@ pub struct Totals {
     pub body_push_bytes: u64,
     pub padding_bytes: u64,
     pub lower_bound_bytes: Option<u64>,
+    pub lower_bound_lifted_bytes: Option<u64>,
     pub weighted_cost: Option<f64>,
     pub weighted_saves: Option<f64>,
     pub weighted_tail_call_restores: Option<f64>,
@@ -123,6 +127,7 @@ impl Report {
                 compiled,
                 all,
                 weighted: BTreeMap::new(),
+                trace: Trace::default(),
             };
             object.functions();
             object.programs();
@@ -172,6 +177,8 @@ struct ObjectReport<'a> {
     all: &'a [(Engine, Compiled)],
     /// By function: what its frame costs, and that of its stub.
     weighted: BTreeMap<(FuncRef, FunctionKind), Option<Weighted>>,
+    /// Shows nothing.
+    trace: Trace,
 }
 
 impl ObjectReport<'_> {
@@ -192,7 +199,21 @@ impl ObjectReport<'_> {
         self.report.totals.entry(self.engine.name().into()).or_default()
     }
 
+    /// The least that a function's frame can be, if that is a question of this engine.
+    fn bounds(&mut self, func: FuncRef, compiled: &CompiledFunction) -> Bounds {
+        match (self.engine.family(), compiled.kind) {
+            (Family::Optimizing, FunctionKind::Stub) => {
+                // It consists of the invocation record.
+                let bytes = Some(compiled.frame.frame_bytes);
+                Bounds { optimised: bytes, lifted: bytes }
+            }
+            (Family::Optimizing, _) => bounds(self.unit, func, &mut self.trace),
+            _ => Bounds::default(),
+        }
+    }
+
     fn row(&mut self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
+        let bounds = self.bounds(func, compiled);
         let facts = frame::check(compiled).unwrap_or_else(|error| {
             // The compiler compares the two on every compilation.
             panic!("the frame of {} cannot be decoded: {error}", compiled.name)
@@ -218,7 +239,8 @@ impl ObjectReport<'_> {
             frame_bytes: facts.frame_bytes,
             body_push_bytes: facts.body_push_bytes,
             padding_bytes: compiled.frame.padding_bytes,
-            lower_bound_bytes: None,
+            lower_bound_bytes: bounds.optimised,
+            lower_bound_lifted_bytes: bounds.lifted,
             weighted_cost: facts.weighted.map(|weighted| weighted.cost),
             weighted_saves: facts.weighted.map(|weighted| weighted.saves),
             weighted_tail_call_restores: facts.weighted.map(|w| w.tail_call_restores),
@@ -327,6 +349,14 @@ impl Totals {
         self.frame_bytes += u64::from(row.frame_bytes);
         self.body_push_bytes += u64::from(row.body_push_bytes);
         self.padding_bytes += u64::from(row.padding_bytes);
+        add(&mut self.lower_bound_bytes, row.lower_bound_bytes);
+        add(&mut self.lower_bound_lifted_bytes, row.lower_bound_lifted_bytes);
+    }
+}
+
+fn add(sum: &mut Option<u64>, figure: Option<u32>) {
+    if let Some(figure) = figure {
+        *sum.get_or_insert(0) += u64::from(figure);
     }
 }
 

@@ -16,6 +16,11 @@ fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
         let mut report = Report::default();
         report.add(&unit, &[engine], &mut Trace::checked());
         assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);
+        for row in &report.functions {
+            let bound = row.lower_bound_bytes.unwrap_or(0);
+            let least = row.frame_bytes - row.padding_bytes;
+            assert!(bound <= least, "{name}: {}: {bound} > {least}", row.function);
+        }
         let totals = &report.totals[engine.name()];
         let _ = writeln!(
             out,

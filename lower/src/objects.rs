@@ -53,13 +53,29 @@ pub fn interference(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Int
     let mut with = vec![0; count];
     if count > 1 {
         let flow = Flow::new(function, keeps);
-        flow.for_each_point(|live| {
-            for slot in slots(live) {
-                with[slot] |= live;
+        let mut last = 0;
+        for live in flow.live() {
+            if live != last {
+                slots(live).for_each(|slot| with[slot] |= live);
+                last = live;
             }
-        });
+        }
     }
     Interference { with: Some(with) }
+}
+
+/// By instruction, the bytes of the objects that are live there; `None` where
+/// they are too many to tell.
+pub fn live_bytes(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<Vec<u32>> {
+    let sizes: Vec<u32> = function.stack_slots.values().map(|slot| slot.size).collect();
+    match sizes.len() {
+        0 => Some(vec![0; function.insts.len()]),
+        1..=MOST => {
+            let bytes = |live: Set| slots(live).map(|slot| sizes[slot]).sum();
+            Some(Flow::new(function, keeps).live().into_iter().map(bytes).collect())
+        }
+        _ => None,
+    }
 }
 
 /// The members of a set.
@@ -140,28 +156,26 @@ impl<'a> Flow<'a> {
         wanted & !effect.fills | effect.reads | self.lost
     }
 
-    /// Visits the sets of objects that are live or accessed together.
-    fn for_each_point(&self, mut visit: impl FnMut(Set)) {
-        let mut last = 0;
+    /// By instruction, the objects that are live there or accessed by it.
+    fn live(&self) -> Vec<Set> {
+        let mut live = vec![0; self.effects.len()];
         for (at, block) in self.function.blocks.iter().enumerate() {
-            let mut written = self.written[at];
-            let mut after = Vec::with_capacity((block.end - block.start) as usize);
+            let range = block.start as usize..block.end as usize;
             let mut wanted = self.wanted[at];
-            let effects = &self.effects[block.start as usize..block.end as usize];
-            for effect in effects.iter().rev() {
-                after.push(wanted);
-                wanted = self.before(wanted, effect);
+            for inst in range.clone().rev() {
+                // For now, what is wanted before or after it.
+                live[inst] = wanted;
+                wanted = self.before(wanted, &self.effects[inst]);
+                live[inst] |= wanted;
             }
-            for (effect, after) in effects.iter().zip(after.into_iter().rev()) {
-                let before = written & self.before(after, effect);
+            let mut written = self.written[at];
+            for inst in range {
+                let effect = &self.effects[inst];
                 written |= effect.writes;
-                let live = before | written & after | effect.reads | effect.writes;
-                if live != last {
-                    visit(live);
-                    last = live;
-                }
+                live[inst] = live[inst] & written | effect.reads | effect.writes;
             }
         }
+        live
     }
 }
 

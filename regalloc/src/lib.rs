@@ -8,6 +8,7 @@
 
 mod adapter;
 pub mod allocate;
+pub mod bound;
 pub mod cost;
 pub mod frame;
 pub mod saves;

@@ -136,12 +136,12 @@ pub fn csv(report: &Report) -> String {
     let mut out = String::from(
         "object,program,function,engine,kind,insns,code_bytes,saved,frame_pointer,push_sites,\
          pop_sites,tail_call_sites,frame_bytes,body_push_bytes,padding_bytes,lower_bound_bytes,\
-         weighted_cost,weighted_saves,weighted_tail_call_restores,inlined\n",
+         lower_bound_lifted_bytes,weighted_cost,weighted_saves,weighted_tail_call_restores,inlined\n",
     );
     for row in &report.functions {
         let _ = writeln!(
             out,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},,{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
             field(&row.object),
             field(row.program.as_deref().unwrap_or("")),
             field(&row.function),
@@ -157,6 +157,8 @@ pub fn csv(report: &Report) -> String {
             row.frame_bytes,
             row.body_push_bytes,
             row.padding_bytes,
+            number(row.lower_bound_bytes),
+            number(row.lower_bound_lifted_bytes),
             number(row.weighted_cost),
             number(row.weighted_saves),
             number(row.weighted_tail_call_restores),
@@ -167,7 +169,7 @@ pub fn csv(report: &Report) -> String {
 }
 
 /// A figure, or nothing where there is none.
-fn number(figure: Option<f64>) -> String {
+fn number(figure: Option<impl ToString>) -> String {
     figure.map_or_else(String::new, |figure| figure.to_string())
 }
 

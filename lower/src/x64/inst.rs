@@ -240,6 +240,34 @@ pub enum MInst {
 }
 
 impl MInst {
+    /// Whether its results follow from its register operands alone, so that it
+    /// could be executed again.
+    pub fn is_pure(&self) -> bool {
+        use MInst::{
+            Addr, Alu, Bswap, Bswap16, Ext, Imm, Imul, ImulImm, Lea, Mov, Neg, ShiftCl, ShiftImm,
+            ShiftX, Swap16,
+        };
+        self.mem().is_none()
+            && matches!(
+                self,
+                Mov(_)
+                    | Imm(_)
+                    | Addr(_)
+                    | Lea(..)
+                    | Alu(..)
+                    | Imul(..)
+                    | ImulImm(..)
+                    | Neg(_)
+                    | ShiftImm(..)
+                    | ShiftCl(..)
+                    | ShiftX(..)
+                    | Bswap(_)
+                    | Bswap16
+                    | Swap16
+                    | Ext(_)
+            )
+    }
+
     /// The memory that it reads or writes, spill slots of operands aside.
     pub fn mem(&self) -> Option<&Mem> {
         match self {

@@ -1,0 +1,106 @@
+//! Lower bounds of frames, against bounds found by hand.
+
+use std::fmt::Write;
+
+use tailor_ir::Size;
+use tailor_ir::text::parse_function;
+use tailor_lower::{CtxField, Features, Options, lower};
+use tailor_regalloc::bound::lower_bound;
+
+fn bound(body: &str) -> u32 {
+    let text = format!(
+        "function f0 \"f\" {{
+            ss0 = slot 16 align 8 escapes
+            fn0 = helper 5 \"now\" arity 0
+            fn1 = helper 112 \"writes\" arity 1 reads writes
+        block0(v0: i64, v1: i64):
+            {body}
+        }}"
+    );
+    let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+    let options = Options {
+        features: Features::default(),
+        wants_record: &|_| false,
+        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
+    };
+    lower_bound(&lower(&function, &options).expect("it can be lowered"), &|_| false).unwrap()
+}
+
+#[test]
+fn nothing_lives_across_a_call() {
+    assert_eq!(bound("v2 = call_ext fn0()\nreturn v2"), 0);
+}
+
+#[test]
+fn values_across_a_call() {
+    assert_eq!(bound("v2 = call_ext fn0()\nv3 = iadd.i64 v2, v0\nreturn v3"), 8);
+    let both = "v2 = call_ext fn0()
+        v3 = iadd.i64 v2, v0
+        v4 = iadd.i64 v3, v1
+        return v4";
+    assert_eq!(bound(both), 16);
+}
+
+/// Two halves fit in eight bytes.
+#[test]
+fn narrow_values() {
+    let narrow = "v2 = load.i32 u32 v0 any
+        v3 = load.i32 u32 v1 any
+        v4 = call_ext fn0()
+        v5 = iadd.i32 v2, v3
+        v6 = uext32 v5
+        return v6";
+    assert_eq!(bound(narrow), 8);
+}
+
+/// A constant, an address, and what follows from a value that is kept anyway.
+#[test]
+fn what_can_be_computed_again() {
+    let body = "v2 = iconst.i64 0x123456789
+        v3 = map_addr map0
+        v4 = imul.i64 v0, v0
+        store.i64 u64 v3, v2 any
+        store.i64 u64 v3, v4 any
+        v5 = call_ext fn0()
+        store.i64 u64 v3, v2 any
+        store.i64 u64 v3, v4 any
+        store.i64 u64 v3, v0 any
+        return v5";
+    assert_eq!(bound(body), 8);
+    // The input is not live any more: its square must be kept.
+    assert_eq!(bound(&body.replace("store.i64 u64 v3, v0 any", "")), 8);
+    // What was loaded need not be there any more.
+    let loaded = "v2 = load.i64 u64 v0 any
+        store.i64 u64 v1, v2 any
+        v3 = call_ext fn0()
+        store.i64 u64 v0, v2 any
+        return v3";
+    assert_eq!(bound(loaded), 16);
+}
+
+#[test]
+fn objects() {
+    let body = "v2 = stack_addr ss0
+        store.i64 u64 v2, v0 ss0
+        v3 = call_ext fn1(v2)
+        v4 = iadd.i64 v3, v1
+        return v4";
+    assert_eq!(bound(body), 16 + 8);
+}
+
+/// Twelve values loaded before a store, which takes two more: nine of the
+/// fourteen fit in registers.
+#[test]
+fn pressure_without_calls() {
+    let mut body = String::new();
+    for n in 0..12 {
+        writeln!(body, "v{} = load.i64 u64 v0+{} any", n + 2, 8 * n).unwrap();
+    }
+    writeln!(body, "store.i64 u64 v1, v0 any").unwrap();
+    for n in 14..25 {
+        let (sum, next) = (if n == 14 { 13 } else { n - 1 }, n - 12);
+        writeln!(body, "v{n} = iadd.i64 v{sum}, v{next}").unwrap();
+    }
+    writeln!(body, "return v24").unwrap();
+    assert_eq!(bound(&body), 8 * (14 - 9));
+}
