@@ -40,6 +40,9 @@ fn compare(ops: &[Op]) -> Result<(), String> {
     let object = Object::raw("generated", &bytecode).map_err(text)?;
     let unit = Unit::new(object);
     let expected = run(&unit, Engine::Interp)?;
+    // First, since it names what is at fault.
+    let id = unit.object.programs.keys().next().ok_or("no program")?;
+    pass_check::check(&unit, id, &expected, &mut |ir| run_ir(&unit, ir))?;
     for engine in Engine::ALL {
         let found = run(&unit, engine).map_err(|what| format!("{engine}: {what}"))?;
         if found != expected {
@@ -51,8 +54,7 @@ fn compare(ops: &[Op]) -> Result<(), String> {
             ));
         }
     }
-    let id = unit.object.programs.keys().next().ok_or("no program")?;
-    pass_check::check(&unit, id, &expected, &mut |ir| run_ir(&unit, ir)).map(|_| ())
+    Ok(())
 }
 
 /// The same program's IR, in the world of the interpreter.
