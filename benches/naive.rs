@@ -17,8 +17,14 @@ use case::Case;
 use tailor::runtime::Xdp;
 use tailor::{Engine, Instance, Object, Trace, Unit};
 
-const ENGINES: [Engine; 5] =
-    [Engine::Naive612, Engine::NaiveFixed, Engine::Naive510, Engine::Tailor, Engine::Interp];
+const ENGINES: [Engine; 6] = [
+    Engine::Naive612,
+    Engine::NaiveFixed,
+    Engine::Naive510,
+    Engine::TailorKernel,
+    Engine::Tailor,
+    Engine::Interp,
+];
 const ROUNDS: usize = 15;
 const BATCH: Duration = Duration::from_millis(1);
 
@@ -27,7 +33,7 @@ fn main() {
     let rounds = if std::env::args().any(|arg| arg == "--test") { 1 } else { ROUNDS };
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); ENGINES.len()];
-    let names = ENGINES.map(|engine| format!("{engine:>12}")).join("");
+    let names = ENGINES.map(|engine| format!("{engine:>14}")).join("");
     println!("{:44}{names}   ns per run, then ratios", "case");
     for path in cases(&root.join("examples/cases")) {
         let name =
@@ -42,15 +48,15 @@ fn main() {
         for (engine, time) in times.iter().enumerate() {
             ratios[engine].push(time / times[0]);
         }
-        let ratios = times[1..].iter().map(|time| format!("{:12.2}", time / times[0]));
-        println!("{name:44}{:12.1}{}", times[0], ratios.collect::<String>());
+        let ratios = times[1..].iter().map(|time| format!("{:14.2}", time / times[0]));
+        println!("{name:44}{:14.1}{}", times[0], ratios.collect::<String>());
     }
     let mean =
         |ratios: &[f64]| (ratios.iter().map(|r| r.ln()).sum::<f64>() / ratios.len() as f64).exp();
     // Cases that an engine does not take (NaN in the table) are in no mean of its.
     let means = ratios.iter().map(|ratios| {
         let known: Vec<f64> = ratios.iter().copied().filter(|ratio| ratio.is_finite()).collect();
-        format!("{:12.2}", mean(&known))
+        format!("{:14.2}", mean(&known))
     });
     println!("{:44}{}", "geometric mean", means.collect::<String>());
 }

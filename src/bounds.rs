@@ -3,9 +3,11 @@
 
 use tailor_bpf::FuncRef;
 use tailor_bpf::lift::lift;
+use tailor_lower::Convention;
 use tailor_regalloc::bound::lower_bound;
 
 use crate::compile::{Unit, keeps_addresses};
+use crate::engine::Engine;
 use crate::trace::Trace;
 
 /// The least bytes that a function's frame can have.
@@ -18,19 +20,29 @@ pub struct Bounds {
 }
 
 /// Computes both; `None` where a function is refused or too large to tell.
-pub fn bounds(unit: &Unit, func: FuncRef, trace: &mut Trace) -> Bounds {
+///
+/// A kernel's convention adds its frame pointer, and its counter where a tail
+/// call is in reach.
+pub fn bounds(unit: &Unit, engine: Engine, func: FuncRef, trace: &mut Trace) -> Bounds {
     let Unit { object, facts, .. } = unit;
     let Ok(mut ir) = lift(object, facts, func) else {
         return Bounds::default();
     };
+    let fixed = match engine.convention() {
+        Convention::Kernel { .. } if facts.functions[func].reaches_tail_call => 8 + 16,
+        Convention::Kernel { .. } => 8,
+        Convention::Saving => 0,
+    };
     let bound = |ir: &tailor_ir::Function, trace: &Trace| {
         let options = tailor_lower::Options {
             features: trace.features,
+            convention: engine.convention(),
+            poking: engine.poking(),
             wants_record: &|callee| facts.functions[callee].reaches_tail_call,
             ctx_field: &crate::engine::ctx_field,
         };
         let mach = tailor_lower::lower(ir, &options).ok()?;
-        lower_bound(&mach, &keeps_addresses)
+        Some(fixed + lower_bound(&mach, &keeps_addresses)?)
     };
     let lifted = bound(&ir, trace);
     let optimised = trace.optimise(&mut ir).ok().and_then(|()| bound(&ir, trace));

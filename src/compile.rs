@@ -57,7 +57,10 @@ impl Unit {
         let mut functions = vec![program.function];
         let mut next = 0;
         while let Some(&func) = functions.get(next) {
-            let function = &self.object.functions[func];
+            let Some(function) = self.object.functions.get(func) else {
+                let what = format!("there is no {func}");
+                return Err(Error::new(what).in_program(&program.name));
+            };
             if let Some(error) = &function.refused {
                 return Err(error.clone().in_program(&program.name));
             }
@@ -72,16 +75,17 @@ impl Unit {
     }
 }
 
-/// Marks the functions that errors name; an error that names none concerns all.
+/// Marks the functions that errors name.
 fn refuse(object: &mut Object, errors: &[Error]) {
     let mut by_function = BTreeMap::new();
-    for error in errors {
-        by_function.entry(error.function.as_deref()).or_insert(error);
+    for (function, error) in errors.iter().filter_map(|e| Some((e.function.as_deref()?, e))) {
+        by_function.entry(function).or_insert(error);
     }
     for function in object.functions.values_mut() {
-        let own = by_function.get(&Some(&*function.name)).or_else(|| by_function.get(&None));
+        let own = by_function.get(&*function.name);
         if let (Some(error), None) = (own, &function.refused) {
-            function.refused = Some((*error).clone());
+            // Whichever program it is that needs the function.
+            function.refused = Some(Error { program: None, ..(*error).clone() });
         }
     }
 }
@@ -123,7 +127,7 @@ pub struct Compiled {
 
 /// Compiles the given programs of an object (all of them if `None`) with one engine.
 pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Trace) -> Compiled {
-    let mut compilation = Compilation::new(unit, engine);
+    let mut compilation = Compilation::new(unit, engine, trace);
     let mut errors = BTreeMap::new();
     for id in unit.object.programs.keys().filter(|&id| only.is_none_or(|only| only == id)) {
         if let Err(error) = compilation.program(id, trace) {
@@ -189,15 +193,16 @@ struct Compilation<'a> {
 }
 
 impl<'a> Compilation<'a> {
-    fn new(unit: &'a Unit, engine: Engine) -> Compilation<'a> {
-        let convention = match engine.family() {
-            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
-            Family::Optimizing | Family::Interpreter => Convention::Saving,
-        };
+    fn new(unit: &'a Unit, engine: Engine, trace: &Trace) -> Compilation<'a> {
         let functions = unit.object.functions.keys().map(|_| None).collect();
+        let poking = match engine.family() {
+            Family::Optimizing(_) => trace.poking.unwrap_or(engine.poking()),
+            Family::Naive(_) | Family::Interpreter => engine.poking(),
+        };
         let code = CompiledCode {
             architecture: tailor_emit::ARCHITECTURE,
-            convention,
+            convention: engine.convention(),
+            poking,
             functions,
             stubs: Default::default(),
         };
@@ -233,7 +238,7 @@ impl<'a> Compilation<'a> {
 
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
-            Family::Optimizing => self.optimizing(func, trace),
+            Family::Optimizing(_) => self.optimizing(func, trace),
             Family::Naive(variant) => self.naive(variant, func, trace),
             Family::Interpreter => Err(Error::new("the interpreter compiles nothing")),
         }
@@ -257,6 +262,8 @@ impl<'a> Compilation<'a> {
 
         let options = tailor_lower::Options {
             features: trace.features,
+            convention: self.code.convention,
+            poking: self.code.poking,
             wants_record: &|callee| facts.functions[callee].reaches_tail_call,
             ctx_field: &crate::engine::ctx_field,
         };

@@ -13,6 +13,7 @@
 //! # }
 //! ```
 
+use tailor_emit::Poking;
 use tailor_runtime::helpers::Table;
 
 use crate::{Engine, Error, Instance, Object, Trace, Unit};
@@ -22,11 +23,12 @@ use crate::{Engine, Error, Instance, Object, Trace, Unit};
 pub struct Compiler {
     engine: Engine,
     helpers: Table,
+    poking: Option<Poking>,
 }
 
 impl Default for Compiler {
     fn default() -> Compiler {
-        Compiler { engine: Engine::Tailor, helpers: Table::default() }
+        Compiler { engine: Engine::Tailor, helpers: Table::default(), poking: None }
     }
 }
 
@@ -48,10 +50,18 @@ impl Compiler {
         self
     }
 
+    /// Chooses whether tail calls whose slot is known are patched when it
+    /// changes, or load it. The baselines do as their kernels did.
+    pub fn poking(mut self, poking: Poking) -> Compiler {
+        self.poking = Some(poking);
+        self
+    }
+
     /// Compiles all programs of an object and loads them. Programs that cannot
     /// be compiled are named when they are asked for.
     pub fn compile(&self, object: Object) -> Result<Instance, Error> {
         let mut trace = Trace::from_environment();
+        trace.poking = self.poking;
         Instance::with_helpers(&Unit::new(object), self.engine, &mut trace, self.helpers.clone())
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use tailor_bpf::ctx;
-use tailor_lower::CtxField;
+use tailor_lower::{Convention, CtxField, Poking};
 use tailor_naive::Variant;
 
 /// A way to run or compile a program.
@@ -18,6 +18,8 @@ pub enum Engine {
     Naive510,
     /// The one-pass baseline with the prologue of 6.12 and later.
     Naive612,
+    /// The optimizing pipeline under the constraints of kernels since 6.12.
+    TailorKernel,
     /// The optimizing pipeline.
     Tailor,
 }
@@ -30,13 +32,19 @@ pub enum Family {
     /// Compiles instruction by instruction, as a generation of the kernel did.
     Naive(Variant),
     /// Compiles through the IR.
-    Optimizing,
+    Optimizing(Convention),
 }
 
 impl Engine {
     /// All engines.
-    pub const ALL: [Engine; 5] =
-        [Engine::Interp, Engine::NaiveFixed, Engine::Naive510, Engine::Naive612, Engine::Tailor];
+    pub const ALL: [Engine; 6] = [
+        Engine::Interp,
+        Engine::NaiveFixed,
+        Engine::Naive510,
+        Engine::Naive612,
+        Engine::TailorKernel,
+        Engine::Tailor,
+    ];
 
     /// Name on the command line and in reports.
     pub fn name(self) -> &'static str {
@@ -45,6 +53,7 @@ impl Engine {
             Engine::NaiveFixed => "naive-fixed",
             Engine::Naive510 => "naive-5.10",
             Engine::Naive612 => "naive-6.12",
+            Engine::TailorKernel => "tailor-kernel",
             Engine::Tailor => "tailor",
         }
     }
@@ -56,7 +65,28 @@ impl Engine {
             Engine::NaiveFixed => Family::Naive(Variant::Fixed),
             Engine::Naive510 => Family::Naive(Variant::V510),
             Engine::Naive612 => Family::Naive(Variant::V612),
-            Engine::Tailor => Family::Optimizing,
+            Engine::TailorKernel => {
+                Family::Optimizing(Convention::Kernel { landing: Variant::V612.landing() })
+            }
+            Engine::Tailor => Family::Optimizing(Convention::Saving),
+        }
+    }
+
+    /// How programs are entered in it. (Maps of the interpreter are tailor's.)
+    pub fn convention(self) -> Convention {
+        match self.family() {
+            Family::Naive(variant) => Convention::Kernel { landing: variant.landing() },
+            Family::Optimizing(convention) => convention,
+            Family::Interpreter => Convention::Saving,
+        }
+    }
+
+    /// What becomes of sites whose slot is known, unless one asks for something
+    /// else. The baselines leave no choice.
+    pub fn poking(self) -> Poking {
+        match self {
+            Engine::Naive510 | Engine::Naive612 | Engine::TailorKernel => Poking::Patch,
+            Engine::Interp | Engine::NaiveFixed | Engine::Tailor => Poking::Data,
         }
     }
 }

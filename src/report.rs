@@ -202,12 +202,12 @@ impl ObjectReport<'_> {
     /// The least that a function's frame can be, if that is a question of this engine.
     fn bounds(&mut self, func: FuncRef, compiled: &CompiledFunction) -> Bounds {
         match (self.engine.family(), compiled.kind) {
-            (Family::Optimizing, FunctionKind::Stub) => {
+            (Family::Optimizing(_), FunctionKind::Stub) => {
                 // It consists of the invocation record.
                 let bytes = Some(compiled.frame.frame_bytes);
                 Bounds { optimised: bytes, lifted: bytes }
             }
-            (Family::Optimizing, _) => bounds(self.unit, func, &mut self.trace),
+            (Family::Optimizing(_), _) => bounds(self.unit, self.engine, func, &mut self.trace),
             _ => Bounds::default(),
         }
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use clap::ValueEnum;
 use tailor_ir::{Function, passes};
-use tailor_lower::Features;
+use tailor_lower::{Features, Poking};
 
 /// A stage of the optimizing pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -59,6 +59,9 @@ pub struct Trace {
     /// processor everywhere (with BMI2, as the baseline assumes); what is to
     /// run gets what this one has.
     pub features: Features,
+    /// What the optimizing pipeline makes of tail calls whose slot is known;
+    /// `None` for what its engine does.
+    pub poking: Option<Poking>,
 }
 
 /// The listings that a trace collects.
@@ -83,6 +86,7 @@ impl Default for Trace {
             bisect: None,
             rewrites: 0,
             features: Features { bmi2: true },
+            poking: None,
         }
     }
 }

@@ -49,5 +49,5 @@ fn a_file_that_is_no_object_is_named() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     let (status, errors) = check(&path);
     assert_eq!((status, errors.len()), (Some(1), 1), "{errors:#?}");
-    assert!(errors[0].contains("Cargo.toml: not a readable ELF object"), "{errors:#?}");
+    assert!(errors[0].contains("Cargo.toml: ELF header: not a readable ELF object"), "{errors:#?}");
 }

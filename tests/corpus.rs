@@ -72,7 +72,8 @@ fn find(folder: &Path, found: &mut Vec<PathBuf>) {
     paths.sort();
     for path in paths {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if path.is_dir() && !hidden {
+        // A link may lead back to where it is.
+        if path.is_dir() && !path.is_symlink() && !hidden {
             find(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "o" || extension == "elf") {
             found.push(path);

@@ -12,7 +12,7 @@ use tailor::{Engine, Object, Trace, Unit};
 fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
     let unit = Unit::new(Object::parse(name, bytes)?);
     let mut out = String::new();
-    for engine in [Engine::Naive612, Engine::Tailor] {
+    for engine in [Engine::Naive612, Engine::TailorKernel, Engine::Tailor] {
         let mut report = Report::default();
         report.add(&unit, &[engine], &mut Trace::checked());
         assert!(report.errors.is_empty(), "{name}: {:?}", report.errors);

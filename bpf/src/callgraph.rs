@@ -91,6 +91,54 @@ impl CallGraph {
         callers
     }
 
+    /// The functions of this kind and those that call them or take the address of
+    /// one, through any number of others.
+    pub fn reaching(
+        &self,
+        object: &Object,
+        wanted: impl Fn(FuncRef) -> bool,
+    ) -> EntitySet<FuncRef> {
+        let mut users: SecondaryMap<FuncRef, Vec<FuncRef>> = SecondaryMap::new();
+        for function in object.functions.keys() {
+            for &used in self.calls[function].iter().chain(&self.callbacks[function]) {
+                users[used].push(function);
+            }
+        }
+        let mut work: Vec<FuncRef> = object.functions.keys().filter(|&f| wanted(f)).collect();
+        let mut reaching = EntitySet::new();
+        while let Some(function) = work.pop() {
+            if reaching.insert(function) {
+                work.extend(&users[function]);
+            }
+        }
+        reaching
+    }
+
+    /// A tail call that can be reached from a function by direct calls: its
+    /// function and slot.
+    pub(crate) fn first_tail_call(
+        &self,
+        object: &Object,
+        from: FuncRef,
+        facts: &Facts,
+    ) -> Option<(FuncRef, usize)> {
+        let mut seen = EntitySet::new();
+        let mut work = vec![from];
+        while let Some(function) = work.pop() {
+            if !seen.insert(function) {
+                continue;
+            }
+            if self.tail_calls[function] {
+                let blocks = &facts.functions.get(function)?.cfg.blocks;
+                let ops = &object.functions[function].ops;
+                let mut slots = blocks.iter().flat_map(|block| block.slots());
+                return Some((function, slots.find(|&slot| is_tail_call(&ops[slot]))?));
+            }
+            work.extend(&self.calls[function]);
+        }
+        None
+    }
+
     /// How often each function is entered in a run that starts at `entry`, by
     /// the frequencies of the blocks that call it. A callback is taken to be
     /// entered once for each time that its address is taken. What recursion

@@ -25,15 +25,12 @@ impl Object {
     /// Loads an ELF object. `name` is for messages.
     pub fn parse(name: &str, bytes: &[u8]) -> Result<Object, Error> {
         let file = File::read(bytes)?;
-        let btf = match file.section(".BTF") {
-            Some(section) => Some(Btf::parse(file.sections[section].bytes)?),
-            None => None,
-        };
-        let mut maps = Maps::find(&file, btf.as_ref())?;
+        let btf = file.section(".BTF").map(|section| Btf::parse(file.sections[section].bytes));
+        let mut maps = Maps::find(&file, btf.as_ref());
         let sections = CodeSections::find(&file);
         let mut units = sections.units(&file, &maps);
-        if let (Some(section), Some(btf)) = (file.section(".BTF.ext"), &btf) {
-            refuse_co_re(&mut units, file.sections[section].bytes, btf)?;
+        if let Some(section) = file.section(".BTF.ext") {
+            refuse_co_re(&mut units, file.sections[section].bytes, btf.as_ref())?;
         }
         let linked = link(&units);
         let initialised = program_slots(&file, &sections, &maps, &linked);
@@ -54,8 +51,13 @@ impl Object {
     }
 }
 
-/// Notes CO-RE relocations with their instructions.
-fn refuse_co_re(units: &mut [Unit<'_>], bytes: &[u8], btf: &Btf<'_>) -> Result<(), Error> {
+/// Notes CO-RE relocations with their instructions. Where they cannot be read,
+/// any instruction may have one.
+fn refuse_co_re(
+    units: &mut [Unit<'_>],
+    bytes: &[u8],
+    btf: Option<&Result<Btf<'_>, Error>>,
+) -> Result<(), Error> {
     for relocation in co_re::parse(bytes, btf)? {
         for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
             unit.refusals.entry(relocation.offset / 8).or_insert_with(|| relocation.what.clone());

@@ -6,7 +6,8 @@ use std::fmt;
 /// leaving out what is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Program that needs the function, or the section of an object-level error.
+    /// Program that needs the function. In errors of the object as a whole: the
+    /// section, table or map that is wrong.
     pub program: Option<String>,
     /// Function.
     pub function: Option<String>,
@@ -20,6 +21,12 @@ impl Error {
     /// An error of the object as a whole.
     pub fn new(what: impl Into<String>) -> Error {
         Error { program: None, function: None, insn: None, what: what.into() }
+    }
+
+    /// An error of the object at a place that is no instruction: a section, a
+    /// symbol, a map.
+    pub fn in_object(place: impl Into<String>, what: impl Into<String>) -> Error {
+        Error { program: Some(place.into()), ..Error::new(what) }
     }
 
     /// An error at an instruction of a function.

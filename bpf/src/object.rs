@@ -100,6 +100,9 @@ pub struct MapDef {
     pub inner: Option<Box<MapDef>>,
     /// Static initialisers of a map of maps: key and map.
     pub inner_maps: Vec<(u32, MapRef)>,
+    /// Why the definition cannot be understood; a function that refers to the
+    /// map cannot be compiled then.
+    pub refused: Option<String>,
 }
 
 /// The kind of a map: `BPF_MAP_TYPE_*` of the same name.
@@ -216,6 +219,7 @@ impl MapDef {
             slots: Vec::new(),
             inner: None,
             inner_maps: Vec::new(),
+            refused: None,
         }
     }
 }

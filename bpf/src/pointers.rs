@@ -33,7 +33,7 @@ mod summary;
 mod transfer;
 mod value;
 
-use cranelift_entity::{PrimaryMap, SecondaryMap};
+use cranelift_entity::{EntitySet, PrimaryMap, SecondaryMap};
 
 use crate::facts::Facts;
 use crate::insn::Op;
@@ -112,18 +112,21 @@ fn find(
 }
 
 /// Fills in what is known of pointers. Blocks and arities are there already;
-/// `order` has every function that is to be looked at, callees first.
+/// `order` has every function that is to be looked at, callees first. Those that
+/// are `lost` never run, since something that they need was refused: of them only
+/// errors are found that have nothing to do with it.
 pub(crate) fn analyze(
     object: &Object,
     facts: &mut Facts,
     order: &[FuncRef],
+    lost: &EntitySet<FuncRef>,
 ) -> Vec<(FuncRef, Error)> {
     let mut cells = Cells::new();
     let mut round = 0;
     let (mut all, mut contexts) = loop {
         let all = find(object, facts, order, &cells);
         let more = (round < ROUNDS).then_some(&mut cells);
-        let (contexts, again) = context::resolve(object, &all, more);
+        let (contexts, again) = context::resolve(object, &all, lost, more);
         if !again {
             break (all, contexts);
         }

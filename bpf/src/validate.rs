@@ -11,7 +11,8 @@
 //! - Calls do not recurse, and no more than [`MAX_FRAMES`] frames
 //!   ([`MAX_RAW_FRAMES`] for plain bytecode) nest.
 //! - Programs have functions, slots of program arrays have programs, and maps
-//!   of maps have maps that hold none themselves.
+//!   of maps have maps that hold none themselves. What is wrong with a map
+//!   concerns the functions that refer to it.
 //!
 //! What the kernel's verifier proves about values is not looked at.
 
@@ -21,7 +22,7 @@ use cranelift_entity::SecondaryMap;
 
 use crate::encode::slot;
 use crate::insn::{Callee, Imm64, Op, Reg};
-use crate::object::{Function, MapKind, Object, ProgId, Program, ProgramKind};
+use crate::object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
 use crate::{Error, FuncRef};
 
 /// The most frames that calls may nest, as in the kernel.
@@ -39,7 +40,7 @@ pub fn validate(object: &Object) -> Vec<Error> {
         Owner::One(program) => error.in_program(&object.programs[program].name),
         _ => error,
     };
-    let mut errors = slot_errors(object);
+    let mut errors = map_errors(object);
     for (id, function) in &object.functions {
         let found = function_errors(object, function);
         errors.extend(found.into_iter().map(|error| in_owner(id, error)));
@@ -104,30 +105,29 @@ fn frame_error(object: &Object, program: &Program, calls: &mut Calls<'_>) -> Opt
     })
 }
 
-fn slot_errors(object: &Object) -> Vec<Error> {
-    let mut errors = Vec::new();
-    for map in object.maps.values() {
-        for (slot, program) in &map.slots {
-            // A loader is still to set a number of entries that is 0.
-            let outside = map.max_entries != 0 && *slot >= map.max_entries;
-            if outside || !object.programs.is_valid(*program) {
-                let (name, entries) = (&map.name, map.max_entries);
-                errors.push(Error::new(format!(
-                    "map {name}: slot {slot} of {entries} cannot hold {program}"
-                )));
-            }
-        }
-        for (key, inner) in &map.inner_maps {
-            let inner = object.maps.get(*inner);
-            if inner.is_none_or(|inner| inner.kind.holds_maps()) {
-                let name = &map.name;
-                errors.push(Error::new(format!(
-                    "map {name}: key {key} cannot hold what is no map or holds maps itself"
-                )));
-            }
-        }
-    }
-    errors
+/// What is wrong with maps, each error naming its map.
+fn map_errors(object: &Object) -> Vec<Error> {
+    let named = |map: &MapDef, what| Error::in_object(format!("map {}", map.name), what);
+    let maps = object.maps.values();
+    maps.flat_map(|map| wrong_in(object, map).map(|what| named(map, what))).collect()
+}
+
+/// What is wrong with a map.
+fn wrong_in<'a>(object: &'a Object, map: &'a MapDef) -> impl Iterator<Item = String> + 'a {
+    let slots = map.slots.iter().filter_map(|(slot, program)| {
+        // A loader is still to set a number of entries that is 0.
+        let entries = map.max_entries;
+        let outside = entries != 0 && *slot >= entries;
+        (outside || !object.programs.is_valid(*program))
+            .then(|| format!("slot {slot} of {entries} cannot hold {program}"))
+    });
+    let inner = map.inner_maps.iter().filter_map(|(key, inner)| {
+        let inner = object.maps.get(*inner);
+        inner
+            .is_none_or(|inner| inner.kind.holds_maps())
+            .then(|| format!("key {key} cannot hold what is no map or holds maps itself"))
+    });
+    map.refused.iter().cloned().chain(slots).chain(inner)
 }
 
 /// Everything that is wrong with a function by itself.
@@ -197,7 +197,10 @@ fn check_target(ops: &[Op], target: i64) -> Result<(), String> {
 
 fn check_value(object: &Object, value: Imm64) -> Result<(), String> {
     let exists = |map| match object.maps.get(map) {
-        Some(def) => Ok(def),
+        Some(def) => match wrong_in(object, def).next() {
+            Some(wrong) => Err(format!("needs map {}: {wrong}", def.name)),
+            None => Ok(def),
+        },
         None => Err(format!("there is no {map}")),
     };
     match value {

@@ -4,24 +4,10 @@ use std::ops::Range;
 
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 use smallvec::SmallVec;
-use tailor_lower::{FuncRef, Gpr, MapRef, Symbol};
+use tailor_lower::{Convention, FuncRef, Gpr, MapRef, Poking, Symbol};
 pub use target_lexicon::Architecture;
 
 use crate::asm::{Assembled, Label};
-
-/// How functions are entered and how tail calls land.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Convention {
-    /// A kernel's: rbp frame, a counter in it, and a landing point so many bytes
-    /// behind the entry, by which its generations differ.
-    Kernel {
-        /// Bytes of the prologue that a tail call skips.
-        landing: u32,
-    },
-    /// Tailor's own: the landing point is the entry, the record travels in r9,
-    /// the target preserves callee-saved registers.
-    Saving,
-}
 
 /// The processors that this crate makes code for.
 pub const ARCHITECTURE: Architecture = Architecture::X86_64;
@@ -33,6 +19,8 @@ pub struct CompiledCode {
     pub architecture: Architecture,
     /// Of every function in it.
     pub convention: Convention,
+    /// Whether its sites with a constant slot are patched.
+    pub poking: Poking,
     /// By the object's function numbers; `None` for what no compiled program reaches.
     pub functions: PrimaryMap<FuncRef, Option<CompiledFunction>>,
     /// Entry stubs of programs that cannot be entered as C functions.
@@ -175,9 +163,22 @@ pub struct TailSite {
     pub direct: Option<(MapRef, u32)>,
     /// The bytes to patch when the slot changes, if the site is patched at all.
     pub poke: Option<Poke>,
+    /// What lies between the two, or before the jump.
+    pub unwinds: Unwound,
 }
 
-/// The two five-byte instructions of a patched site.
+/// What a tail call undoes before it leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwound {
+    /// Callee-saved registers that it restores, in the order of their saves.
+    pub registers: SmallVec<[Gpr; 6]>,
+    /// Bytes by which it raises rsp. A kernel's frame pointer stays, and under
+    /// the fixed prologue everything.
+    pub bytes: u32,
+}
+
+/// The two five-byte instructions of a patched site. In code of the optimizing
+/// pipeline each lies within one aligned word of eight bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Poke {
     /// Before the unwinding: `jmp out` while the slot is empty, else a nop.
@@ -186,4 +187,32 @@ pub struct Poke {
     pub target: u32,
     /// Where an empty slot's bypass jumps to.
     pub out: u32,
+}
+
+/// A patched site, with all that whoever patches it has to know.
+#[derive(Clone, Copy, Debug)]
+pub struct PokeReloc<'a> {
+    /// The function in whose code the offsets are.
+    pub owner: FuncRef,
+    /// The program array.
+    pub map: MapRef,
+    /// The slot that the site follows.
+    pub key: u32,
+    /// The two instructions.
+    pub poke: Poke,
+    /// What is done between them.
+    pub unwinds: &'a Unwound,
+}
+
+impl CompiledCode {
+    /// The patched sites of all functions, one table for the whole code.
+    pub fn pokes(&self) -> impl Iterator<Item = PokeReloc<'_>> {
+        let compiled = self.functions.iter().filter_map(|(owner, f)| Some((owner, f.as_ref()?)));
+        compiled.flat_map(|(owner, function)| {
+            function.tail_sites.iter().filter_map(move |site| {
+                let ((map, key), poke) = (site.direct?, site.poke?);
+                Some(PokeReloc { owner, map, key, poke, unwinds: &site.unwinds })
+            })
+        })
+    }
 }

@@ -10,6 +10,7 @@ pub mod code;
 pub mod error;
 pub mod frame;
 pub mod intent;
+pub mod kernel;
 pub mod layout;
 pub mod listing;
 pub mod walk;
@@ -17,9 +18,9 @@ pub mod x64;
 
 pub use asm::{Assembled, Assembler};
 pub use code::{
-    ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, Convention, FrameBelief,
-    FunctionKind, Poke, Reloc, RelocKind, TailSite, WeightLabels, Weights,
+    ARCHITECTURE, Architecture, CompiledCode, CompiledFunction, FrameBelief, FunctionKind, Poke,
+    PokeReloc, Reloc, RelocKind, TailSite, Unwound, WeightLabels, Weights,
 };
 pub use error::EmitError;
-pub use tailor_lower::{AtomicOp, FuncRef, Gpr, MapRef, Symbol};
+pub use tailor_lower::{AtomicOp, Convention, FuncRef, Gpr, MapRef, Poking, Symbol};
 pub use x64::{emit, entry_stub};

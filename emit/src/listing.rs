@@ -59,10 +59,19 @@ fn note(function: &CompiledFunction, offset: u32) -> Option<String> {
     if function.landing != 0 && function.landing == offset {
         return Some("landing".to_string());
     }
-    let site = function.tail_sites.iter().position(|site| site.offset == offset)?;
-    Some(match function.tail_sites[site].direct {
-        Some((map, key)) => format!("tail call {site}, {map}[{key}]"),
-        None => format!("tail call {site}"),
+    function.tail_sites.iter().enumerate().find_map(|(number, site)| {
+        let first = site.offset == offset;
+        let poked = match site.poke {
+            Some(poke) if poke.bypass == offset => ": bypass",
+            Some(poke) if poke.target == offset => ": target",
+            _ if first => "",
+            _ => return None,
+        };
+        let slot = match site.direct {
+            Some((map, key)) if first => format!(", {map}[{key}]"),
+            _ => String::new(),
+        };
+        Some(format!("tail call {number}{slot}{poked}"))
     })
 }
 
@@ -158,7 +167,7 @@ mod tests {
         let stub = crate::entry_stub(FuncRef::new(3), "enter").unwrap();
         let expected = "\
 stub enter: 15 bytes, frame 8 (padding 0), saved []
-     0  push 0
+     0  push 0x21
      2  mov r9, rsp
      5  call f3
      a  add rsp, 8

@@ -21,8 +21,8 @@ mod text;
 pub mod x64;
 
 pub use mach::{MachBlock, MachFunction, Role};
-pub use options::{CtxField, Error, Features, Options};
-pub use x64::inst::{MInst, Symbol};
+pub use options::{Convention, CtxField, Error, Features, Options, Poking};
+pub use x64::inst::{MInst, Site, Symbol};
 pub use x64::regs::Gpr;
 // The entities that later stages share, so that they need no edge to the IR.
 pub use tailor_ir::function::StackSlotData;

@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use tailor_ir::function::StackSlotData;
 use tailor_ir::{FuncRef, StackSlot};
 
-use crate::MInst;
+use crate::{Convention, MInst};
 
 /// A function between selection and emission. Instructions, operands and
 /// blocks are in flat lists; the allocator leaves all of them alone.
@@ -28,8 +28,11 @@ pub struct MachFunction {
     pub vreg_bytes: Vec<u8>,
     /// Frame objects that are still in memory.
     pub stack_slots: PrimaryMap<StackSlot, StackSlotData>,
-    /// Takes the invocation record in `Gpr::RECORD` and may leave by a tail call.
+    /// Takes the invocation record in `Gpr::RECORD` (or as a kernel's convention
+    /// says, the counter in its frame) and may leave by a tail call.
     pub reaches_tail_call: bool,
+    /// How it is entered.
+    pub convention: Convention,
 }
 
 /// What the allocator sees of an instruction.

@@ -1,181 +1,61 @@
-//! Which stack objects are live together.
+//! What each instruction does to stack objects.
 //!
-//! Problem: objects that never hold data at the same time can share memory, and
-//! more than half of what real frames need is objects.
-//! Idea: an object is live where something may have been written to it and may
-//! still be read. Both are found by flow analysis over its accesses: direct
-//! ones, and those through registers that may hold its address. Which those
-//! are is found first, regardless of flow: an address is made by `Lea`, goes
-//! through moves, arithmetic and block parameters, and nowhere else; one that
-//! is stored in memory or handed to someone who may keep it is lost track of,
-//! and its object is live from then on.
-//! Invariants: a write that nobody reads is a write all the same, so whatever
-//! an instruction accesses interferes with what is live around it. Calls may
-//! read and write what they are given addresses in. The result of a call is no
-//! address in the frame (a verifier refuses to return one), nor is what is
-//! loaded, unless an address was stored, which counts as lost.
+//! Problem: objects that never hold data at the same time can share memory, so
+//! it must be known where each is read and written, directly or through
+//! registers that may hold its address.
+//! Idea: which registers may, is found first, regardless of flow: an address is
+//! made by `Lea`, goes through moves, arithmetic and block parameters, and
+//! nowhere else. One that is stored in memory or handed to someone who may keep
+//! it is lost track of: from then on its object may be accessed anywhere.
+//! Invariants: calls may read and write what they are given addresses in. The
+//! result of a call is no address in the frame (a verifier refuses to return
+//! one), nor is what is loaded, unless an address was stored, which counts as
+//! lost.
 
 use cranelift_entity::EntityRef;
-use regalloc2::{Block, OperandKind, VReg};
-use tailor_ir::StackSlot;
+use regalloc2::{OperandKind, VReg};
 
 use crate::x64::inst::{Base, Mem, Rhs};
 use crate::{MInst, MachFunction, Role};
 
-/// A set of stack objects by number. Functions with more than [`MOST`] are not analysed.
-type Set = u64;
+/// A set of things in the frame by number: objects first.
+pub type Set = u128;
 
-/// Objects that are told apart.
-const MOST: usize = Set::BITS as usize;
-
-/// For each object, those that are live together with it.
-#[derive(Clone, Debug, Default)]
-pub struct Interference {
-    /// `None` if all of them are.
-    with: Option<Vec<Set>>,
-}
-
-impl Interference {
-    /// Whether two objects must not share memory.
-    pub fn between(&self, a: StackSlot, b: StackSlot) -> bool {
-        let set = |with: &Vec<Set>| with[a.index()] >> b.index() & 1 == 1;
-        a == b || self.with.as_ref().is_none_or(set)
-    }
-}
-
-/// Finds out. `keeps` says of a helper that it may keep an address or hand it
-/// to other code of the program.
-pub fn interference(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Interference {
-    let count = function.stack_slots.len();
-    if count > MOST {
-        return Interference::default();
-    }
-    let mut with = vec![0; count];
-    if count > 1 {
-        let flow = Flow::new(function, keeps);
-        let mut last = 0;
-        for live in flow.live() {
-            if live != last {
-                slots(live).for_each(|slot| with[slot] |= live);
-                last = live;
-            }
-        }
-    }
-    Interference { with: Some(with) }
-}
-
-/// By instruction, the bytes of the objects that are live there; `None` where
-/// they are too many to tell.
-pub fn live_bytes(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<Vec<u32>> {
-    let sizes: Vec<u32> = function.stack_slots.values().map(|slot| slot.size).collect();
-    match sizes.len() {
-        0 => Some(vec![0; function.insts.len()]),
-        1..=MOST => {
-            let bytes = |live: Set| slots(live).map(|slot| sizes[slot]).sum();
-            Some(Flow::new(function, keeps).live().into_iter().map(bytes).collect())
-        }
-        _ => None,
-    }
-}
-
-/// The members of a set.
-fn slots(mut set: Set) -> impl Iterator<Item = usize> {
-    std::iter::from_fn(move || {
-        let slot = set.trailing_zeros() as usize;
-        set &= set.wrapping_sub(1);
-        (slot < MOST).then_some(slot)
-    })
-}
+/// Things that are told apart.
+pub const MOST: usize = Set::BITS as usize;
 
 /// What an instruction does to objects.
-#[derive(Clone, Copy, Default)]
-struct Effect {
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Effect {
     /// May read.
-    reads: Set,
+    pub reads: Set,
     /// May write, or loses track of.
-    writes: Set,
-    /// Writes all of.
-    fills: Set,
+    pub writes: Set,
+    /// Writes all of, and does not read before.
+    pub fills: Set,
 }
 
-/// The solved flow problem.
-struct Flow<'a> {
-    function: &'a MachFunction,
-    effects: Vec<Effect>,
+/// What a function does to its objects.
+#[derive(Clone, Debug)]
+pub struct Accesses {
+    /// By instruction.
+    pub effects: Vec<Effect>,
     /// Objects whose addresses are lost track of.
-    lost: Set,
-    /// By block, at its start: may have been written.
-    written: Vec<Set>,
-    /// By block, at its end: may still be read.
-    wanted: Vec<Set>,
+    pub lost: Set,
 }
 
-impl<'a> Flow<'a> {
-    fn new(function: &'a MachFunction, keeps: &dyn Fn(u32) -> bool) -> Flow<'a> {
-        let addresses = Addresses::new(function, keeps);
-        let effect = |inst| addresses.effect(function, inst);
-        let mut flow = Flow {
-            function,
-            effects: (0..function.insts.len()).map(effect).collect(),
-            lost: addresses.lost,
-            written: vec![0; function.blocks.len()],
-            wanted: vec![addresses.lost; function.blocks.len()],
-        };
-        flow.solve();
-        flow
-    }
-
-    fn solve(&mut self) {
-        let blocks = &self.function.blocks;
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (at, block) in blocks.iter().enumerate() {
-                let effects = &self.effects[block.start as usize..block.end as usize];
-                let end = effects.iter().fold(self.written[at], |set, effect| set | effect.writes);
-                for succ in &block.succs {
-                    changed |= add(&mut self.written[succ.index()], end);
-                }
-            }
-            for (at, block) in blocks.iter().enumerate().rev() {
-                let wanted = |succ: &Block| self.at_start(succ.index());
-                let end = block.succs.iter().map(wanted).fold(0, |a, b| a | b);
-                changed |= add(&mut self.wanted[at], end);
-            }
+/// Finds out; `None` for more than [`MOST`] objects. `keeps` says of a helper
+/// that it may keep an address or hand it to other code of the program.
+pub fn accesses(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<Accesses> {
+    let insts = 0..function.insts.len();
+    match function.stack_slots.len() {
+        0 => Some(Accesses { effects: vec![Effect::default(); insts.len()], lost: 0 }),
+        1..=MOST => {
+            let addresses = Addresses::new(function, keeps);
+            let effects = insts.map(|inst| addresses.effect(function, inst)).collect();
+            Some(Accesses { effects, lost: addresses.lost })
         }
-    }
-
-    /// What may still be read at the start of a block.
-    fn at_start(&self, block: usize) -> Set {
-        let range = &self.function.blocks[block];
-        let effects = &self.effects[range.start as usize..range.end as usize];
-        effects.iter().rev().fold(self.wanted[block], |set, effect| self.before(set, effect))
-    }
-
-    fn before(&self, wanted: Set, effect: &Effect) -> Set {
-        wanted & !effect.fills | effect.reads | self.lost
-    }
-
-    /// By instruction, the objects that are live there or accessed by it.
-    fn live(&self) -> Vec<Set> {
-        let mut live = vec![0; self.effects.len()];
-        for (at, block) in self.function.blocks.iter().enumerate() {
-            let range = block.start as usize..block.end as usize;
-            let mut wanted = self.wanted[at];
-            for inst in range.clone().rev() {
-                // For now, what is wanted before or after it.
-                live[inst] = wanted;
-                wanted = self.before(wanted, &self.effects[inst]);
-                live[inst] |= wanted;
-            }
-            let mut written = self.written[at];
-            for inst in range {
-                let effect = &self.effects[inst];
-                written |= effect.writes;
-                live[inst] = live[inst] & written | effect.reads | effect.writes;
-            }
-        }
-        live
+        _ => None,
     }
 }
 

@@ -24,7 +24,8 @@ use regalloc2::{Block, Operand, OperandConstraint, OperandKind, OperandPos, VReg
 use tailor_ir::AtomicOp;
 
 use crate::mach::{MachBlock, MachFunction};
-use crate::x64::inst::{AluOp, Base, Cc, Extend, MInst, Mem, Rhs, ShiftOp, Symbol, Width};
+use crate::options::Convention;
+use crate::x64::inst::{AluOp, Base, Cc, Extend, MInst, Mem, Rhs, ShiftOp, Site, Symbol, Width};
 use crate::x64::regs::Gpr;
 
 impl fmt::Display for MachFunction {
@@ -32,6 +33,9 @@ impl fmt::Display for MachFunction {
         write!(f, "function {} {:?}", self.id, self.name)?;
         if self.reaches_tail_call {
             f.write_str(" reaches_tail_call")?;
+        }
+        if let Convention::Kernel { landing } = self.convention {
+            write!(f, " lands {landing}")?;
         }
         f.write_str(" {\n")?;
         for (slot, data) in &self.stack_slots {
@@ -292,11 +296,13 @@ fn form(inst: MInst) -> Form {
         MInst::CmpXchg(w, mem) => sized("cmpxchg", w).first(mem),
         MInst::CallHelper(helper) => Form::new(format!("call helper{helper}")),
         MInst::CallLocal(callee) => Form::new(format!("call {callee}")),
-        MInst::TailCall(direct) => {
+        MInst::Counter => Form::new("counter"),
+        MInst::TailCall(site) => {
             let form = Form::new("tail_call");
-            match direct {
-                Some((map, key)) => form.last(format_args!("{map}[{key}]")),
-                None => form,
+            match site {
+                Site::Array => form,
+                Site::Slot(map, key) => form.last(format_args!("{map}[{key}]")),
+                Site::Patched(map, key) => form.last(format_args!("{map}[{key}] patched")),
             }
         }
         MInst::Ret => Form::new("ret"),

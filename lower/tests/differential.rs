@@ -5,7 +5,7 @@
 use tailor_ir::interp;
 use tailor_ir::verifier::verify_module;
 use tailor_ir::{FuncRef, Module};
-use tailor_lower::{CtxField, Features, MachFunction, Options, lower};
+use tailor_lower::{Convention, CtxField, Features, MachFunction, Options, Poking, lower};
 
 mod check;
 mod generate;
@@ -16,14 +16,22 @@ use generate::Random;
 use sim::Sim;
 use world::{BUFFER, World, ctx_place};
 
-fn lower_all(module: &Module, bmi2: bool) -> Result<Vec<MachFunction>, String> {
+fn lower_all(module: &Module, seed: u64) -> Result<Vec<MachFunction>, String> {
     let wants_record = |callee: FuncRef| module.functions[callee].reaches_tail_call;
     let ctx_field = |_, field| {
         let (offset, size) = ctx_place(field);
         CtxField { offset: offset as i32, size }
     };
-    let options =
-        Options { features: Features { bmi2 }, wants_record: &wants_record, ctx_field: &ctx_field };
+    let options = Options {
+        features: Features { bmi2: seed.is_multiple_of(2) },
+        convention: match seed.is_multiple_of(3) {
+            true => Convention::Kernel { landing: 12 },
+            false => Convention::Saving,
+        },
+        poking: if seed.is_multiple_of(5) { Poking::Patch } else { Poking::Data },
+        wants_record: &wants_record,
+        ctx_field: &ctx_field,
+    };
     module
         .functions
         .values()
@@ -42,7 +50,7 @@ fn run_seed(seed: u64) -> Result<(), String> {
     if let Err(errors) = verify_module(&module) {
         return Err(format!("the generator is wrong: {errors}\n{module}"));
     }
-    let functions = lower_all(&module, seed.is_multiple_of(2))?;
+    let functions = lower_all(&module, seed)?;
     let entry = FuncRef::from_u32(0);
     for _ in 0..4 {
         let args = [BUFFER, random.next(), random.next() >> 40];

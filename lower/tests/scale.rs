@@ -5,13 +5,15 @@ use std::time::{Duration, Instant};
 
 use tailor_ir::Size;
 use tailor_ir::text::parse_function;
-use tailor_lower::{CtxField, Features, Options, lower};
+use tailor_lower::{Convention, CtxField, Features, Options, Poking, lower};
 
 /// The time that lowering takes, the best of three.
 fn time(text: &str) -> Duration {
     let function = parse_function(text).expect("a function");
     let options = Options {
         features: Features::default(),
+        convention: Convention::Saving,
+        poking: Poking::Data,
         wants_record: &|_| false,
         ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
     };

@@ -6,8 +6,8 @@
 //! first and a counter is always there.
 
 use smallvec::SmallVec;
-use tailor_emit::asm::{AluOp, Cc, Width};
-use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr, WeightLabels};
+use tailor_emit::asm::{AluOp, Width};
+use tailor_emit::{Assembler, FrameBelief, FunctionKind, Gpr, Unwound, WeightLabels, kernel};
 
 use crate::variant::{Rules, Variant};
 
@@ -117,35 +117,13 @@ impl Frame {
             asm.alu_imm32(AluOp::Sub, Width::W64, Gpr::RSP, self.rounded() as i32);
         }
         match (self.counts, self.rules.shares_counter) {
-            (true, true) => self.push_counter(asm, weights),
+            (true, true) => kernel::push_counter(asm, self.is_program, weights),
             (true, false) => asm.push(Gpr::RAX),
             (false, _) => {}
         }
         for &reg in &self.saved {
             asm.push(reg);
         }
-    }
-
-    /// rax holds the counter where counting starts, or after a tail call from
-    /// such a function; else the pointer to it, which is larger than any count.
-    fn push_counter(&self, asm: &mut Assembler, weights: &mut WeightLabels) {
-        if self.is_program {
-            let (pointer, done) = (asm.label(), asm.label());
-            asm.cmp_imm(Width::W64, Gpr::RAX, i32::from(MAX_TAIL_CALLS));
-            asm.jcc(Cc::A, pointer);
-            asm.push(Gpr::RAX);
-            asm.mov(Width::W64, Gpr::RAX, Gpr::RSP);
-            asm.jmp(done);
-            asm.bind(pointer);
-            // Only where a subprogram of another program made the tail call.
-            weights.from(pointer, 0.0);
-            asm.push(Gpr::RAX);
-            asm.bind(done);
-            weights.from(done, 1.0);
-        } else {
-            asm.push(Gpr::RAX);
-        }
-        asm.push(Gpr::RAX);
     }
 
     fn pop_saved(&self, asm: &mut Assembler) {
@@ -176,6 +154,17 @@ impl Frame {
         }
         if self.depth > 0 {
             asm.alu_imm32(AluOp::Add, Width::W64, Gpr::RSP, self.rounded() as i32);
+        }
+    }
+
+    /// What a tail call undoes.
+    pub(crate) fn unwinds(&self) -> Unwound {
+        match self.rules.fixed {
+            true => Unwound::default(),
+            false => Unwound {
+                registers: self.saved.clone(),
+                bytes: self.rounded() + self.counter_bytes() + self.saved_bytes(),
+            },
         }
     }
 

@@ -30,11 +30,12 @@ pub fn compile(
     jit.run()?;
     let Jit { asm, frame, sites, weights, .. } = jit;
     let assembled = asm.finish().map_err(|error| fail(error.to_string()))?;
+    let unwinds = frame.unwinds();
     Ok(CompiledFunction {
         name: function.name.clone(),
         kind,
         landing: frame.rules.landing,
-        tail_sites: sites.iter().map(|site| site.resolve(&assembled)).collect(),
+        tail_sites: sites.iter().map(|site| site.resolve(&assembled, &unwinds)).collect(),
         insns: function.ops.len() as u32,
         frame: frame.belief(),
         weights: weights.place(&assembled),

@@ -9,16 +9,11 @@
 use tailor_bpf::frequency::TAIL_CALL_SUCCEEDS;
 use tailor_bpf::{MapKind, MapRef};
 use tailor_emit::asm::{AluOp, Cc, Label, Mem, Width};
-use tailor_emit::{Assembled, Gpr, Poke, TailSite};
+use tailor_emit::kernel::{ARRAY_MAX_ENTRIES, ARRAY_SLOTS, DESCRIPTOR_ENTRY};
+use tailor_emit::{Assembled, Gpr, Poke, TailSite, Unwound};
 
 use crate::frame::MAX_TAIL_CALLS;
 use crate::jit::Jit;
-
-/// Offsets of `max_entries` and of the slots in a program array.
-const MAX_ENTRIES: i32 = 0x24;
-const SLOTS: i32 = 0x110;
-/// Offset of the entry address in what a slot points to.
-const ENTRY: i32 = 0x30;
 
 /// A site whose offsets are not known yet.
 pub(crate) struct PendingSite {
@@ -31,7 +26,7 @@ pub(crate) struct PendingSite {
 }
 
 impl PendingSite {
-    pub(crate) fn resolve(&self, code: &Assembled) -> TailSite {
+    pub(crate) fn resolve(&self, code: &Assembled, unwinds: &Unwound) -> TailSite {
         TailSite {
             offset: code.offset(self.start),
             exit: code.offset(self.leave),
@@ -41,6 +36,7 @@ impl PendingSite {
                 target: code.offset(self.leave),
                 out: code.offset(self.out),
             }),
+            unwinds: unwinds.clone(),
         }
     }
 }
@@ -82,11 +78,11 @@ impl Jit<'_> {
     fn indirect_site(&mut self, start: Label, out: Label) -> PendingSite {
         let asm = &mut self.asm;
         asm.mov(Width::W32, Gpr::RDX, Gpr::RDX);
-        asm.cmp_mem(Width::W32, Mem::new(Gpr::RSI, MAX_ENTRIES), Gpr::RDX);
+        asm.cmp_mem(Width::W32, Mem::new(Gpr::RSI, ARRAY_MAX_ENTRIES), Gpr::RDX);
         asm.jcc(Cc::Be, out);
         self.check_counter(out);
         let asm = &mut self.asm;
-        asm.load(Width::W64, Gpr::RCX, Mem::indexed(Gpr::RSI, Gpr::RDX, 3, SLOTS));
+        asm.load(Width::W64, Gpr::RCX, Mem::indexed(Gpr::RSI, Gpr::RDX, 3, ARRAY_SLOTS));
         asm.test(Width::W64, Gpr::RCX, Gpr::RCX);
         asm.jcc(Cc::E, out);
         let found = self.asm.here();
@@ -95,7 +91,7 @@ impl Jit<'_> {
         self.frame.unwind_to_landing(&mut self.asm);
         let landing = self.frame.rules.landing as i32;
         let asm = &mut self.asm;
-        asm.load(Width::W64, Gpr::RCX, Mem::new(Gpr::RCX, ENTRY));
+        asm.load(Width::W64, Gpr::RCX, Mem::new(Gpr::RCX, DESCRIPTOR_ENTRY));
         asm.alu_imm(AluOp::Add, Width::W64, Gpr::RCX, landing);
         let leave = asm.here();
         asm.jmp_rm(Gpr::RCX);

@@ -27,6 +27,7 @@ use crate::adapter::Adapter;
 use crate::cost;
 use crate::frame::{self, FrameLayout};
 use crate::saves;
+use crate::sharing::Interference;
 
 /// Locations for a function's operands, and moves to insert.
 #[derive(Clone, Debug)]
@@ -64,9 +65,8 @@ pub enum Error {
     Wrong(String),
 }
 
-/// The registers that may be allocated: all caller-saved and the first
-/// `callee_saved` of the others.
-fn machine_env(callee_saved: usize) -> MachineEnv {
+/// The registers that may be allocated: all caller-saved, and these of the others.
+fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
     let set = |regs: &[Gpr]| {
         let mut set = PRegSet::empty();
         regs.iter().for_each(|reg| set.add(reg.preg()));
@@ -74,7 +74,7 @@ fn machine_env(callee_saved: usize) -> MachineEnv {
     };
     MachineEnv {
         preferred_regs_by_class: set(&Gpr::CALLER_SAVED),
-        non_preferred_regs_by_class: set(&Gpr::CALLEE_SAVED[..callee_saved]),
+        non_preferred_regs_by_class: set(callee_saved),
         scratch_by_class: [Some(Gpr::SCRATCH.preg()), None, None],
         fixed_stack_slots: Vec::new(),
     }
@@ -91,7 +91,9 @@ struct Candidate {
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let chosen = cheapest(function, options)?;
     let spill_slots = chosen.output.num_spillslots as u32;
-    let interference = objects::interference(function, options.keeps_addresses);
+    let accesses = objects::accesses(function, options.keeps_addresses);
+    let Output { allocs, edits, .. } = &chosen.output;
+    let interference = Interference::new(function, accesses, allocs, edits);
     let relies = options.relies_on_alignment;
     let frame = frame::layout(function, chosen.saved, spill_slots, &interference, relies);
     Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
@@ -101,17 +103,18 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
     let mut ctx = Ctx::default();
     let ion = function.insts.len() <= options.ion_limit;
-    let mut best = run(function, options, Gpr::CALLEE_SAVED.len(), ion, &mut ctx)?;
+    let callee_saved = function.convention.callee_saved();
+    let mut best = run(function, options, callee_saved, ion, &mut ctx)?;
     if !ion {
         return Ok(best);
     }
     // As many registers once more where others than the preferred ones were
     // taken. Costs need not fall or rise steadily, so one worse step is looked past.
-    let preferred = Gpr::CALLEE_SAVED.starts_with(&best.saved);
+    let preferred = callee_saved.starts_with(&best.saved);
     let most = best.saved.len() + usize::from(!preferred);
     let mut worse = 0;
     for limit in (0..most).rev() {
-        let candidate = match run(function, options, limit, ion, &mut ctx) {
+        let candidate = match run(function, options, &callee_saved[..limit], ion, &mut ctx) {
             // Fewer registers than some instruction needs at once.
             Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => break,
             result => result?,
@@ -132,7 +135,7 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
 fn run(
     function: &MachFunction,
     options: &Options,
-    callee_saved: usize,
+    callee_saved: &[Gpr],
     ion: bool,
     ctx: &mut Ctx,
 ) -> Result<Candidate, Error> {
@@ -150,7 +153,8 @@ fn run(
         checker.prepare(&output);
         checker.run().map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
     }
-    let saved = saves::callee_saved(&output.allocs, &output.edits);
+    let order = function.convention.callee_saved();
+    let saved = saves::callee_saved(order, &output.allocs, &output.edits);
     let cost = saved.len() as f64 * cost::save_cost(function)
         + cost::spill_cost(function, &output.allocs, &output.edits);
     Ok(Candidate { output, saved, cost })

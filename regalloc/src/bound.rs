@@ -19,6 +19,8 @@
 use regalloc2::{OperandKind, VReg};
 use tailor_lower::{Gpr, MachFunction, Role, objects};
 
+use crate::sharing::live_bytes;
+
 /// More bits than this are not spent on liveness.
 const MOST_BITS: usize = 1 << 31;
 
@@ -29,7 +31,7 @@ pub fn lower_bound(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Opti
     if vregs.saturating_mul(function.blocks.len()) > MOST_BITS {
         return None;
     }
-    let objects = objects::live_bytes(function, keeps)?;
+    let objects = live_bytes(function, &objects::accesses(function, keeps)?);
     let live = Liveness::new(function);
     let mut points = Points::new(function);
     let mut most = 0;

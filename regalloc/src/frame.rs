@@ -2,20 +2,21 @@
 //!
 //! Problem: place saved registers, stack objects and spill slots below the
 //! return address in as few bytes as possible.
-//! Idea: no frame pointer; everything is addressed from rsp. Objects that are
-//! not live together share memory. Those with larger alignment come first, so
-//! that few gaps are needed between them. Padding is
-//! added only in a function that makes calls which rely on alignment. A leaf
+//! Idea: no frame pointer; everything is addressed from rsp. What is not live
+//! together shares memory ([`crate::sharing`]). Padding is added only in a function that makes calls which rely on alignment. A leaf
 //! keeps its objects in the red zone and does not move rsp at all.
+//! A kernel's convention gives that up: everything is addressed from rbp, rsp is
+//! aligned to 8, there is no red zone, the counter has its two slots, and the
+//! saved registers come last.
 //! Invariant: where alignment is relied on, rsp is a multiple of 16 at calls,
 //! given that it was 8 below one at entry (as the C convention has it).
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
-use tailor_lower::objects::Interference;
-use tailor_lower::{FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
+use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
 
 use crate::adapter::SPILL_SLOT_BYTES;
+use crate::sharing::{Interference, Thing, place};
 
 /// Bytes below rsp that signal handlers leave alone (System V ABI).
 const RED_ZONE: u32 = 128;
@@ -23,7 +24,8 @@ const RED_ZONE: u32 = 128;
 /// Where everything in a frame is. From the return address downwards: saved
 /// registers in push order, then `adjust` bytes (padding, stack objects, spill
 /// slots). All offsets are from rsp after the prologue; in a red-zone frame
-/// (`adjust` 0 and objects below rsp) they are negative.
+/// (`adjust` 0 and objects below rsp) they are negative. With a frame pointer:
+/// rbp, `adjust` bytes, the counter, saved registers, and offsets are from rbp.
 #[derive(Clone, Debug, Default)]
 pub struct FrameLayout {
     /// Callee-saved registers in the order in which they are pushed.
@@ -34,8 +36,12 @@ pub struct FrameLayout {
     pub red_zone: u32,
     /// The part of `adjust` that only alignment asks for.
     pub padding: u32,
-    /// Offset of spill slot 0; slot `n` is 8 * `n` bytes above it.
-    pub spill_base: i32,
+    /// rbp is pushed first, and what it holds then is where offsets start.
+    pub frame_pointer: bool,
+    /// Bytes of a kernel's tail-call counter and its address.
+    pub counter_bytes: u32,
+    /// Offset of each spill slot.
+    pub spills: Vec<i32>,
     /// Offset of each stack object.
     pub slots: SecondaryMap<StackSlot, i32>,
 }
@@ -43,9 +49,34 @@ pub struct FrameLayout {
 impl FrameLayout {
     /// Bytes from the return address (exclusive) to the lowest byte used.
     pub fn frame_bytes(&self) -> u32 {
-        8 * self.saved.len() as u32 + self.adjust + self.red_zone
+        8 * u32::from(self.frame_pointer) + self.unwound_bytes() + self.red_zone
+    }
+
+    /// Bytes by which a tail call raises rsp: all of the frame that is above
+    /// rsp, but for a frame pointer.
+    pub fn unwound_bytes(&self) -> u32 {
+        8 * self.saved.len() as u32 + self.counter_bytes + self.adjust
+    }
+
+    /// Puts the `size` bytes that were laid out above the base below it.
+    fn shift_below(&mut self, function: &MachFunction, size: u32) {
+        self.spills.iter_mut().for_each(|offset| *offset -= size as i32);
+        function.stack_slots.keys().for_each(|slot| self.slots[slot] -= size as i32);
+    }
+
+    /// The register that offsets start from.
+    pub fn base(&self) -> Gpr {
+        if self.frame_pointer { Gpr::RBP } else { Gpr::RSP }
+    }
+
+    /// Offset of the address of a kernel's tail-call counter.
+    pub fn counter(&self) -> i32 {
+        -((self.adjust + self.counter_bytes) as i32)
     }
 }
+
+/// Bytes of a kernel's counter and of its address.
+const COUNTER_BYTES: u32 = 16;
 
 /// What the calls of a function ask of its frame.
 struct Calls {
@@ -69,41 +100,6 @@ fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool)
     calls
 }
 
-/// Places objects from `base` upwards, the most aligned and largest first, each
-/// at the first place where nothing is that is live together with it. Returns
-/// their offsets and where they end.
-fn place(
-    function: &MachFunction,
-    interference: &Interference,
-    base: u32,
-) -> (SecondaryMap<StackSlot, i32>, u32) {
-    let mut order: Vec<StackSlot> = function.stack_slots.keys().collect();
-    let data = |slot: StackSlot| &function.stack_slots[slot];
-    order.sort_by_key(|&slot| std::cmp::Reverse((data(slot).align, data(slot).size)));
-    let mut offsets = SecondaryMap::new();
-    let mut placed: Vec<(StackSlot, std::ops::Range<u32>)> = Vec::new();
-    for slot in order {
-        // rsp is a multiple of 8, so more cannot be had.
-        let align = data(slot).align.clamp(1, 8);
-        let mut start = base.next_multiple_of(align);
-        let conflict = |start: u32| {
-            let end = start + data(slot).size;
-            let overlaps = |other: &std::ops::Range<u32>| other.start < end && start < other.end;
-            let others = placed
-                .iter()
-                .filter(|(other, at)| overlaps(at) && interference.between(slot, *other));
-            others.map(|(_, at)| at.end).max()
-        };
-        while let Some(end) = conflict(start) {
-            start = end.next_multiple_of(align);
-        }
-        offsets[slot] = start as i32;
-        placed.push((slot, start..start + data(slot).size));
-    }
-    let end = placed.iter().map(|(_, at)| at.end).max().unwrap_or(base);
-    (offsets, end)
-}
-
 /// Lays out the frame of a function that preserves `saved` and has
 /// `spill_slots` slots of 8 bytes.
 pub fn layout(
@@ -113,16 +109,30 @@ pub fn layout(
     interference: &Interference,
     relies_on_alignment: &dyn Fn(FuncRef) -> bool,
 ) -> FrameLayout {
-    // Upwards from the lowest byte: spill slots, then objects.
-    let (slots, content) = place(function, interference, spill_slots * SPILL_SLOT_BYTES);
-    let size = content;
-    let size = size.next_multiple_of(8);
+    let objects = function.stack_slots.values();
+    let objects = objects.map(|slot| Thing { size: slot.size, align: slot.align.clamp(1, 8) });
+    let spill = Thing { size: SPILL_SLOT_BYTES, align: SPILL_SLOT_BYTES };
+    let things: Vec<Thing> = objects.chain((0..spill_slots).map(|_| spill)).collect();
+    let (offsets, content) = place(&things, interference);
+    let mut offsets = offsets.into_iter().map(|offset| offset as i32);
+    let size = content.next_multiple_of(8);
+    let mut frame = FrameLayout { saved, ..FrameLayout::default() };
+    for (slot, offset) in function.stack_slots.keys().zip(offsets.by_ref()) {
+        frame.slots[slot] = offset;
+    }
+    frame.spills = offsets.collect();
+    if let Convention::Kernel { .. } = function.convention {
+        frame.frame_pointer = true;
+        frame.adjust = size;
+        frame.counter_bytes = if function.reaches_tail_call { COUNTER_BYTES } else { 0 };
+        frame.shift_below(function, size);
+        frame.padding = size - content;
+        return frame;
+    }
     let calls = calls(function, relies_on_alignment);
-    let mut frame = FrameLayout { saved, slots, ..FrameLayout::default() };
     if !calls.any && size <= RED_ZONE {
         frame.red_zone = size;
-        frame.spill_base = -(size as i32);
-        function.stack_slots.keys().for_each(|slot| frame.slots[slot] -= size as i32);
+        frame.shift_below(function, size);
         frame.padding = size - content;
         return frame;
     }

@@ -5,9 +5,13 @@ use smallvec::SmallVec;
 use tailor_lower::Gpr;
 
 /// The callee-saved registers among locations and moves, in the order of
-/// preference. Moves count on their own: the allocator may park a value in a
+/// preference (`order`, which has all that may be allocated). Moves count on their own: the allocator may park a value in a
 /// register that no instruction names.
-pub fn callee_saved(locations: &[Allocation], edits: &[(ProgPoint, Edit)]) -> SmallVec<[Gpr; 6]> {
+pub fn callee_saved(
+    order: &[Gpr],
+    locations: &[Allocation],
+    edits: &[(ProgPoint, Edit)],
+) -> SmallVec<[Gpr; 6]> {
     let mut used = 0u16;
     let mut note = |location: &Allocation| {
         if let Some(preg) = location.as_reg() {
@@ -19,5 +23,5 @@ pub fn callee_saved(locations: &[Allocation], edits: &[(ProgPoint, Edit)]) -> Sm
         note(from);
         note(to);
     }
-    Gpr::CALLEE_SAVED.into_iter().filter(|reg| used & (1 << reg.enc()) != 0).collect()
+    order.iter().copied().filter(|reg| used & (1 << reg.enc()) != 0).collect()
 }

@@ -25,13 +25,17 @@ pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
     let saved = if saved.is_empty() { "nothing".into() } else { saved.join(" ") };
     let _ = writeln!(
         out,
-        "function {} {:?}: saves {saved}; frame {} (adjust {}, red zone {}, padding {})",
+        "function {} {:?}: saves {saved}; frame {} (adjust {}, red zone {}, padding {}{})",
         function.id,
         function.name,
         frame.frame_bytes(),
         frame.adjust,
         frame.red_zone,
         frame.padding,
+        match frame.frame_pointer {
+            true => format!(", rbp, counter {}", frame.counter_bytes),
+            false => String::new(),
+        },
     );
     let mut edits = allocated.edits.iter().peekable();
     for (number, block) in function.blocks.iter().enumerate() {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use tailor_ir::Size;
 use tailor_ir::text::parse_function;
-use tailor_lower::{CtxField, Features, Options, lower};
+use tailor_lower::{Convention, CtxField, Features, Options, Poking, lower};
 use tailor_regalloc::bound::lower_bound;
 
 fn bound(body: &str) -> u32 {
@@ -20,6 +20,8 @@ fn bound(body: &str) -> u32 {
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let options = Options {
         features: Features::default(),
+        convention: Convention::Saving,
+        poking: Poking::Data,
         wants_record: &|_| false,
         ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
     };

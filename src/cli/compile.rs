@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 
 use super::{Failed, input};
+use crate::engine::Family;
 use crate::trace::Stage;
 use crate::{Engine, Trace, Unit};
 
@@ -47,7 +48,8 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
         }
     };
     let stage = arguments.stop_after.unwrap_or(Stage::Emit);
-    if arguments.engine != Engine::Tailor && stage != Stage::Emit {
+    let optimizing = matches!(arguments.engine.family(), Family::Optimizing(_));
+    if !optimizing && stage != Stage::Emit {
         return Err(format!("{} has no stage {}", arguments.engine, stage.name()).into());
     }
     let compiled = crate::compile(&unit, arguments.engine, only, &mut Trace::from_environment());

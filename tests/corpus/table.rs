@@ -3,22 +3,28 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Why a program may be refused: words in the error, the reason, and whether
-/// compilers are to refuse such a program.
-const REFUSALS: [(&str, &str, bool); 6] = [
-    ("(CO-RE)", "needs the types of a kernel (CO-RE)", true),
-    ("(a kernel function)", "calls a function of the kernel (kfunc)", true),
-    ("(an extern)", "refers to an extern (.ksyms, .kconfig)", true),
-    ("calls nest", "nests calls deeper than the kernel allows", true),
-    // The kernel: "same insn cannot be used with different pointers".
-    ("may be the context or something else", "uses the context and others alike", true),
-    ("legacy packet loads", "loads from the packet the old way", false),
+/// Why compilers are to refuse a program: words in the error, and the reason.
+const REFUSALS: [(&str, &str); 5] = [
+    ("(CO-RE)", "needs the types of a kernel (CO-RE)"),
+    ("(a kernel function)", "calls a function of the kernel (kfunc)"),
+    ("(an extern)", "refers to an extern (.ksyms, .kconfig)"),
+    ("calls nest", "nests calls deeper than the kernel allows"),
+    // The kernel: "same insn cannot be used with different pointers", "expected
+    // pointer to ctx", "dereference of modified ctx ptr".
+    (
+        "may be the context or something else",
+        "follows what may be the context or something else, which the kernel refuses too",
+    ),
 ];
 
-/// Whether an error says that a program does not compile.
-pub fn is_refusal(error: &str) -> bool {
-    REFUSALS.iter().any(|(words, ..)| error.contains(words))
+/// Why a program does not compile, if that is what an error says.
+pub fn refusal(error: &str) -> Option<&'static str> {
+    let row = REFUSALS.iter().find(|(words, _)| error.contains(words));
+    row.map(|(_, reason)| *reason)
 }
+
+/// How many of the helpers that packet programs use most are to run here.
+const MOST_USED: usize = 40;
 
 /// Counts over all objects.
 #[derive(Default)]
@@ -31,6 +37,8 @@ pub struct Table {
     ran: usize,
     runs: usize,
     skipped: BTreeMap<String, usize>,
+    /// By helper: sites in packet programs, and whether it runs here.
+    helpers: BTreeMap<String, (usize, bool)>,
     /// What must not be.
     failures: Vec<String>,
 }
@@ -61,18 +69,19 @@ impl Table {
                 self.ran += 1;
                 self.runs += packets.parse::<usize>().unwrap_or(0);
             }
+            ["calls", _, helper, sites, runs] => {
+                let entry = self.helpers.entry(helper.into()).or_insert((0, runs == "yes"));
+                entry.0 += sites.parse::<usize>().unwrap_or(0);
+            }
             ["skipped", _, reason] => *self.skipped.entry(reason.into()).or_default() += 1,
             _ => self.failures.push(format!("{object}: {}", words.join(" "))),
         }
     }
 
     fn refusal(&mut self, object: &str, engine: &str, error: &str) {
-        let known = REFUSALS.iter().find(|(words, ..)| error.contains(words));
-        let (reason, allowed) = match known {
-            Some((_, reason, allowed)) => (reason.to_string(), *allowed),
-            None => (format!("{object}: {error}"), false),
-        };
-        let entry = self.refused.entry((engine.into(), reason)).or_insert((0, allowed));
+        let known = refusal(error);
+        let reason = known.map_or_else(|| format!("{object}: {error}"), String::from);
+        let entry = self.refused.entry((engine.into(), reason)).or_insert((0, known.is_some()));
         entry.0 += 1;
     }
 
@@ -80,6 +89,23 @@ impl Table {
     /// yet is a matter of acceptance: it stands in the table.)
     pub fn passed(&self) -> bool {
         self.failures.is_empty()
+    }
+}
+
+impl Table {
+    fn write_helpers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut helpers: Vec<_> = self.helpers.iter().collect();
+        helpers.sort_by_key(|(name, (sites, _))| (std::cmp::Reverse(*sites), *name));
+        let (most, others) = helpers.split_at(helpers.len().min(MOST_USED));
+        for (which, helpers) in [("most used", most), ("others", others)] {
+            let missing = helpers.iter().filter(|(_, (_, runs))| !runs);
+            let missing = missing.map(|(name, (sites, _))| format!("{name} ({sites} sites)"));
+            let missing: Vec<String> = missing.collect();
+            let (here, of) = (helpers.len() - missing.len(), helpers.len());
+            writeln!(f, "helpers of packet programs, {which}: {here} of {of} run here")?;
+            missing.iter().try_for_each(|helper| writeln!(f, "          {helper}"))?;
+        }
+        Ok(())
     }
 }
 
@@ -103,6 +129,7 @@ impl fmt::Display for Table {
         for (reason, count) in reasons {
             writeln!(f, "  {count:6}  {reason}")?;
         }
+        self.write_helpers(f)?;
         writeln!(f, "{} failures", self.failures.len())?;
         self.failures.iter().try_for_each(|failure| writeln!(f, "  {failure}"))
     }

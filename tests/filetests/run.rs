@@ -3,6 +3,10 @@
 use std::path::Path;
 
 use libtest_mimic::Failed;
+use tailor::bpf::ProgramKind;
+use tailor::emit::Poking;
+use tailor::engine::Family;
+use tailor::runtime::ctx::Skb;
 use tailor::runtime::{Context, Xdp};
 use tailor::{Engine, Instance, Object, Trace, Unit, pass_check};
 
@@ -45,7 +49,15 @@ fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
         if engine == Engine::Tailor && case.error.is_none() {
             passes(case, &unit)?;
         }
-        run(case, &unit, engine).map_err(|what| format!("{engine}: {what}"))?;
+        run(case, &unit, engine, None).map_err(|what| format!("{engine}: {what}"))?;
+        if let Family::Optimizing(_) = engine.family() {
+            let other = match engine.poking() {
+                Poking::Data => Poking::Patch,
+                Poking::Patch => Poking::Data,
+            };
+            run(case, &unit, engine, Some(other))
+                .map_err(|what| format!("{engine}, {other:?}: {what}"))?;
+        }
     }
     Ok(())
 }
@@ -55,8 +67,15 @@ fn text(error: tailor::Error) -> String {
 }
 
 /// An instance as the case describes it.
-fn instance(case: &Case, unit: &Unit, engine: Engine) -> Result<Instance, String> {
-    let mut instance = Instance::new(unit, engine, &mut Trace::checked()).map_err(text)?;
+fn instance(
+    case: &Case,
+    unit: &Unit,
+    engine: Engine,
+    poking: Option<Poking>,
+) -> Result<Instance, String> {
+    let mut trace = Trace::checked();
+    trace.poking = poking;
+    let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
     *instance.environment() = case.environment();
     for (map, key, value) in &case.maps {
         let status = instance.map(map).map_err(text)?.update(key, value, 0);
@@ -84,18 +103,16 @@ fn passes(case: &Case, unit: &Unit) -> Result<(), String> {
     let program = program(case, unit)?;
     let id = unit.object.program(program).ok_or("no such program")?;
     let outcome = |ir: Option<&tailor::ir::Module>| {
-        let instance = instance(case, unit, Engine::Interp).map_err(tailor::Error::new)?;
+        let instance = instance(case, unit, Engine::Interp, None).map_err(tailor::Error::new)?;
         let mut data = case.packet.as_ref().or(case.memory.as_ref()).cloned().unwrap_or_default();
         let run = |context: &mut dyn Context| match ir {
             Some(ir) => instance.run_ir(ir, program, context),
             // SAFETY: the interpreter checks every access.
             None => unsafe { instance.program(program)?.run(context) },
         };
-        let result = match case.packet {
-            // The verdict of a packet program is 32 bits wide.
-            Some(_) => run(&mut Xdp::new(&mut data))? & 0xffff_ffff,
-            None => run(&mut data.as_mut_slice())?,
-        };
+        let result = on_data(case, unit.object.programs[id].kind, &mut data, run)?;
+        // The verdict of a packet program is 32 bits wide.
+        let result = if case.packet.is_some() { result & 0xffff_ffff } else { result };
         let mut maps = Vec::new();
         for def in unit.object.maps.values() {
             let entry = u64::from(def.key_size + def.value_size.max(8));
@@ -114,8 +131,28 @@ fn passes(case: &Case, unit: &Unit) -> Result<(), String> {
     Ok(())
 }
 
-fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
-    let instance = instance(case, unit, engine)?;
+/// Runs a program on a packet in the context that its kind has, or on plain
+/// memory, which the run changes.
+fn on_data(
+    case: &Case,
+    kind: ProgramKind,
+    data: &mut Vec<u8>,
+    run: impl Fn(&mut dyn Context) -> Result<u64, tailor::Error>,
+) -> Result<u64, tailor::Error> {
+    match kind {
+        _ if case.packet.is_none() => run(&mut data.as_mut_slice()),
+        kind if kind != ProgramKind::Xdp && kind.context().is_some() => {
+            let mut context = Skb::new(kind, data);
+            let result = run(&mut context);
+            *data = context.data();
+            result
+        }
+        _ => run(&mut Xdp::new(data)),
+    }
+}
+
+fn run(case: &Case, unit: &Unit, engine: Engine, poking: Option<Poking>) -> Result<(), String> {
+    let instance = instance(case, unit, engine, poking)?;
     let program = program(case, unit)?;
     let id = unit.object.program(program).ok_or("no such program")?;
     if let Some(limit) = tailor::compile::beyond(unit, engine, id) {
@@ -130,12 +167,8 @@ fn run(case: &Case, unit: &Unit, engine: Engine) -> Result<(), String> {
     let mut data = input.clone();
     // SAFETY: cases are written to be acceptable to a verifier, and the
     // interpreter, which checks every access, runs each of them first.
-    let result = unsafe {
-        match case.packet {
-            Some(_) => program.run(&mut Xdp::new(&mut data)),
-            None => program.run(&mut data.as_mut_slice()),
-        }
-    };
+    let on = |context: &mut dyn Context| unsafe { program.run(context) };
+    let result = on_data(case, unit.object.programs[id].kind, &mut data, on);
     if let Some(expected) = &case.error {
         return match result {
             Err(error) if error.to_string().contains(expected) => Ok(()),

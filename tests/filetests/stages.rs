@@ -7,7 +7,7 @@ use similar::TextDiff;
 use tailor::trace::Stage;
 use tailor::{Engine, Trace, Unit, bpf, ir};
 use tailor_ir::Size;
-use tailor_lower::{CtxField, Features, Options};
+use tailor_lower::{Convention, CtxField, Features, Options, Poking};
 
 /// From the input's text to the text that the stage prints.
 pub type Print = fn(&str) -> Result<String, String>;
@@ -60,12 +60,22 @@ fn text(input: &str) -> Result<String, String> {
     }
 }
 
-/// The listings of a stage of the pipeline for all functions of an object.
+/// The listings of a stage of the pipeline for all functions of an object;
+/// `; engine: NAME` and `; poking: patch` on lines of their own ask for others
+/// than usual.
 fn stage(input: &str, stage: Stage) -> Result<String, String> {
     let object = bpf::text::parse_object(input).map_err(|error| error.to_string())?;
     let unit = Unit::new(object);
     let (mut trace, listings) = Trace::collecting(stage);
-    let compiled = tailor::compile(&unit, Engine::Tailor, None, &mut trace);
+    let asked = |key: &str| input.lines().find_map(|line| line.strip_prefix(key));
+    let engine = asked("; engine: ").map_or(Ok(Engine::Tailor), str::parse)?;
+    trace.poking = match asked("; poking: ") {
+        None => None,
+        Some("patch") => Some(Poking::Patch),
+        Some("data") => Some(Poking::Data),
+        Some(other) => return Err(format!("no poking {other:?}")),
+    };
+    let compiled = tailor::compile(&unit, engine, None, &mut trace);
     match compiled.errors.values().next() {
         Some(error) => Err(error.to_string()),
         None => Ok(listings.take()),
@@ -95,7 +105,8 @@ fn passes(input: &str) -> Result<String, String> {
 }
 
 /// A module; `; features bmi2` on a line of its own asks for instructions
-/// beyond the baseline. Context fields 0 to 2 are pointers at 0, 8 and 16,
+/// beyond the baseline, `; convention kernel` for the kernel's, and `; poking
+/// patch` for patched sites. Context fields 0 to 2 are pointers at 0, 8 and 16,
 /// further ones four bytes each from 24 on.
 fn lower(input: &str) -> Result<String, String> {
     let module = ir::text::parse_module(input).map_err(|error| error.to_string())?;
@@ -105,8 +116,14 @@ fn lower(input: &str) -> Result<String, String> {
         field @ 0..=2 => CtxField { offset: 8 * field, size: Size::D },
         field => CtxField { offset: 24 + 4 * (field - 3), size: Size::W },
     };
+    let has = |wanted: &str| input.lines().any(|line| line == wanted);
     let options = Options {
-        features: Features { bmi2: input.lines().any(|line| line == "; features bmi2") },
+        features: Features { bmi2: has("; features bmi2") },
+        convention: match has("; convention kernel") {
+            true => Convention::Kernel { landing: 12 },
+            false => Convention::Saving,
+        },
+        poking: if has("; poking patch") { Poking::Patch } else { Poking::Data },
         wants_record: &wants_record,
         ctx_field: &ctx_field,
     };

@@ -54,11 +54,10 @@ pub(super) struct Member<'a> {
     pub offset: u32,
 }
 
-fn bad(what: &str) -> Error {
-    Error {
-        program: Some(".BTF".into()),
-        ..Error::new(format!("malformed type information: {what}"))
-    }
+const SECTION: &str = ".BTF";
+
+fn bad(section: &str, what: &str) -> Error {
+    Error::in_object(section, format!("malformed type information: {what}"))
 }
 
 /// A little-endian word at a byte offset.
@@ -69,39 +68,48 @@ pub(super) fn word(bytes: &[u8], offset: usize) -> Option<u32> {
 
 /// The contents and the header of .BTF and .BTF.ext alike: the bytes after the
 /// header, and the header.
-pub(super) fn split_header(bytes: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+pub(super) fn split_header<'a>(
+    section: &str,
+    bytes: &'a [u8],
+) -> Result<(&'a [u8], &'a [u8]), Error> {
     if bytes.get(..3) != Some(&[0x9f, 0xeb, 1]) {
-        return Err(bad("not little-endian BTF of version 1"));
+        return Err(bad(section, "not little-endian BTF of version 1"));
     }
     let length = word(bytes, 4).unwrap_or(0) as usize;
     if length < 8 || length > bytes.len() {
-        return Err(bad("length of the header"));
+        return Err(bad(section, "length of the header"));
     }
     let (header, rest) = bytes.split_at(length);
     Ok((rest, header))
 }
 
 /// The part of the contents that two words of the header delimit.
-pub(super) fn part<'a>(rest: &'a [u8], header: &[u8], at: usize) -> Result<&'a [u8], Error> {
+pub(super) fn part<'a>(
+    section: &str,
+    rest: &'a [u8],
+    header: &[u8],
+    at: usize,
+) -> Result<&'a [u8], Error> {
     let (Some(offset), Some(length)) = (word(header, at), word(header, at + 4)) else {
-        return Err(bad("a header that is cut off"));
+        return Err(bad(section, "a header that is cut off"));
     };
     let from = rest.get(offset as usize..);
     let part = from.and_then(|rest| rest.get(..length as usize));
-    part.ok_or_else(|| bad("a part outside the section"))
+    part.ok_or_else(|| bad(section, "a part outside the section"))
 }
 
 impl<'a> Btf<'a> {
     /// Parses a .BTF section.
     pub fn parse(bytes: &'a [u8]) -> Result<Btf<'a>, Error> {
-        let (rest, header) = split_header(bytes)?;
-        let mut types_left = part(rest, header, 8)?;
-        let strings = part(rest, header, 16)?;
+        let (rest, header) = split_header(SECTION, bytes)?;
+        let mut types_left = part(SECTION, rest, header, 8)?;
+        let strings = part(SECTION, rest, header, 16)?;
         let mut types = Vec::new();
         while !types_left.is_empty() {
+            let wrong = |what: &str| bad(SECTION, &format!("type {} {what}", types.len() + 1));
             let words = [0, 4, 8].map(|at| word(types_left, at));
             let [Some(name), Some(info), Some(last)] = words else {
-                return Err(bad("a type that is cut off"));
+                return Err(wrong("is cut off"));
             };
             let kind = (info >> 24 & 31) as u8;
             let count = (info & 0xffff) as usize;
@@ -112,10 +120,10 @@ impl<'a> Btf<'a> {
                 kind::ENUM | kind::FUNC_PROTO => 8 * count,
                 kind::PTR | kind::FWD | kind::FUNC | kind::FLOAT | kind::TYPE_TAG => 0,
                 kind::TYPEDEF | kind::VOLATILE | kind::CONST | kind::RESTRICT => 0,
-                _ => return Err(bad(&format!("unknown kind {kind}"))),
+                _ => return Err(wrong(&format!("has the unknown kind {kind}"))),
             };
             let Some((rest, left)) = types_left[12..].split_at_checked(length) else {
-                return Err(bad("a type that is cut off"));
+                return Err(wrong("is cut off"));
             };
             types.push(Type { name, kind, word: last, rest });
             types_left = left;

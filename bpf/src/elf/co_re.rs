@@ -33,21 +33,31 @@ static KINDS: &[&str] = &[
 /// The compiler has filled in the object's own type number already.
 const LOCAL: &str = "";
 
+const SECTION: &str = ".BTF.ext";
+
 fn bad() -> Error {
-    Error { program: Some(".BTF.ext".into()), ..Error::new("malformed relocations") }
+    Error::in_object(SECTION, "malformed CO-RE relocations")
 }
 
-/// The CO-RE relocations of a .BTF.ext section.
-pub(super) fn parse<'a>(bytes: &[u8], btf: &Btf<'a>) -> Result<Vec<CoreRelocation<'a>>, Error> {
-    let (rest, header) = split_header(bytes)?;
+/// The CO-RE relocations of a .BTF.ext section. Without any, the types that
+/// they would refer to need not be readable.
+pub(super) fn parse<'a>(
+    bytes: &[u8],
+    btf: Option<&'a Result<Btf<'a>, Error>>,
+) -> Result<Vec<CoreRelocation<'a>>, Error> {
+    let (rest, header) = split_header(SECTION, bytes)?;
     let mut found = Vec::new();
     if header.len() < 32 {
         return Ok(found); // From before CO-RE.
     }
-    let relocations = part(rest, header, 24)?;
+    let relocations = part(SECTION, rest, header, 24)?;
     if relocations.is_empty() {
         return Ok(found);
     }
+    let Some(btf) = btf else {
+        return Err(Error::in_object(SECTION, "CO-RE relocations, but no .BTF with their types"));
+    };
+    let btf = btf.as_ref().map_err(Clone::clone)?;
     let size = word(relocations, 0).ok_or_else(bad)? as usize;
     if size < 16 {
         return Err(bad());

@@ -63,17 +63,20 @@ type Symbols<'a> = SymbolTable<'a, Header>;
 
 const LE: LittleEndian = LittleEndian;
 
-fn bad(error: object::read::Error) -> Error {
-    Error::new(format!("not a readable ELF object: {error}"))
+/// An error of the library that reads the file format.
+fn bad(place: impl Into<String>) -> impl FnOnce(object::read::Error) -> Error {
+    |error| Error::in_object(place, format!("not a readable ELF object: {error}"))
 }
+
+const HEADER: &str = "ELF header";
 
 /// Names are copied to wherever they are used, so that a long one could become
 /// very much text.
 const MAX_NAME: usize = 4096;
 
-fn text(name: &[u8]) -> Result<Cow<'_, str>, Error> {
+fn text<'a>(place: &str, name: &'a [u8]) -> Result<Cow<'a, str>, Error> {
     if name.len() > MAX_NAME {
-        return Err(Error::new("a name of more than 4,096 bytes"));
+        return Err(Error::in_object(place, "a name of more than 4,096 bytes"));
     }
     Ok(String::from_utf8_lossy(name))
 }
@@ -82,34 +85,36 @@ impl<'a> File<'a> {
     /// Reads the tables.
     pub fn read(bytes: &'a [u8]) -> Result<File<'a>, Error> {
         // Big-endian files have the same size of header, and fail the test below.
-        let header = FileHeader64::<LittleEndian>::parse(bytes).map_err(bad)?;
+        let header = FileHeader64::<LittleEndian>::parse(bytes).map_err(bad(HEADER))?;
         if header.is_big_endian() {
-            return Err(Error::new("a big-endian object"));
+            return Err(Error::in_object(HEADER, "a big-endian object"));
         }
         let machine = header.e_machine(LE);
         // Some tools leave the machine out.
         if machine != elf::EM_BPF && machine != elf::EM_NONE {
             let what = format!("an object for machine {}, not for eBPF (247)", machine.0);
-            return Err(Error::new(what));
+            return Err(Error::in_object(HEADER, what));
         }
-        let table = header.sections(LE, bytes).map_err(bad)?;
+        let place = format!("section headers at byte {}", header.e_shoff(LE));
+        let table = header.sections(LE, bytes).map_err(bad(place))?;
         let mut sections = Vec::with_capacity(table.len());
         let mut total = 0u64;
-        for section in table.iter() {
-            let name = table.section_name(LE, section).map_err(bad)?;
+        for (index, section) in table.iter().enumerate() {
+            let place = format!("section {index}");
+            let name = table.section_name(LE, section).map_err(bad(&*place))?;
             let kind = section.sh_type(LE);
             let contents = match kind {
                 elf::SHT_NULL => &[],
-                _ => section.data(LE, bytes).map_err(bad)?,
+                _ => section.data(LE, bytes).map_err(bad(&*place))?,
             };
             // Contents that overlap would multiply what the file holds.
             total += contents.len() as u64;
             if total > bytes.len() as u64 {
-                return Err(Error::new("not a readable ELF object: sections overlap"));
+                return Err(Error::in_object(place, "sections overlap"));
             }
             let flags = section.sh_flags(LE);
             sections.push(Section {
-                name: text(name)?,
+                name: text(&place, name)?,
                 bytes: contents,
                 size: match kind {
                     elf::SHT_NOBITS => section.sh_size(LE),
@@ -120,11 +125,13 @@ impl<'a> File<'a> {
                 relocations: Vec::new(),
             });
         }
-        let symbols = table.symbols(LE, bytes, elf::SHT_SYMTAB).map_err(bad)?;
-        for section in table.iter() {
+        let symbols = table.symbols(LE, bytes, elf::SHT_SYMTAB).map_err(bad("symbol table"))?;
+        for (index, section) in table.iter().enumerate() {
             let of = section.info_link(LE);
             if let Some(target) = sections.get_mut(of.0) {
-                read_relocations(section, bytes, symbols.section(), &mut target.relocations)?;
+                let place = format!("section {index}");
+                let relocations = read_relocations(&place, section, bytes, symbols.section())?;
+                target.relocations.extend(relocations);
             }
         }
         Ok(File { symbols: read_symbols(&symbols, sections.len())?, sections })
@@ -137,16 +144,17 @@ impl<'a> File<'a> {
 }
 
 fn read_relocations(
+    place: &str,
     section: &elf::SectionHeader64<LittleEndian>,
     bytes: &[u8],
     symbols: SectionIndex,
-    into: &mut Vec<Relocation>,
-) -> Result<(), Error> {
+) -> Result<Vec<Relocation>, Error> {
+    let mut into = Vec::new();
     let check = |table: SectionIndex| match table == symbols {
         true => Ok(()),
-        false => Err(Error::new("relocations against another symbol table")),
+        false => Err(Error::in_object(place, "relocations against another symbol table")),
     };
-    if let Some((rels, table)) = section.rel(LE, bytes).map_err(bad)? {
+    if let Some((rels, table)) = section.rel(LE, bytes).map_err(bad(place))? {
         check(table)?;
         into.extend(rels.iter().map(|rel| Relocation {
             offset: rel.r_offset(LE),
@@ -154,7 +162,7 @@ fn read_relocations(
             addend: 0,
         }));
     }
-    if let Some((relas, table)) = section.rela(LE, bytes).map_err(bad)? {
+    if let Some((relas, table)) = section.rela(LE, bytes).map_err(bad(place))? {
         check(table)?;
         into.extend(relas.iter().map(|rela| Relocation {
             offset: rela.r_offset(LE),
@@ -162,22 +170,25 @@ fn read_relocations(
             addend: rela.r_addend(LE),
         }));
     }
-    Ok(())
+    Ok(into)
 }
 
 fn read_symbols<'a>(symbols: &Symbols<'a>, sections: usize) -> Result<Vec<Symbol<'a>>, Error> {
     let mut read = Vec::with_capacity(symbols.len());
     for (index, symbol) in symbols.enumerate() {
-        let name = symbols.symbol_name(LE, symbol).map_err(bad)?;
-        let section = symbols.symbol_section(LE, symbol, index).map_err(bad)?;
+        let place = format!("symbol {}", index.0);
+        let name = symbols.symbol_name(LE, symbol).map_err(bad(&*place))?;
+        let section = symbols.symbol_section(LE, symbol, index).map_err(bad(&*place))?;
         let at = match section {
             Some(SectionIndex(section)) if section < sections => SymbolPlace::Section(section),
-            Some(_) => return Err(Error::new("a symbol in a section that does not exist")),
+            Some(SectionIndex(section)) => {
+                return Err(Error::in_object(place, format!("section {section} does not exist")));
+            }
             None if symbol.is_undefined(LE) => SymbolPlace::Undefined,
             None => SymbolPlace::Other,
         };
         read.push(Symbol {
-            name: text(name)?,
+            name: text(&place, name)?,
             at,
             value: symbol.st_value(LE),
             size: symbol.st_size(LE),

@@ -52,20 +52,25 @@ const READ_ONLY: u32 = 1 << 7;
 
 impl Maps {
     /// Finds the maps of an object.
-    pub fn find(file: &File<'_>, btf: Option<&Btf<'_>>) -> Result<Maps, Error> {
+    pub fn find(file: &File<'_>, btf: Option<&Result<Btf<'_>, Error>>) -> Maps {
         let mut maps = Maps::default();
-        let variables = btf.map(|btf| btf.variables(".maps").collect::<HashMap<_, _>>());
+        let types = btf.and_then(|btf| btf.as_ref().ok());
+        let variables = types.map(|btf| btf.variables(".maps").collect::<HashMap<_, _>>());
         for (section, name, offset, size) in map_variables(file) {
             let bytes = file.sections[section].bytes;
             let mut values = None;
             let mut map = MapDef::new(name, MapKind::Other(0));
             if file.sections[section].name != ".maps" {
-                legacy(&mut map, bytes, offset, size)?;
-            } else if let Some(btf) = btf
+                map.refused = legacy(&mut map, bytes, offset, size).err();
+            } else if let Some(Err(error)) = btf {
+                map.refused = Some(error.to_string());
+            } else if let Some(btf) = types
                 && let Some(ty) = variables.as_ref().and_then(|all| all.get(name))
             {
-                values = definition(&mut map, btf, *ty)?;
-                map.inner = inner(&map, btf, values.as_ref())?;
+                match defined(&mut map, btf, *ty) {
+                    Ok(found) => values = found,
+                    Err(why) => map.refused = Some(why),
+                }
             } // Else nothing is known of it but that it is a map.
             let map = maps.defs.push(map);
             let values = values.map(|values| values.offset);
@@ -75,48 +80,44 @@ impl Maps {
         for initialiser in maps.initialisers(file) {
             maps.add_inner(&initialiser);
         }
-        maps.add_data(file)?;
-        Ok(maps)
+        maps.add_data(file);
+        maps
     }
 
     /// Makes a map of each data section.
-    fn add_data(&mut self, file: &File<'_>) -> Result<(), Error> {
+    fn add_data(&mut self, file: &File<'_>) {
         let mut zeros = 0u64;
         for (index, section) in file.sections.iter().enumerate() {
             let Some(flags) = data_flags(section) else {
                 continue;
             };
-            let too_large = || Error {
-                program: Some(section.name.to_string()),
-                ..Error::new("the section is too large for a map")
-            };
-            if section.is_zero {
-                zeros = zeros.saturating_add(section.size);
-            }
-            if zeros > MAX_ZEROS {
-                return Err(too_large());
-            }
-            let size = u32::try_from(section.size).map_err(|_| too_large())?;
-            let mut initial = section.bytes.to_vec();
-            initial.resize(size as usize, 0);
-            let map = self.defs.push(MapDef {
+            let asked_for = if section.is_zero { section.size } else { 0 };
+            let size = u32::try_from(section.size).ok();
+            let size = size.filter(|_| zeros.saturating_add(asked_for) <= MAX_ZEROS);
+            let mut map = MapDef {
                 key_size: 4,
-                value_size: size,
                 max_entries: 1,
                 flags,
-                initial,
                 ..MapDef::new(&section.name, MapKind::Array)
-            });
-            self.data.insert(index, map);
+            };
+            if let Some(size) = size {
+                zeros += asked_for;
+                map.value_size = size;
+                map.initial = section.bytes.to_vec();
+                map.initial.resize(size as usize, 0);
+            } else {
+                map.refused = Some("the section is too large for a map".into());
+            }
+            self.data.insert(index, self.defs.push(map));
         }
-        Ok(())
     }
 
     /// What an address in a section refers to.
     pub fn value(&self, section: usize, offset: i64) -> Option<Imm64> {
         let offset = u64::try_from(offset).ok()?;
         if let Some(map) = self.data.get(&section) {
-            let inside = offset < u64::from(self.defs[*map].value_size);
+            let def = &self.defs[*map];
+            let inside = def.refused.is_some() || offset < u64::from(def.value_size);
             return inside.then_some(Imm64::MapValue(*map, offset as u32));
         }
         let (variable, _) = self.variable(section, offset)?;
@@ -228,13 +229,12 @@ fn data_flags(section: &Section<'_>) -> Option<u32> {
 }
 
 /// Reads a definition of the legacy form, whose length varies.
-fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), Error> {
+fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), String> {
     let end = offset.saturating_add(size) as usize;
     let bytes = bytes.get(offset as usize..end).unwrap_or(&[]);
     let words = [0, 4, 8, 12].map(|at| word(bytes, at));
     let [Some(kind), Some(key_size), Some(value_size), Some(max_entries)] = words else {
-        let what = format!("map {}: the definition is cut off", map.name);
-        return Err(Error::new(what));
+        return Err("the definition is cut off".into());
     };
     map.kind = MapKind::from_number(kind);
     map.key_size = key_size;
@@ -244,15 +244,19 @@ fn legacy(map: &mut MapDef, bytes: &[u8], offset: u64, size: u64) -> Result<(), 
     Ok(())
 }
 
-/// Reads a definition from a variable's type. Returns the member of the initial
-/// values.
-fn definition<'a>(map: &mut MapDef, btf: &Btf<'a>, ty: u32) -> Result<Option<Member<'a>>, Error> {
+/// Reads a definition, and that of the maps in it, from a variable's type. Returns
+/// the member of the initial values.
+fn defined<'a>(map: &mut MapDef, btf: &Btf<'a>, ty: u32) -> Result<Option<Member<'a>>, String> {
+    let values = definition(map, btf, ty)?;
+    map.inner = inner(map, btf, values.as_ref())?;
+    Ok(values)
+}
+
+/// Reads a definition from a type. Returns the member of the initial values.
+fn definition<'a>(map: &mut MapDef, btf: &Btf<'a>, ty: u32) -> Result<Option<Member<'a>>, String> {
     let mut values = None;
-    let name = map.name.clone();
     let bad = |member: &str| {
-        Error::new(format!(
-            "map {name}: the type of the definition's `{member:.128}` does not say what it should"
-        ))
+        format!("the type of the definition's `{member:.128}` does not say what it should")
     };
     // Numbers are the lengths of arrays that are pointed to.
     let number = |member: &Member<'_>| {
@@ -289,7 +293,7 @@ fn inner(
     outer: &MapDef,
     btf: &Btf<'_>,
     values: Option<&Member<'_>>,
-) -> Result<Option<Box<MapDef>>, Error> {
+) -> Result<Option<Box<MapDef>>, String> {
     let values = values.filter(|_| outer.kind.holds_maps());
     let element = values.and_then(|values| btf.array_element(values.ty));
     let Some(ty) = element.and_then(|ty| btf.pointee(ty)) else {

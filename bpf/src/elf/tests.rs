@@ -383,17 +383,80 @@ fn files_that_are_none() {
     elf.machine = 0;
     assert_eq!(parse(&elf).functions.len(), 0);
     elf.machine = 62;
-    assert_eq!(error(&elf), "an object for machine 62, not for eBPF (247)");
+    assert_eq!(error(&elf), "ELF header: an object for machine 62, not for eBPF (247)");
     let mut bytes = elf.bytes();
     bytes[5] = 2;
     let error = Object::parse("", &bytes).unwrap_err().to_string();
-    assert_eq!(error, "a big-endian object");
+    assert_eq!(error, "ELF header: a big-endian object");
     let error = Object::parse("", b"hello").unwrap_err().to_string();
-    assert!(error.starts_with("not a readable ELF object: "), "{error}");
+    assert!(error.starts_with("ELF header: not a readable ELF object: "), "{error}");
+    let mut btf = BtfWriter::default();
+    btf.number(1);
     let mut elf = Elf::new();
-    elf.zeros(".bss", 1 << 40);
-    let expected = ".bss: the section is too large for a map";
+    elf.data(".BTF", &btf.bytes());
+    elf.data(".BTF.ext", &header(&[0, 0, 0, 0, 0, 400]));
+    let expected = ".BTF.ext: malformed type information: a part outside the section";
     assert_eq!(self::error(&elf), expected);
+}
+
+/// What is wrong, as `check` says it.
+fn wrong(elf: &Elf) -> Vec<String> {
+    crate::validate::validate(&parse(elf)).iter().map(|error| error.to_string()).collect()
+}
+
+#[test]
+fn bad_maps_concern_their_users_alone() {
+    // A definition that is cut off, and a section as large as a disk.
+    let mut elf = Elf::new();
+    let maps = elf.data("maps", &words(&[1, 4, 8, 16, 0, 1, 4]));
+    let zeros = elf.zeros(".bss", 1 << 40);
+    let xdp = elf.code("xdp", "r1 = 0 ll\nexit");
+    let tc = elf.code("tc", "r1 = 0 ll\nr1 = 0 ll\nexit");
+    elf.global("good", xdp, 0);
+    elf.global("bad", tc, 0);
+    elf.symbol("whole", OBJECT, false, maps, 0);
+    let cut = elf.symbol("cut", OBJECT, false, maps, 20);
+    elf.relocate(xdp, 0, Elf::section_symbol(maps));
+    elf.relocate(tc, 0, cut);
+    elf.relocate(tc, 16, Elf::section_symbol(zeros));
+    let expected = [
+        "map cut: the definition is cut off",
+        "map .bss: the section is too large for a map",
+        "bad: bad+0: needs map cut: the definition is cut off",
+        "bad: bad+2: needs map .bss: the section is too large for a map",
+    ];
+    assert_eq!(wrong(&elf), expected);
+    let text = print_object(&parse(&elf));
+    assert_eq!(print_object(&crate::text::parse_object(&text).unwrap()), text);
+}
+
+#[test]
+fn bad_type_information_concerns_maps_alone() {
+    let mut btf = BtfWriter::default();
+    btf.number(1);
+    btf.add("", 31, 0, 0, &[]);
+    let mut elf = Elf::new();
+    elf.data(".BTF", &btf.bytes());
+    elf.data(".BTF.ext", &header(&[0, 0, 0, 0, 0, 0]));
+    let maps = elf.data(".maps", &[0; 16]);
+    let xdp = elf.code("xdp", "r0 = 0\nexit");
+    let tc = elf.code("tc", "r1 = 0 ll\nexit");
+    elf.global("good", xdp, 0);
+    elf.global("bad", tc, 0);
+    let map = elf.symbol("m", OBJECT, false, maps, 0);
+    elf.relocate(tc, 0, map);
+    let why = ".BTF: malformed type information: type 3 has the unknown kind 31";
+    let expected = [format!("map m: {why}"), format!("bad: bad+0: needs map m: {why}")];
+    assert_eq!(wrong(&elf), expected);
+}
+
+#[test]
+fn relocations_without_types_concern_all() {
+    let mut elf = Elf::new();
+    let mut ext = header(&[0, 0, 0, 0, 0, 4]);
+    ext.extend(words(&[16]));
+    elf.data(".BTF.ext", &ext);
+    assert!(error(&elf).starts_with(".BTF.ext: CO-RE relocations, but no .BTF"));
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn passed(env: &Env, state: &State, callee: Callee) -> SmallVec<[Pass
             let uses = env.summary(function).params;
             let passed = |(index, &value): (usize, &Val)| {
                 let taker = Taker::Function(function, index as u8);
-                Passed { value, usage: uses[index], taker }
+                Passed { value, usage: uses[index].with(&args), taker }
             };
             args.iter().enumerate().take(env.arity(function)).map(passed).collect()
         }
@@ -75,15 +75,25 @@ fn usage(env: &Env, row: &Helper, args: &[Val; 5], index: usize) -> (ParamUse, T
         Arg::Number | Arg::Size { .. } | Arg::Map | Arg::Callback { .. } => {}
         Arg::Context | Arg::Object | Arg::Kept => usage = ParamUse::KEPT,
         Arg::Memory { access, extent } => {
-            if let Some(bytes) = extent_of(env, row, args, extent) {
-                usage.touch(bytes, access != Access::Read);
+            let writes = access != Access::Read;
+            match extent {
+                Extent::Argument(number) => {
+                    usage.touch_sized(args[usize::from(number) - 1], writes);
+                }
+                _ => {
+                    if let Some(bytes) = extent_of(env, row, args, extent) {
+                        usage.touch(bytes, writes);
+                    }
+                }
             }
         }
         Arg::CallbackArg => {
             return match callback(row, args) {
                 Some((function, param)) => {
                     let taker = Taker::Function(function, param as u8);
-                    (env.summary(function).params[param], taker)
+                    // What else it gets is not known.
+                    let usage = env.summary(function).params[param].with(&[Val::ANY; 5]);
+                    (usage, taker)
                 }
                 None => (ParamUse::KEPT, Taker::Bytecode),
             };
@@ -103,11 +113,7 @@ fn extent_of(env: &Env, row: &Helper, args: &[Val; 5], extent: Extent) -> Option
         Extent::Key => map_size(|map| map.key_size).map(i64::from),
         Extent::Value => map_size(|map| map.value_size).map(i64::from),
         Extent::Bytes(bytes) => Some(i64::from(bytes)),
-        Extent::Argument(number) => match args[usize::from(number) - 1] {
-            Val::Number(size) if size.lo >= 0 => Some(size.hi),
-            _ => None,
-        },
-        Extent::Unknown => None,
+        Extent::Argument(_) | Extent::Unknown => None,
     };
     let bytes = Range::new(0, size.unwrap_or(i64::MAX));
     (bytes.hi > 0).then_some(bytes)

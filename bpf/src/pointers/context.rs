@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use cranelift_entity::{PrimaryMap, SecondaryMap};
+use cranelift_entity::{EntitySet, PrimaryMap, SecondaryMap};
 
 use super::cells::{self, Cells, MAX_CELLS};
 use super::record::{AccessKind, Found, ParamAccess};
@@ -85,7 +85,7 @@ impl Role {
 }
 
 /// Finds the roles of all that functions are given, programs first.
-fn roles(object: &Object, found: &AllFound) -> AllGiven {
+fn roles(object: &Object, found: &AllFound, lost: &EntitySet<FuncRef>) -> AllGiven {
     let mut roles = AllGiven::new();
     let mut seen = SecondaryMap::<FuncRef, bool>::new();
     let mut work = VecDeque::new();
@@ -99,6 +99,9 @@ fn roles(object: &Object, found: &AllFound) -> AllGiven {
     while let Some(function) = work.pop_front() {
         let own = roles[function];
         seen[function] = true;
+        if lost.contains(function) {
+            continue;
+        }
         for call in found[function].iter().flat_map(|found| &found.calls) {
             let given = &mut roles[call.callee];
             let before = *given;
@@ -121,17 +124,19 @@ type Resolved = (Vec<(u32, CtxAccess)>, Vec<Error>);
 
 /// Finds the context accesses of every function. Where a context is lost that
 /// another cell would keep, the cell is added, if `cells` are given; the result
-/// is of no use then, and true is returned with it.
+/// is of no use then, and true is returned with it. What `lost` functions do with
+/// contexts does not matter.
 pub(super) fn resolve(
     object: &Object,
     found: &AllFound,
+    lost: &EntitySet<FuncRef>,
     mut cells: Option<&mut Cells>,
 ) -> (SecondaryMap<FuncRef, Resolved>, bool) {
-    let roles = roles(object, found);
+    let roles = roles(object, found, lost);
     let mut resolved = SecondaryMap::<FuncRef, Resolved>::new();
     let mut again = false;
     for (function, own) in object.functions.keys().map(|f| (f, &roles[f])) {
-        let Some(found) = &found[function] else {
+        let Some(found) = found[function].as_ref().filter(|_| !lost.contains(function)) else {
             continue;
         };
         let name = &object.functions[function].name;

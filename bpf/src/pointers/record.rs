@@ -102,7 +102,7 @@ fn operands(state: &State, op: &Op) -> [Val; 2] {
 
 /// Whether a callee may write these bytes of the frame through an argument.
 fn may_write(passed: &Passed, bytes: Range) -> bool {
-    let Some(written) = passed.usage.written else {
+    let Some(written) = passed.usage.written() else {
         return false;
     };
     match passed.value {
@@ -327,7 +327,7 @@ impl Recorder<'_> {
         match passed.value {
             Val::Pointer(pointer) => match pointer.base {
                 Base::Frame => {
-                    if let Some(bytes) = usage.touched {
+                    if let Some(bytes) = usage.touched() {
                         let bytes = pointer.at.shift(bytes);
                         self.found.frame.pass(pointer.at, bytes);
                         for (slot, bases) in state.spilled_at(bytes) {
@@ -340,7 +340,7 @@ impl Recorder<'_> {
                 }
                 Base::Param(index) => {
                     self.found.summary.params[usize::from(index)].pass(pointer.at, &usage);
-                    let touched = usage.touched.map(|bytes| pointer.at.shift(bytes));
+                    let touched = usage.touched().map(|bytes| pointer.at.shift(bytes));
                     self.cells_passed(index, pointer, touched, passed.taker, all);
                 }
                 Base::Cell(_) => {}
@@ -348,7 +348,7 @@ impl Recorder<'_> {
             Val::Mixed(bases) => {
                 if bases.has_frame() {
                     self.kept_with(state, passed.taker);
-                    if let Some(bytes) = usage.touched {
+                    if let Some(bytes) = usage.touched() {
                         self.found.frame.freeze(bytes.lo);
                     }
                 }

@@ -183,6 +183,11 @@ fn random_frame_instruction(random: &mut Random, main: bool, forward: u64, back:
         }
         24 => format!("  *(u32 *)(r10 - 28) = 0\n  *(u16 *)(r10 - {far}) = -1\n"),
         _ if main => format!("  r1 = {p}\n  r2 = {mask}\n  call f1\n  {p} = r0\n"),
+        26 => {
+            // Often as many bytes as the caller said.
+            let size = random.pick(&["r2 = r8", "w2 = w8"]);
+            format!("  r1 = {p}\n  {size}\n  r3 = 0\n  call 113\n")
+        }
         _ => format!("  r{n} = {p}\n  r{n} -= {q}\n"),
     }
 }

@@ -116,10 +116,9 @@ pub(super) fn step(env: &Env, state: &mut State, op: &Op) {
 }
 
 fn moved(w: Width, value: Val) -> Val {
-    match (w, value) {
-        (Width::W64, value) => value,
-        (Width::W32, Val::Undefined) => Val::Undefined,
-        (Width::W32, value) => Val::Number(value.range().low_half()),
+    match w {
+        Width::W64 => value,
+        Width::W32 => value.low_half(),
     }
 }
 
@@ -246,7 +245,7 @@ fn forget_arguments(state: &mut State) {
 fn call(env: &Env, state: &mut State, callee: Callee) {
     let args = state.args();
     for passed in passed(env, state, callee) {
-        let Some(written) = passed.usage.written.filter(|_| !env.opaque) else {
+        let Some(written) = passed.usage.written().filter(|_| !env.opaque) else {
             continue;
         };
         match passed.value {
@@ -272,12 +271,21 @@ pub(super) fn refine(state: &mut State, op: &Op, taken: bool) {
     };
     let cond = if taken { cond } else { cond.negate() };
     let (left, right) = (state.get(dst), operand(state, src));
-    let (Val::Number(a), Val::Number(b)) = (left, right) else {
+    let number = |value| matches!(value, Val::Number(_) | Val::LowHalf(_));
+    if !number(left) || !number(right) {
         return;
-    };
-    state.set(dst, Val::Number(bounded(cond, w, a, b)));
+    }
+    let (a, b) = (left.range(), right.range());
+    bound(state, dst, bounded(cond, w, a, b));
     if let Src::Reg(reg) = src {
-        state.set(reg, Val::Number(bounded(cond.swap(), w, b, a)));
+        bound(state, reg, bounded(cond.swap(), w, b, a));
+    }
+}
+
+/// Notes the numbers that a register can be, if that is anything new.
+fn bound(state: &mut State, reg: Reg, numbers: Range) {
+    if numbers != state.get(reg).range() {
+        state.set(reg, Val::Number(numbers));
     }
 }
 

@@ -47,6 +47,9 @@ pub(super) enum Val {
     Undefined,
     /// A number, or a pointer that is not followed.
     Number(Range),
+    /// The low half of the parameter of this index, zero-extended: a number that
+    /// callers may know more of.
+    LowHalf(u8),
     /// The address of a map.
     Map(MapRef),
     /// The address of a function.
@@ -150,7 +153,30 @@ impl Val {
     pub fn range(self) -> Range {
         match self {
             Val::Number(range) => range,
+            Val::LowHalf(_) => Range::U32,
             _ => Range::ALL,
+        }
+    }
+
+    /// The parameter whose value it is, as far as a number of 32 bits goes.
+    pub fn as_param(self) -> Option<usize> {
+        match self {
+            Val::LowHalf(index) => Some(index.into()),
+            Val::Pointer(Pointer { base: Base::Param(index), at, sure: true }) => {
+                (at.exact() == Some(0)).then_some(index.into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Its low half, zero-extended.
+    pub fn low_half(self) -> Val {
+        match self {
+            Val::Undefined | Val::LowHalf(_) => self,
+            _ => match self.as_param() {
+                Some(index) => Val::LowHalf(index as u8),
+                None => Val::Number(self.range().low_half()),
+            },
         }
     }
 
@@ -170,6 +196,7 @@ impl Val {
         match (self, other) {
             (a, b) if a == b => a,
             (Undefined, x) | (x, Undefined) => x,
+            (LowHalf(_), x) | (x, LowHalf(_)) => x.join(Number(Range::U32)),
             (Number(a), Number(b)) => Number(a.join(b)),
             (Pointer(a), Pointer(b)) if a.base == b.base => {
                 Pointer(super::value::Pointer { at: a.at.join(b.at), sure: a.sure && b.sure, ..a })
@@ -273,6 +300,8 @@ mod tests {
             (map, map, map),
             (map, Val::Map(MapRef::from_u32(2)), Val::ANY),
             (map, number(0, 0), Val::ANY),
+            (Val::LowHalf(1), number(1, 1), Val::Number(Range::U32)),
+            (Val::LowHalf(1), Val::LowHalf(2), Val::Number(Range::U32)),
             (frame(-8, -8, true), frame(-16, -16, true), frame(-16, -8, true)),
             (frame(-8, -8, true), number(0, 0), frame(-8, -8, false)),
             (frame(-8, -8, true), map, frame(-8, -8, false)),

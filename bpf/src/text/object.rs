@@ -110,6 +110,9 @@ fn write_map(out: &mut String, object: &Object, map: &MapDef) -> std::fmt::Resul
     if !map.initial.is_empty() {
         write_initial(out, &map.initial)?;
     }
+    if let Some(why) = &map.refused {
+        write!(out, " refused {}", quoted(why))?;
+    }
     out.push('\n');
     Ok(())
 }
@@ -208,6 +211,9 @@ fn map<'a>(c: &mut Cursor<'a>, object: &mut Object, slots: &mut Vec<Slot<'a>>) -
             kind if kind.holds_maps() => map.inner_maps = inner_maps(c)?,
             _ => map.initial = initial_value(c, map.value_size)?,
         }
+    }
+    if c.eat_word("refused") {
+        map.refused = Some(c.string()?);
     }
     object.maps.push(map);
     c.end_of_line()

@@ -9,7 +9,7 @@ use super::{Assembler, Branch, Cc, Label, Rm, Width};
 use crate::{RelocKind, Symbol};
 
 /// Nops of 1 to 9 bytes, as the processors' manuals recommend them.
-const NOPS: [&[u8]; 9] = [
+pub(super) const NOPS: [&[u8]; 9] = [
     &[0x90],
     &[0x66, 0x90],
     &[0x0f, 0x1f, 0x00],
@@ -33,14 +33,22 @@ impl Assembler {
     }
 
     fn branch(&mut self, cc: Option<Cc>, target: Label) {
-        let raw = self.place().raw;
-        self.branches.push(Branch { raw, cc, target });
+        let place = self.place();
+        self.branches.push(Branch { place, cc, target });
     }
 
     /// `jmp label`, always five bytes: a site to be patched.
     pub fn jmp_long(&mut self, target: Label) {
         self.bytes(&[0xe9]);
         self.put_distance(target);
+    }
+
+    /// A label for the next five bytes, which are going to be patched: padding
+    /// before it sees to it that they lie within one aligned word, given that
+    /// the code is placed at a multiple of its size.
+    pub fn poke_site(&mut self) -> Label {
+        self.pads.push(self.place());
+        self.here()
     }
 
     /// `jmp symbol`, five bytes.

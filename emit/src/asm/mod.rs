@@ -33,19 +33,19 @@ pub use tailor_lower::x64::inst::{AluOp, Cc, Extend, ShiftOp, Width};
 pub struct Label(u32);
 entity_impl!(Label, "L");
 
-/// A place before sizes are known: bytes before it that are not branches, and
-/// the number of branches before it.
+/// A place before sizes are known: bytes before it that are neither branches
+/// nor padding, and how many branches and paddings are before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Place {
     raw: u32,
     branches: u32,
+    pads: u32,
 }
 
 /// A branch whose size is not chosen yet.
 #[derive(Clone, Copy, Debug)]
 struct Branch {
-    /// Bytes before it that are not branches.
-    raw: u32,
+    place: Place,
     /// `None` if unconditional.
     cc: Option<Cc>,
     target: Label,
@@ -115,10 +115,12 @@ pub enum Relaxation {
 /// Code under construction.
 #[derive(Default, Debug)]
 pub struct Assembler {
-    /// Everything but branches to labels.
+    /// Everything but branches to labels and padding.
     code: Vec<u8>,
     labels: PrimaryMap<Label, Option<Place>>,
     branches: Vec<Branch>,
+    /// Where padding goes, see [`Assembler::poke_site`].
+    pads: Vec<Place>,
     fixups: Vec<Fixup>,
     relocs: Vec<PendingReloc>,
     relaxation: Relaxation,
@@ -163,7 +165,12 @@ impl Assembler {
 
     fn place(&self) -> Place {
         // Sizes beyond u32 are caught in `finish`, which looks at the bytes.
-        Place { raw: self.code.len() as u32, branches: self.branches.len() as u32 }
+        let count = |len: usize| len as u32;
+        Place {
+            raw: count(self.code.len()),
+            branches: count(self.branches.len()),
+            pads: count(self.pads.len()),
+        }
     }
 
     /// Plain bytes: what no method makes, such as a longer encoding than need be.

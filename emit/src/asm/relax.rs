@@ -16,12 +16,23 @@
 //! list has accounted for; a branch only grows; when the list is empty every
 //! short branch reaches. Growing is forced at every step, so the result is
 //! the least fixpoint.
+//!
+//! Padding before sites to be patched depends on offsets, which branches
+//! change. It counts with the most that it can be until the sizes are chosen;
+//! less padding only brings targets closer.
 
 use cranelift_entity::PrimaryMap;
 
+use super::control::NOPS;
 use super::{AsmError, Assembled, Assembler, Branch, Cc, Label, MAX_CODE, Place, Relaxation};
 use crate::Reloc;
 
+/// A site to be patched lies within one word of this size, aligned to it.
+const WORD: u32 = 8;
+/// Bytes of such a site, a jump or a nop.
+const POKED: u32 = 5;
+/// The most padding that one needs.
+const MAX_PAD: u32 = POKED - 1;
 /// Bytes of a short branch, conditional or not.
 const SHORT: u32 = 2;
 /// How many branches before or after one can be short and span it.
@@ -34,16 +45,25 @@ fn long(cc: Option<Cc>) -> u32 {
 /// Lays out, resolves, and joins the pieces.
 pub(super) fn finish(asm: Assembler) -> Result<Assembled, AsmError> {
     // Raw offsets are u32: nothing below may be trusted beyond this.
-    if asm.code.len() + 6 * asm.branches.len() > MAX_CODE as usize {
+    let padding = MAX_PAD as usize * asm.pads.len();
+    if asm.code.len() + 6 * asm.branches.len() + padding > MAX_CODE as usize {
         return Err(AsmError::TooLarge);
     }
     let targets = targets(&asm)?;
-    let is_long = match asm.relaxation {
-        Relaxation::Least => choose(&asm.branches, &targets),
-        Relaxation::Kernel => choose_shrinking(&asm.branches, &targets),
+    let is_long = {
+        let padded = |place: Place| Place { raw: place.raw + MAX_PAD * place.pads, ..place };
+        let branch = |b: &Branch| Branch { place: padded(b.place), ..*b };
+        let branches: Vec<Branch> = asm.branches.iter().map(branch).collect();
+        let targets: Vec<Place> = targets.iter().copied().map(padded).collect();
+        match asm.relaxation {
+            Relaxation::Least => choose(&branches, &targets),
+            Relaxation::Kernel => choose_shrinking(&branches, &targets),
+        }
     };
     let before = sizes_before(&asm.branches, &is_long);
-    let offset = |place: Place| place.raw + before[place.branches as usize];
+    let pads = pads_before(&asm.pads, &before);
+    let offset =
+        |place: Place| place.raw + before[place.branches as usize] + pads[place.pads as usize];
 
     let labels: PrimaryMap<Label, Option<u32>> =
         asm.labels.values().map(|place| place.map(offset)).collect();
@@ -115,7 +135,7 @@ fn choose_shrinking(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
         .zip(targets)
         .enumerate()
         .map(|(i, (branch, target))| {
-            offset(target.raw, target.branches as usize) - offset(branch.raw, i + 1)
+            offset(target.raw, target.branches as usize) - offset(branch.place.raw, i + 1)
         })
         .collect();
     let mut is_long = all_long;
@@ -148,7 +168,7 @@ fn choose_shrinking(branches: &[Branch], targets: &[Place]) -> Vec<bool> {
 fn all_short_distance(branches: &[Branch], targets: &[Place], i: usize) -> i64 {
     let start = |raw: u32, before: usize| i64::from(raw) + i64::from(SHORT) * before as i64;
     let target = targets[i];
-    start(target.raw, target.branches as usize) - start(branches[i].raw, i + 1)
+    start(target.raw, target.branches as usize) - start(branches[i].place.raw, i + 1)
 }
 
 /// Bytes of the first n branches, for every n.
@@ -163,7 +183,20 @@ fn sizes_before(branches: &[Branch], is_long: &[bool]) -> Vec<u32> {
     before
 }
 
-/// The bytes, with branches in their places.
+/// Bytes of the first n paddings, for every n.
+fn pads_before(pads: &[Place], branches_before: &[u32]) -> Vec<u32> {
+    let mut sum = 0;
+    let mut before = vec![0];
+    for pad in pads {
+        let at = pad.raw + branches_before[pad.branches as usize] + sum;
+        let behind = at % WORD;
+        sum += if behind + POKED > WORD { WORD - behind } else { 0 };
+        before.push(sum);
+    }
+    before
+}
+
+/// The bytes, with branches and padding in their places.
 fn join(
     asm: &Assembler,
     targets: &[Place],
@@ -172,10 +205,25 @@ fn join(
 ) -> Vec<u8> {
     let mut code = Vec::with_capacity(asm.code.len() + 6 * asm.branches.len());
     let mut copied = 0;
+    let mut copy = |code: &mut Vec<u8>, to: u32| {
+        code.extend_from_slice(&asm.code[copied as usize..to as usize]);
+        copied = to;
+    };
+    let mut pads = asm.pads.iter().peekable();
+    let pad = |code: &mut Vec<u8>, at: &Place| {
+        let end = offset(Place { pads: at.pads + 1, ..*at });
+        match end - offset(*at) {
+            0 => {}
+            bytes => code.extend_from_slice(NOPS[bytes as usize - 1]),
+        }
+    };
     for (i, branch) in asm.branches.iter().enumerate() {
-        code.extend_from_slice(&asm.code[copied..branch.raw as usize]);
-        copied = branch.raw as usize;
-        let end = offset(Place { raw: branch.raw, branches: i as u32 + 1 });
+        while let Some(at) = pads.next_if(|pad| pad.branches as usize <= i) {
+            copy(&mut code, at.raw);
+            pad(&mut code, at);
+        }
+        copy(&mut code, branch.place.raw);
+        let end = offset(Place { branches: i as u32 + 1, ..branch.place });
         let distance = offset(targets[i]).wrapping_sub(end);
         match (is_long[i], branch.cc) {
             (false, None) => code.extend_from_slice(&[0xeb, distance as u8]),
@@ -187,6 +235,10 @@ fn join(
             code.extend_from_slice(&distance.to_le_bytes());
         }
     }
-    code.extend_from_slice(&asm.code[copied..]);
+    for at in pads {
+        copy(&mut code, at.raw);
+        pad(&mut code, at);
+    }
+    copy(&mut code, asm.code.len() as u32);
     code
 }

@@ -1,10 +1,10 @@
 //! What each machine instruction has to look like.
 
 use tailor_lower::x64::inst::{AluOp, Base, Extend, Mem, Rhs, ShiftOp, Width};
-use tailor_lower::{AtomicOp, Gpr, MInst};
+use tailor_lower::{AtomicOp, Convention, Gpr, MInst};
 
 use super::line::{Line, Op, Place};
-use super::{Check, IntentError};
+use super::{Check, IntentError, frame_base};
 use crate::{RelocKind, Symbol};
 
 /// The locations of an instruction's operands, in the order of `MInst`.
@@ -95,7 +95,10 @@ impl Check<'_> {
     pub(super) fn memory(&self, mem: &Mem, places: &mut Places) -> Place {
         let (base, offset) = match mem.base {
             Base::Reg => (places.reg(), 0),
-            Base::Slot(slot) => (Some(Gpr::RSP), self.allocated.frame.slots[slot]),
+            Base::Slot(slot) => {
+                let frame = &self.allocated.frame;
+                (Some(frame_base(frame)), frame.slots[slot])
+            }
         };
         let index = mem.index.map(|shift| (places.reg(), shift));
         match (base, index) {
@@ -237,13 +240,19 @@ impl Check<'_> {
             MInst::CmpXchg(w, ref mem) => return self.cmpxchg(at, w, mem),
             MInst::CallHelper(id) => {
                 let line = Line::of("call", [Op::Loaded]);
-                return self.reader.take_loaded(line, RelocKind::Rel32, Symbol::HelperCell(id));
+                let target = match self.function.convention {
+                    Convention::Saving => Symbol::HelperCell(id),
+                    // Through a thunk that aligns the stack.
+                    Convention::Kernel { .. } => Symbol::Helper(id),
+                };
+                return self.reader.take_loaded(line, RelocKind::Rel32, target);
             }
             MInst::CallLocal(callee) => {
                 let line = Line::of("call", [Op::Loaded]);
                 return self.reader.take_loaded(line, RelocKind::Rel32, Symbol::Function(callee));
             }
-            MInst::TailCall(direct) => return self.tail_call(direct),
+            MInst::Counter => Line::of("mov", [p.next().sized(8), self.counter_place().sized(8)]),
+            MInst::TailCall(site) => return self.tail_call(site),
             MInst::Ret => {
                 self.epilogue()?;
                 Line::of("ret", [])

@@ -200,6 +200,7 @@ fn name(mnemonic: Mnemonic) -> &'static str {
         Jle => "jle",
         Jg => "jg",
         Ud2 => "ud2",
+        Leave => "leave",
         _ => "?",
     }
 }

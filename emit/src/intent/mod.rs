@@ -21,6 +21,7 @@
 //!
 //! It is proved for every function in debug builds.
 
+mod frame;
 mod inst;
 mod line;
 mod reader;
@@ -32,9 +33,9 @@ mod tests;
 use regalloc2::{Edit, Inst, ProgPoint};
 use tailor_lower::x64::inst::Cc;
 use tailor_lower::{Gpr, MInst, MachFunction};
-use tailor_regalloc::Allocated;
+use tailor_regalloc::{Allocated, FrameLayout};
 
-use crate::CompiledFunction;
+use crate::{CompiledFunction, FunctionKind};
 use line::{Line, Op, Place};
 use reader::Reader;
 
@@ -60,7 +61,8 @@ pub fn check(
     compiled: &CompiledFunction,
     blocks: &[u32],
 ) -> Result<(), IntentError> {
-    let mut check = Check { function, allocated, blocks, reader: Reader::new(compiled) };
+    let (kind, reader) = (compiled.kind, Reader::new(compiled));
+    let mut check = Check { function, kind, allocated, blocks, reader };
     check.reader.part("the prologue");
     check.prologue()?;
     check.reader.is_at(blocks.first().copied().unwrap_or(0))?;
@@ -72,40 +74,13 @@ pub fn check(
 
 struct Check<'a> {
     function: &'a MachFunction,
+    kind: FunctionKind,
     allocated: &'a Allocated,
     blocks: &'a [u32],
     reader: Reader<'a>,
 }
 
 impl Check<'_> {
-    fn prologue(&mut self) -> Result<(), IntentError> {
-        for &reg in &self.allocated.frame.saved {
-            self.reader.take(Line::of("push", [Op::r64(reg)]))?;
-        }
-        self.move_stack("sub", "add")
-    }
-
-    fn epilogue(&mut self) -> Result<(), IntentError> {
-        self.move_stack("add", "sub")?;
-        for &reg in self.allocated.frame.saved.iter().rev() {
-            self.reader.take(Line::of("pop", [Op::r64(reg)]))?;
-        }
-        Ok(())
-    }
-
-    fn move_stack(
-        &mut self,
-        name: &'static str,
-        opposite: &'static str,
-    ) -> Result<(), IntentError> {
-        let bytes = i64::from(self.allocated.frame.adjust);
-        if bytes == 0 {
-            return Ok(());
-        }
-        let by = |name, bytes| Line::of(name, [Op::r64(Gpr::RSP), Op::Imm(bytes)]);
-        self.reader.take_one(&[by(name, bytes), by(opposite, -bytes)])
-    }
-
     fn block(&mut self, block: usize) -> Result<(), IntentError> {
         let data = &self.function.blocks[block];
         self.reader.go_to(self.blocks[block]);
@@ -171,8 +146,11 @@ impl Check<'_> {
         match (location.as_reg(), location.as_stack()) {
             (Some(reg), _) => Place::Reg(Gpr::from_preg(reg)),
             (None, Some(slot)) => {
-                let disp = self.allocated.frame.spill_base + 8 * slot.index() as i32;
-                Place::Mem { base: Gpr::RSP, index: None, disp }
+                let frame = &self.allocated.frame;
+                match frame.spills.get(slot.index()) {
+                    Some(&disp) => Place::Mem { base: frame_base(frame), index: None, disp },
+                    None => Place::Nowhere,
+                }
             }
             (None, None) => Place::Nowhere,
         }
@@ -182,6 +160,11 @@ impl Check<'_> {
     fn asks_for_zero(&self, at: usize) -> bool {
         matches!(self.function.insts.get(at), Some(MInst::Jcc(Cc::E | Cc::Ne)))
     }
+}
+
+/// What places in the frame are addressed from.
+fn frame_base(frame: &FrameLayout) -> Gpr {
+    if frame.frame_pointer { Gpr::RBP } else { Gpr::RSP }
 }
 
 /// The branch that is taken if a condition holds, as processors' manuals name it.

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use iced_x86::{Decoder, DecoderOptions, Instruction};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic};
 use tailor_lower::x64::inst::Width;
 use tailor_lower::{Gpr, MInst, MachFunction};
 
 use super::IntentError;
 use super::line::Line;
-use crate::{CompiledFunction, Reloc, RelocKind, Symbol};
+use crate::{CompiledFunction, MapRef, Reloc, RelocKind, Symbol, TailSite};
 
 pub(super) struct Reader<'a> {
     compiled: &'a CompiledFunction,
@@ -187,10 +187,47 @@ impl<'a> Reader<'a> {
         if self.compared { Ok(()) } else { self.fail("the flags of a comparison") }
     }
 
+    /// Nothing comes next, in one instruction of so many bytes.
+    pub(super) fn take_nop(&mut self, bytes: usize) -> Result<(), IntentError> {
+        match self.next().filter(|next| is_nop(next) && next.len() == bytes) {
+            Some(next) => {
+                self.pass(&next);
+                Ok(())
+            }
+            None => self.fail(&format!("a nop of {bytes} bytes")),
+        }
+    }
+
+    /// What is rewritten comes next: five bytes within an aligned word of
+    /// eight, after less padding than such a word has.
+    pub(super) fn padding(&mut self) -> Result<(), IntentError> {
+        let start = self.at;
+        while self.at % 8 > 3 {
+            match self.next().filter(is_nop) {
+                Some(next) => self.pass(&next),
+                None => return self.fail("padding before bytes that are rewritten"),
+            }
+        }
+        if self.at - start < 8 { Ok(()) } else { self.fail("less padding") }
+    }
+
+    /// A jump of five bytes comes next; where it goes.
+    pub(super) fn take_bypass(&mut self) -> Result<u32, IntentError> {
+        match self.next() {
+            Some(next) if next.len() == 5 => self.take_branch("jmp"),
+            _ => self.fail("a jump of five bytes"),
+        }
+    }
+
     /// A tail-call site was read: its first instruction and its jump.
-    pub(super) fn leaves(&mut self, first: u32, exit: u32) -> Result<(), IntentError> {
-        let mut sites = self.compiled.tail_sites.iter();
-        if !sites.any(|site| (site.offset, site.exit) == (first, exit)) {
+    pub(super) fn leaves(
+        &mut self,
+        first: u32,
+        exit: u32,
+        slot: Option<(MapRef, u32)>,
+    ) -> Result<(), IntentError> {
+        let same = |site: &&TailSite| (site.offset, site.exit, site.direct) == (first, exit, slot);
+        if !self.compiled.tail_sites.iter().any(|site| same(&site)) {
             return self.fail(&format!("a recorded site from {first:#x} to {exit:#x}"));
         }
         self.exits.insert(exit);
@@ -212,4 +249,8 @@ impl<'a> Reader<'a> {
         }
         Ok(())
     }
+}
+
+fn is_nop(instruction: &Instruction) -> bool {
+    instruction.mnemonic() == Mnemonic::Nop
 }

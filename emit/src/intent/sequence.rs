@@ -1,11 +1,12 @@
 //! Machine instructions that are several of the processor's.
 
-use tailor_lower::x64::inst::{Mem, Width};
-use tailor_lower::{AtomicOp, Gpr, MapRef};
+use tailor_lower::x64::inst::{Mem, Site, Width};
+use tailor_lower::{AtomicOp, Convention, Gpr};
 
 use super::inst::atomic;
 use super::line::{Line, Op, Place};
 use super::{Check, IntentError};
+use crate::kernel::{ARRAY_MAX_ENTRIES, ARRAY_SLOTS, DESCRIPTOR_ENTRY};
 use crate::layout::{
     MAX_TAIL_CALLS, PROG_ARRAY_MAX_ENTRIES, PROG_ARRAY_SLOT_SHIFT, PROG_ARRAY_SLOTS,
     RECORD_TAIL_CALLS,
@@ -184,40 +185,130 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Nothing happens beyond the limit, outside of the array, and where the
-    /// slot is empty; else it counts, unwinds and leaves.
-    pub(super) fn tail_call(&mut self, direct: Option<(MapRef, u32)>) -> Result<(), IntentError> {
-        let first = self.reader.at();
+    /// Nothing that can be observed happens beyond the limit, outside of the
+    /// array, and where the slot is empty; else it counts, unwinds and leaves.
+    pub(super) fn tail_call(&mut self, site: Site) -> Result<(), IntentError> {
         let mut outs = Vec::new();
-        if direct.is_none() {
-            self.reader.take(Line::of("mov", [RAX.sized(4), RDX.sized(4)]))?;
-            let entries = at(Gpr::RSI, PROG_ARRAY_MAX_ENTRIES).sized(4);
-            self.reader.take(Line::of("cmp", [RAX.sized(4), entries]))?;
-            outs.push(self.reader.take_branch("jae")?);
-        }
-        let count = at(Gpr::RECORD, RECORD_TAIL_CALLS).sized(4);
-        self.reader.take(Line::of("cmp", [count, Op::Imm(i64::from(MAX_TAIL_CALLS))]))?;
-        outs.push(self.reader.take_branch("jae")?);
-        let slot = match direct {
-            Some((map, key)) => {
-                let line = Line::of("mov", [RAX.sized(8), Op::Loaded]);
-                self.reader.take_loaded(line, RelocKind::Abs64, Symbol::MapSlot(map, key))?;
-                at(Gpr::RAX, 0)
+        let patched = matches!(site, Site::Patched(..));
+        let (first, target) = match self.function.convention {
+            Convention::Saving => (self.saving_site(site, &mut outs)?, Gpr::RAX),
+            Convention::Kernel { landing } => {
+                let target = Gpr::SCRATCH;
+                (self.kernel_site(site, landing as i32, target, &mut outs)?, target)
             }
-            None => Place::Mem {
-                base: Gpr::RSI,
-                index: Some((Gpr::RAX, PROG_ARRAY_SLOT_SHIFT)),
-                disp: PROG_ARRAY_SLOTS,
-            },
         };
-        self.reader.take(Line::of("mov", [RAX.sized(8), slot.sized(8)]))?;
-        self.reader.take(Line::of("test", [RAX.sized(8); 2]))?;
-        outs.push(self.reader.take_branch("je")?);
-        self.reader.take(Line::of("inc", [count]))?;
-        self.epilogue()?;
+        if patched {
+            self.reader.padding()?;
+        }
         let exit = self.reader.at();
-        self.reader.take(Line::of("jmp", [RAX.sized(8)]))?;
-        self.reader.leaves(first, exit)?;
+        match patched {
+            true => self.reader.take_nop(5)?,
+            false => self.reader.take(Line::of("jmp", [Op::r64(target)]))?,
+        }
+        self.reader.leaves(first, exit, site.slot())?;
         outs.into_iter().try_for_each(|out| self.reader.is_at(out))
+    }
+
+    /// The record has how many tail calls are left. Where the site begins.
+    fn saving_site(&mut self, site: Site, outs: &mut Vec<u32>) -> Result<u32, IntentError> {
+        if matches!(site, Site::Patched(..)) {
+            self.reader.padding()?;
+        }
+        let first = self.reader.at();
+        let rax = RAX.sized(8);
+        let slot = match site {
+            Site::Patched(..) => {
+                outs.push(self.reader.take_bypass()?);
+                None
+            }
+            Site::Slot(map, key) => {
+                let line = Line::of("mov", [rax, Op::Loaded]);
+                self.reader.take_loaded(line, RelocKind::Abs64, Symbol::MapSlot(map, key))?;
+                Some(at(Gpr::RAX, 0))
+            }
+            Site::Array => {
+                self.in_range(Gpr::RAX, PROG_ARRAY_MAX_ENTRIES, outs)?;
+                let index = Some((Gpr::RAX, PROG_ARRAY_SLOT_SHIFT));
+                Some(Place::Mem { base: Gpr::RSI, index, disp: PROG_ARRAY_SLOTS })
+            }
+        };
+        if let Some(slot) = slot {
+            self.full_slot(Gpr::RAX, slot, outs)?;
+        }
+        let left = at(Gpr::RECORD, RECORD_TAIL_CALLS).sized(8);
+        self.reader.take(Line::of("sub", [left, Op::Imm(1)]))?;
+        outs.push(self.reader.take_branch("jl")?);
+        self.unwind()?;
+        Ok(first)
+    }
+
+    /// The counter has how many tail calls were made.
+    fn kernel_site(
+        &mut self,
+        site: Site,
+        landing: i32,
+        target: Gpr,
+        outs: &mut Vec<u32>,
+    ) -> Result<u32, IntentError> {
+        let first = self.reader.at();
+        if site == Site::Array {
+            self.in_range(target, ARRAY_MAX_ENTRIES, outs)?;
+        }
+        let place = self.counter_place().sized(8);
+        self.reader.take(Line::of("mov", [RAX.sized(8), place]))?;
+        let counter = at(Gpr::RAX, 0).sized(8);
+        self.reader.take(Line::of("cmp", [counter, Op::Imm(i64::from(MAX_TAIL_CALLS))]))?;
+        outs.push(self.reader.take_branch("jae")?);
+        match site {
+            Site::Patched(..) => {
+                self.reader.padding()?;
+                outs.push(self.reader.take_bypass()?);
+            }
+            Site::Slot(map, key) => {
+                let line = Line::of("mov", [Op::r64(target), Op::Loaded]);
+                self.reader.take_loaded(line, RelocKind::Abs64, Symbol::MapSlot(map, key))?;
+                self.full_slot(target, at(target, 0), outs)?;
+            }
+            Site::Array => {
+                let index = Some((target, 3));
+                let slot = Place::Mem { base: Gpr::RSI, index, disp: ARRAY_SLOTS };
+                self.full_slot(target, slot, outs)?;
+            }
+        }
+        self.reader.take(Line::of("add", [counter, Op::Imm(1)]))?;
+        self.unwind()?;
+        if !matches!(site, Site::Patched(..)) {
+            let entry = at(target, DESCRIPTOR_ENTRY).sized(8);
+            self.reader.take(Line::of("mov", [Op::r64(target), entry]))?;
+            self.reader.take(Line::of("add", [Op::r64(target), Op::Imm(landing.into())]))?;
+        }
+        Ok(first)
+    }
+
+    /// The low half of the index, if it is below the array's size.
+    fn in_range(
+        &mut self,
+        index: Gpr,
+        entries: i32,
+        outs: &mut Vec<u32>,
+    ) -> Result<(), IntentError> {
+        self.reader.take(Line::of("mov", [Op::Reg(index, 4), RDX.sized(4)]))?;
+        let entries = at(Gpr::RSI, entries).sized(4);
+        self.reader.take(Line::of("cmp", [Op::Reg(index, 4), entries]))?;
+        outs.push(self.reader.take_branch("jae")?);
+        Ok(())
+    }
+
+    /// What a slot holds, unless it is empty.
+    fn full_slot(
+        &mut self,
+        target: Gpr,
+        slot: Place,
+        outs: &mut Vec<u32>,
+    ) -> Result<(), IntentError> {
+        self.reader.take(Line::of("mov", [Op::r64(target), slot.sized(8)]))?;
+        self.reader.take(Line::of("test", [Op::r64(target); 2]))?;
+        outs.push(self.reader.take_branch("je")?);
+        Ok(())
     }
 }

@@ -22,7 +22,13 @@ fn sample(build: impl FnOnce(&mut Assembler, &mut Marks)) -> CompiledFunction {
     let (mut asm, mut marks) = (Assembler::new(), Marks::default());
     build(&mut asm, &mut marks);
     let done = asm.finish().unwrap();
-    let site = |exit: u32, poke: Option<Poke>| TailSite { offset: exit, exit, direct: None, poke };
+    let site = |exit: u32, poke: Option<Poke>| TailSite {
+        offset: exit,
+        exit,
+        direct: None,
+        poke,
+        unwinds: Default::default(),
+    };
     let mut tail_sites: Vec<TailSite> =
         marks.exits.iter().map(|&exit| site(done.offset(exit), None)).collect();
     for labels in marks.patched {
@@ -542,6 +548,7 @@ fn alignment_goes_through_calls() {
     let module = |bodies: [CompiledFunction; 3]| crate::CompiledCode {
         architecture: crate::ARCHITECTURE,
         convention: crate::Convention::Saving,
+        poking: crate::Poking::Data,
         functions: bodies.into_iter().map(Some).collect(),
         stubs: Default::default(),
     };

@@ -1,15 +1,11 @@
-//! Branches, calls, exits and tail-call sites.
+//! Branches, calls, exits.
 
 use regalloc2::Block;
-use tailor_lower::{FuncRef, Gpr, MapRef, Symbol};
+use tailor_lower::{Convention, FuncRef, Gpr, Symbol};
 
-use super::{EmitError, Emitter, Site};
+use super::operands::Operands;
+use super::{EmitError, Emitter};
 use crate::asm::{AluOp, Assembler, Cc, Label, Mem, Width};
-use crate::layout::{
-    MAX_TAIL_CALLS, PROG_ARRAY_MAX_ENTRIES, PROG_ARRAY_SLOT_SHIFT, PROG_ARRAY_SLOTS,
-    RECORD_TAIL_CALLS,
-};
-use tailor_regalloc::cost::TAIL_CALL_SUCCEEDS;
 
 /// `sub rsp, bytes`
 pub(super) fn lower_stack(asm: &mut Assembler, bytes: u32) {
@@ -91,12 +87,23 @@ impl Emitter<'_> {
     }
 
     pub(super) fn call_helper(&mut self, helper: u32) -> Result<(), EmitError> {
-        self.asm.call_cell(Symbol::HelperCell(helper));
+        match self.function.convention {
+            Convention::Saving => self.asm.call_cell(Symbol::HelperCell(helper)),
+            // Through the thunk that aligns the stack.
+            Convention::Kernel { .. } => self.asm.call_symbol(Symbol::Helper(helper)),
+        }
         Ok(())
     }
 
     pub(super) fn call_local(&mut self, callee: FuncRef) -> Result<(), EmitError> {
         self.asm.call_symbol(Symbol::Function(callee));
+        Ok(())
+    }
+
+    /// The address of a kernel's counter.
+    pub(super) fn counter(&mut self, mut ops: Operands<'_>) -> Result<(), EmitError> {
+        let place = Mem::new(Gpr::RBP, self.allocated.frame.counter());
+        self.asm.load(Width::W64, ops.reg()?, place);
         Ok(())
     }
 
@@ -108,50 +115,6 @@ impl Emitter<'_> {
 
     pub(super) fn trap(&mut self) -> Result<(), EmitError> {
         self.asm.ud2();
-        Ok(())
-    }
-
-    /// Finds the target's address, or falls through; the counter goes up only
-    /// for a slot that is set. rax is the site's own; index and array keep
-    /// their registers.
-    pub(super) fn tail_call(
-        &mut self,
-        direct: Option<(MapRef, u32)>,
-        block: Block,
-    ) -> Result<(), EmitError> {
-        let asm = &mut self.asm;
-        let count = Mem::new(Gpr::RECORD, RECORD_TAIL_CALLS);
-        let out = asm.label();
-        let first = asm.here();
-        if direct.is_none() {
-            // Only the low half of the index counts.
-            let max_entries = Mem::new(Gpr::RSI, PROG_ARRAY_MAX_ENTRIES);
-            asm.mov(Width::W32, Gpr::RAX, Gpr::RDX);
-            asm.cmp(Width::W32, Gpr::RAX, max_entries);
-            asm.jcc(Cc::Ae, out);
-        }
-        asm.cmp_imm(Width::W32, count, MAX_TAIL_CALLS);
-        asm.jcc(Cc::Ae, out);
-        let slot = match direct {
-            None => Mem::indexed(Gpr::RSI, Gpr::RAX, PROG_ARRAY_SLOT_SHIFT, PROG_ARRAY_SLOTS),
-            Some((map, key)) => {
-                asm.movabs_symbol(Gpr::RAX, Symbol::MapSlot(map, key));
-                Mem::new(Gpr::RAX, 0)
-            }
-        };
-        asm.load(Width::W64, Gpr::RAX, slot);
-        asm.test(Width::W64, Gpr::RAX, Gpr::RAX);
-        asm.jcc(Cc::E, out);
-        let found = asm.here();
-        asm.inc(Width::W32, count);
-        self.epilogue();
-        let exit = self.asm.here();
-        self.asm.jmp_rm(Gpr::RAX);
-        self.asm.bind(out);
-        let frequency = self.frequencies[block.index()];
-        self.weights.from(found, frequency * TAIL_CALL_SUCCEEDS);
-        self.weights.from(out, frequency * (1.0 - TAIL_CALL_SUCCEEDS));
-        self.sites.push(Site { first, exit, direct });
         Ok(())
     }
 }

@@ -14,7 +14,9 @@ mod flags;
 mod memory;
 mod operands;
 mod plain;
+mod prologue;
 mod stub;
+mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 mod threading;
@@ -27,8 +29,8 @@ use tailor_regalloc::Allocated;
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::listing::listing;
 use crate::{
-    CompiledFunction, EmitError, FrameBelief, FunctionKind, TailSite, WeightLabels, frame, intent,
-    walk,
+    CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound, WeightLabels, frame,
+    intent, walk,
 };
 use operands::Operands;
 pub use stub::entry_stub;
@@ -42,27 +44,22 @@ pub fn emit(
     insns: u32,
 ) -> Result<CompiledFunction, EmitError> {
     let mut emitter = Emitter::new(function, allocated);
+    emitter.prologue(kind);
     emitter.body()?;
+    let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
     let Emitter { asm, sites, weights, labels, .. } = emitter;
     let assembled = asm.finish()?;
     let blocks: Vec<u32> = labels.into_iter().map(|label| assembled.offset(label)).collect();
-    let frame = &allocated.frame;
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
-        tail_sites: sites.iter().map(|site| site.place(&assembled)).collect(),
+        tail_sites: sites.iter().map(|site| site.place(&assembled, &unwinds)).collect(),
         weights: weights.place(&assembled),
         code: assembled.code,
         relocs: assembled.relocs,
-        landing: 0,
+        landing,
         insns,
-        frame: FrameBelief {
-            saved: frame.saved.clone(),
-            frame_pointer: false,
-            frame_bytes: frame.frame_bytes(),
-            padding_bytes: frame.padding,
-            red_zone: frame.red_zone,
-        },
+        frame,
     };
     if cfg!(debug_assertions)
         && let Err(error) = intent::check(function, allocated, &compiled, &blocks)
@@ -88,19 +85,28 @@ fn check(compiled: &CompiledFunction) {
 }
 
 /// A tail-call site before offsets are known.
-struct Site {
+struct PendingSite {
     first: Label,
     exit: Label,
+    out: Label,
+    /// Of a patched one.
+    bypass: Option<Label>,
     direct: Option<(MapRef, u32)>,
 }
 
-impl Site {
-    fn place(&self, assembled: &Assembled) -> TailSite {
+impl PendingSite {
+    fn place(&self, assembled: &Assembled, unwinds: &Unwound) -> TailSite {
+        let offset = |label| assembled.offset(label);
         TailSite {
-            offset: assembled.offset(self.first),
-            exit: assembled.offset(self.exit),
+            offset: offset(self.first),
+            exit: offset(self.exit),
             direct: self.direct,
-            poke: None,
+            poke: self.bypass.map(|bypass| Poke {
+                bypass: offset(bypass),
+                target: offset(self.exit),
+                out: offset(self.out),
+            }),
+            unwinds: unwinds.clone(),
         }
     }
 }
@@ -120,7 +126,7 @@ struct Emitter<'a> {
     /// The register whose value the flags were set by last, with the width, if
     /// it has not changed since.
     flagged: Option<(Gpr, Width)>,
-    sites: Vec<Site>,
+    sites: Vec<PendingSite>,
     /// Of each block.
     frequencies: Vec<f64>,
     weights: WeightLabels,
@@ -148,9 +154,6 @@ impl<'a> Emitter<'a> {
     }
 
     fn body(&mut self) -> Result<(), EmitError> {
-        let start = self.asm.here();
-        self.weights.from(start, 1.0);
-        self.prologue();
         for at in 0..self.layout.len() {
             let block = self.layout[at];
             let next = self.layout.get(at + 1).copied();
@@ -219,24 +222,6 @@ impl<'a> Emitter<'a> {
             _ => return Err(self.broken(inst, "a move that is not to or from a register")),
         }
         Ok(())
-    }
-
-    /// Saves and makes room.
-    fn prologue(&mut self) {
-        let frame = &self.allocated.frame;
-        for &reg in &frame.saved {
-            self.asm.push(reg);
-        }
-        control::lower_stack(&mut self.asm, frame.adjust);
-    }
-
-    /// Drops the frame and restores, before any exit.
-    fn epilogue(&mut self) {
-        let frame = &self.allocated.frame;
-        control::raise_stack(&mut self.asm, frame.adjust);
-        for &reg in frame.saved.iter().rev() {
-            self.asm.pop(reg);
-        }
     }
 
     /// Whether an instruction accesses a stack object that is the program's memory.
@@ -327,7 +312,8 @@ impl<'a> Emitter<'a> {
             MInst::Jmp => self.jmp(block, next),
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
-            MInst::TailCall(direct) => self.tail_call(direct, block),
+            MInst::Counter => self.counter(ops),
+            MInst::TailCall(site) => self.tail_call(site, block),
             MInst::Ret => self.ret(),
             MInst::Trap => self.trap(),
         }

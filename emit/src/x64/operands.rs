@@ -81,7 +81,7 @@ impl<'a> Operands<'a> {
     pub(super) fn mem(&mut self, mem: &inst::Mem) -> Result<Mem, EmitError> {
         let (base, offset) = match mem.base {
             inst::Base::Reg => (self.reg()?, 0),
-            inst::Base::Slot(slot) => (Gpr::RSP, self.frame.slots[slot]),
+            inst::Base::Slot(slot) => (self.frame.base(), self.frame.slots[slot]),
         };
         let index = match mem.index {
             Some(shift) => Some((self.reg()?, shift)),
@@ -112,6 +112,6 @@ pub(super) enum RhsRm {
 /// The place of a spill slot.
 pub(super) fn spill_slot(frame: &FrameLayout, location: Allocation) -> Option<Mem> {
     let slot = location.as_stack()?;
-    let disp = frame.spill_base + 8 * slot.index() as i32;
-    Some(Mem::new(Gpr::RSP, disp))
+    let disp = frame.spills.get(slot.index())?;
+    Some(Mem::new(frame.base(), *disp))
 }

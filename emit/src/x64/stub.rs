@@ -4,13 +4,13 @@ use tailor_lower::{FuncRef, Gpr, Symbol};
 
 use super::control;
 use crate::asm::{AsmError, Assembled, Assembler, Width};
-use crate::layout::RECORD_BYTES;
+use crate::layout::{MAX_TAIL_CALLS, RECORD_BYTES};
 use crate::{CompiledFunction, EmitError, FrameBelief, FunctionKind, Weights};
 
 /// Makes a program that takes an invocation record callable as
 /// `extern "C" fn(r1, r2) -> r0`.
 ///
-/// The record is the stub's frame, with a counter of zero. It is entered like
+/// The record is the stub's frame, with all tail calls left. It is entered like
 /// any C function, so those 8 bytes make rsp what a function of ours expects
 /// after the call: 8 mod 16.
 pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitError> {
@@ -33,7 +33,7 @@ pub fn entry_stub(target: FuncRef, name: &str) -> Result<CompiledFunction, EmitE
 fn assemble(target: FuncRef) -> Result<Assembled, AsmError> {
     let mut asm = Assembler::new();
     // The record has one field.
-    asm.push_imm(0);
+    asm.push_imm(MAX_TAIL_CALLS);
     asm.mov(Width::W64, Gpr::RECORD, Gpr::RSP);
     asm.call_symbol(Symbol::Function(target));
     control::raise_stack(&mut asm, RECORD_BYTES);

@@ -6,8 +6,9 @@ use regalloc2::{
 };
 use smallvec::{SmallVec, smallvec};
 use tailor_lower::mach::InstInfo;
+use tailor_lower::x64::inst::Site;
 use tailor_lower::x64::inst::{Base, Mem, Rhs};
-use tailor_lower::{AtomicOp, MachBlock, Role, StackSlot, StackSlotData};
+use tailor_lower::{AtomicOp, Convention, MachBlock, Role, StackSlot, StackSlotData};
 use tailor_regalloc::FrameLayout;
 
 use super::*;
@@ -62,11 +63,12 @@ impl Build {
                 vreg_bytes: vec![8],
                 stack_slots: Default::default(),
                 reaches_tail_call: false,
+                convention: Convention::Saving,
             },
             allocated: Allocated {
                 locations: Vec::new(),
                 edits: Vec::new(),
-                frame: FrameLayout::default(),
+                frame: FrameLayout { spills: vec![0, 8, 16, 24], ..FrameLayout::default() },
             },
         }
     }
@@ -193,7 +195,7 @@ fn moves() {
 #[test]
 fn edits_and_spill_slots() {
     let mut build = Build::new().frame(&[], 32);
-    build.allocated.frame.spill_base = 8;
+    build.allocated.frame.spills = vec![8, 16, 24, 32];
     let lines = build
         .edit(RDI, S(0))
         .edit(RDI, RSI)
@@ -438,15 +440,16 @@ fn calls() {
     assert_eq!(lines, ["ud2"]);
 }
 
-fn with_site(direct: Option<(MapRef, u32)>) -> CompiledFunction {
-    let places: SmallVec<[At; 5]> = match direct {
-        Some(_) => smallvec![RAX, RDI, R9],
-        None => smallvec![RAX, RDI, R9, RSI, RDX],
+fn with_site(site: Site, saved: &[Gpr]) -> CompiledFunction {
+    let places: SmallVec<[At; 5]> = match site {
+        Site::Array => smallvec![RAX, RDI, R9, RSI, RDX],
+        Site::Slot(..) => smallvec![RAX, RDI, R9],
+        Site::Patched(..) => smallvec![RDI, R9],
     };
     let build = Build::new()
-        .frame(&[Gpr::RBX], 16)
+        .frame(saved, 16)
         .inst(MInst::Imm(9), &[RBX])
-        .inst(MInst::TailCall(direct), &places)
+        .inst(MInst::TailCall(site), &places)
         .inst(MInst::Imm(2), &[RAX])
         .inst(MInst::Ret, &[RAX])
         .block(&[]);
@@ -456,7 +459,7 @@ fn with_site(direct: Option<(MapRef, u32)>) -> CompiledFunction {
 #[test]
 fn tail_calls() {
     let indirect = "\
-program test: 53 bytes, frame 24 (padding 0), saved [rbx]
+program test: 50 bytes, frame 24 (padding 0), saved [rbx]
      0  push rbx
      1  sub rsp, 0x10
      5  mov ebx, 9
@@ -464,41 +467,79 @@ program test: 53 bytes, frame 24 (padding 0), saved [rbx]
      a  mov eax, edx
      c  cmp eax, [rsi]
      e  jae L0
-    10  cmp dword ptr [r9], 0x21
-    14  jae L0
-    16  mov rax, [rsi+rax*8+0x10]
-    1b  test rax, rax
-    1e  je L0
-    20  inc dword ptr [r9]
-    23  add rsp, 0x10
-    27  pop rbx
-    28  jmp rax
+    10  mov rax, [rsi+rax*8+0x10]
+    15  test rax, rax
+    18  je L0
+    1a  sub qword ptr [r9], 1
+    1e  jl L0
+    20  add rsp, 0x10
+    24  pop rbx
+    25  jmp rax
 L0:
-    2a  mov eax, 2
-    2f  add rsp, 0x10
-    33  pop rbx
-    34  ret
+    27  mov eax, 2
+    2c  add rsp, 0x10
+    30  pop rbx
+    31  ret
 ";
-    let compiled = with_site(None);
+    let compiled = with_site(Site::Array, &[Gpr::RBX]);
     assert_eq!(listing(&compiled), indirect);
     let site = &compiled.tail_sites[0];
-    assert_eq!((site.offset, site.exit), (0xa, 0x28));
-    let direct = Some((MapRef::new(1), 3));
-    let compiled = with_site(direct);
+    assert_eq!((site.offset, site.exit), (0xa, 0x25));
+    let unwinds = Unwound { registers: smallvec![Gpr::RBX], bytes: 24 };
+    assert_eq!(site.unwinds, unwinds);
+
+    let slot = Some((MapRef::new(1), 3));
+    let compiled = with_site(Site::Slot(MapRef::new(1), 3), &[Gpr::RBX]);
     let text = listing(&compiled);
     let lines: Vec<&str> = text.lines().map(|line| &line[8.min(line.len())..]).collect();
     let expected = [
-        "cmp dword ptr [r9], 0x21",
-        "jae L0",
         "mov rax, map1.slot[3]",
         "mov rax, [rax]",
         "test rax, rax",
         "je L0",
+        "sub qword ptr [r9], 1",
+        "jl L0",
     ];
     assert_eq!(lines[5..11], expected);
-    assert_eq!(compiled.tail_sites[0].direct, direct);
+    assert_eq!((compiled.tail_sites[0].direct, compiled.tail_sites[0].poke), (slot, None));
     let facts = frame::check(&compiled).unwrap();
     assert_eq!((facts.push_sites, facts.pop_sites, facts.tail_call_sites), (1, 2, 1));
+}
+
+/// The slot is empty at first. Each of the two sites lies in an aligned word of
+/// eight bytes, for which the first is moved here.
+#[test]
+fn patched_tail_calls() {
+    let patched = "\
+program test: 52 bytes, frame 32 (padding 0), saved [rbx, r12]
+     0  push rbx
+     1  push r12
+     3  sub rsp, 0x10
+     7  mov ebx, 9
+     c  nop [rax]
+; tail call 0, map1[3]: bypass
+    10  jmp L0
+    15  sub qword ptr [r9], 1
+    19  jl L0
+    1b  add rsp, 0x10
+    1f  pop r12
+    21  pop rbx
+; tail call 0: target
+    22  nop [rax+rax]
+L0:
+    27  mov eax, 2
+    2c  add rsp, 0x10
+    30  pop r12
+    32  pop rbx
+    33  ret
+";
+    let compiled = with_site(Site::Patched(MapRef::new(1), 3), &[Gpr::RBX, Gpr::R12]);
+    assert_eq!(listing(&compiled), patched);
+    let site = &compiled.tail_sites[0];
+    assert_eq!(site.direct, Some((MapRef::new(1), 3)));
+    assert_eq!(site.poke, Some(Poke { bypass: 0x10, target: 0x22, out: 0x27 }));
+    let facts = frame::check(&compiled).unwrap();
+    assert_eq!((facts.push_sites, facts.pop_sites, facts.tail_call_sites), (2, 4, 1));
 }
 
 /// What lowering and allocation must not do is reported with the instruction.

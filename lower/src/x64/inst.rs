@@ -137,6 +137,27 @@ pub enum Symbol {
     HelperCell(u32),
 }
 
+/// How a tail-call site finds its target.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Site {
+    /// The index is not known, or the array: both are in registers.
+    Array,
+    /// The slot is known, and loaded.
+    Slot(MapRef, u32),
+    /// The slot is known, and two instructions are patched when it changes.
+    Patched(MapRef, u32),
+}
+
+impl Site {
+    /// The slot, if it is known.
+    pub fn slot(self) -> Option<(MapRef, u32)> {
+        match self {
+            Site::Array => None,
+            Site::Slot(map, key) | Site::Patched(map, key) => Some((map, key)),
+        }
+    }
+}
+
 /// A machine instruction.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum MInst {
@@ -228,11 +249,15 @@ pub enum MInst {
     CmpXchg(Width, Mem),
     /// result in rax, then the arguments, each fixed: calls C code.
     CallHelper(u32),
-    /// result in rax, then the arguments, each fixed (the record too, if the callee wants it).
+    /// result in rax, then the arguments, each fixed (if the callee wants it, the record
+    /// too, or under a kernel's convention the counter's address in rax).
     CallLocal(FuncRef),
-    /// scratch definition in rax (early); ctx in rdi, record in r9; then for the indirect form the array in
-    /// rsi and the index in rdx, of which the low half counts. Falls through if the tail call does not happen.
-    TailCall(Option<(MapRef, u32)>),
+    /// d: the address of the tail-call counter, from where a kernel's prologue put it.
+    Counter,
+    /// scratch definition in rax (early; a patched site of the saving convention has none); ctx in rdi;
+    /// record in r9, unless the convention is a kernel's; then, if the slot is not known, the array in rsi and the index in rdx, of which the low half counts.
+    /// Falls through if the tail call does not happen. May use the scratch register.
+    TailCall(Site),
     /// The result in rax: restores, drops the frame, returns.
     Ret,
     /// Never reached.

@@ -35,6 +35,8 @@ impl Gpr {
     pub const ARGS: [Gpr; 5] = [Gpr::RDI, Gpr::RSI, Gpr::RDX, Gpr::RCX, Gpr::R8];
     /// Where the address of the invocation record travels: the sixth.
     pub const RECORD: Gpr = Gpr::R9;
+    /// Where kernels pass the tail-call counter, or its address.
+    pub const COUNTER: Gpr = Gpr::RAX;
     /// Never allocated: parallel moves and emission sequences may use it.
     pub const SCRATCH: Gpr = Gpr::R11;
     /// Free for any function to change, in the order of preference.

@@ -6,8 +6,8 @@
 
 use tailor_ir::Size;
 use tailor_ir::interp::{Host, MAX_TAIL_CALLS};
-use tailor_lower::x64::inst::{Base, Cc, Extend, MInst, Mem, Rhs, Symbol, Width};
-use tailor_lower::{FuncRef, MachFunction};
+use tailor_lower::x64::inst::{Base, Cc, Extend, MInst, Mem, Rhs, Site, Symbol, Width};
+use tailor_lower::{Convention, FuncRef, MachFunction};
 
 use crate::world::World;
 
@@ -90,8 +90,10 @@ impl<'a> Sim<'a> {
                 self.steps = self.steps.checked_sub(1).ok_or("too many steps")?;
                 match f.insts[inst] {
                     MInst::Args => frame.take_args(args),
-                    MInst::TailCall(direct) => {
-                        if let Some(end) = self.tail_call(frame, direct)? {
+                    // As if it were the record.
+                    MInst::Counter => frame.define(0, RECORD),
+                    MInst::TailCall(site) => {
+                        if let Some(end) = self.tail_call(frame, site)? {
                             return Ok(end);
                         }
                     }
@@ -115,18 +117,18 @@ impl<'a> Sim<'a> {
         }
     }
 
-    fn tail_call(
-        &mut self,
-        frame: &mut Frame<'a>,
-        direct: Option<(tailor_lower::MapRef, u32)>,
-    ) -> Result<Option<End>, String> {
+    fn tail_call(&mut self, frame: &mut Frame<'a>, site: Site) -> Result<Option<End>, String> {
         let uses = frame.uses()?;
-        if uses[1] != RECORD {
-            return Err("the record is not in r9".into());
-        }
-        let (array, index) = match direct {
+        let rest = match frame.f.convention {
+            Convention::Saving if uses[1] != RECORD => {
+                return Err("the record is not in r9".into());
+            }
+            Convention::Saving => &uses[2..],
+            Convention::Kernel { .. } => &uses[1..],
+        };
+        let (array, index) = match site.slot() {
             Some((map, key)) => (self.world.map_address(map)?, key),
-            None => (uses[2], uses[3] as u32),
+            None => (rest[0], rest[1] as u32),
         };
         let target = self.world.tail_call_target(array, index)?;
         Ok(match target {

@@ -119,9 +119,17 @@ unsafe fn skb_get_tunnel_opt([context, to, len, ..]: Args) -> Outcome {
     Ok(options.len() as u64)
 }
 
+/// No packet here came through IPsec.
+unsafe fn skb_get_xfrm_state([_, _, to, len, _]: Args) -> Outcome {
+    // SAFETY: room for `len` bytes.
+    unsafe { bytes_mut(to, size(len)) }.fill(0);
+    Err(EINVAL)
+}
+
 pub(super) static ROWS: &[Row] = rows! {
     20 TC skb_get_tunnel_key;
     21 TC skb_set_tunnel_key;
     29 TC skb_get_tunnel_opt;
     30 TC skb_set_tunnel_opt;
+    66 TC skb_get_xfrm_state;
 };

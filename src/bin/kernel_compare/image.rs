@@ -41,7 +41,13 @@ pub fn sites(code: &[u8]) -> Vec<TailSite> {
         };
         let poke =
             patched.then(|| Poke { bypass: bypass.ip() as u32, target: exit, out: out as u32 });
-        sites.push(TailSite { offset: compare.ip() as u32, exit, direct: None, poke });
+        sites.push(TailSite {
+            offset: compare.ip() as u32,
+            exit,
+            direct: None,
+            poke,
+            unwinds: Default::default(),
+        });
     }
     sites
 }

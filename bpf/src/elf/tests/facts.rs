@@ -2,7 +2,7 @@
 //! about them.
 
 use super::write::{BtfWriter, Elf, FUNC, NOTYPE, OBJECT};
-use super::{functions, parse, words};
+use super::{functions, header, parse, words};
 use crate::object::MapKind;
 use crate::validate::validate;
 
@@ -121,4 +121,32 @@ fn what_a_kernel_must_fill_in_is_never_zero() {
         "main: main+3: refers to LINUX_KERNEL_VERSION, which the object does not define (an extern)",
     ];
     assert_eq!(errors, expected);
+}
+
+#[test]
+fn relocations_for_a_kernel_of_every_kind() {
+    let mut btf = BtfWriter::default();
+    let kernel = btf.add("task_struct", 4, 0, 0, &[]);
+    let (section, access) = (btf.string("tc"), btf.string("0:1"));
+    let mut relocations = vec![16, section, 14];
+    for kind in 0..14 {
+        relocations.extend([8 * kind, kernel, access, kind]);
+    }
+    let relocations = words(&relocations);
+    let mut ext = header(&[0, 0, 0, 0, 0, relocations.len() as u32]);
+    ext.extend(relocations);
+    let mut elf = Elf::new();
+    elf.data(".BTF", &btf.bytes());
+    elf.data(".BTF.ext", &ext);
+    let tc = elf.code("tc", &("r0 = 1\n".repeat(14) + "exit"));
+    elf.global("core", tc, 0);
+    let xdp = elf.code("xdp", "r0 = 1\nexit");
+    elf.global("plain", xdp, 0);
+    let errors = validate(&parse(&elf));
+    assert!(errors.iter().all(|error| error.function.as_deref() == Some("core")));
+    assert!(errors.iter().all(|error| error.what.contains("task_struct 0:1 in a kernel (CO-RE)")));
+    // Kind 6 is the object's own number of a type, which is there already. A
+    // kind of the future is no reason to take the instruction as it is.
+    let at: Vec<u32> = errors.iter().filter_map(|error| error.insn).collect();
+    assert_eq!(at, [0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 11, 12, 13]);
 }

@@ -256,6 +256,72 @@ program f0 \"main\" xdp
 }
 
 #[test]
+fn sizes_come_from_callers() {
+    // Two functions pass on where and how much a helper writes.
+    let text = |size: &str, passed_on: &str| {
+        format!(
+            "
+program f0 \"main\" xdp
+  *(u64 *)(r10 - 8) = r1
+  r1 = r10
+  r1 += -16
+  r2 = {size}
+  call f1
+  r1 = *(u64 *)(r10 - 8)
+  r0 = *(u32 *)(r1 + 0)
+  exit
+function f1 \"outer\"
+  r6 = r1
+  w1 = w2
+  r2 = r6
+  call f2
+  exit
+function f2 \"inner\"
+  r3 = r1
+  r1 = r2
+  r2 = {passed_on}
+  r3 = 0
+  call 113
+  exit"
+        )
+    };
+    for size in ["8", "0", "1"] {
+        assert_eq!(accesses(&text(size, "r3"), 0), [(6, 0, 0)]);
+    }
+    // The first byte of the context's pointer is overwritten: by the size, or
+    // because nobody knows it.
+    let too_large = [("9", "r3"), ("8", "r3\n  r2 <<= 1"), ("8", "*(u32 *)(r3 + 0)")];
+    for (size, passed_on) in too_large {
+        let errors = errors(&text(size, passed_on));
+        let expected = "main: main+6: access through a pointer that may be";
+        assert!(errors[0].starts_with(expected), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_refused_callee_is_the_only_error() {
+    // The callback is refused: what it does with the context does not matter.
+    let text = "
+program f0 \"main\" xdp
+  *(u64 *)(r10 - 8) = r1
+  r1 = 4
+  r2 = f1 ll
+  r3 = r10
+  r3 += -8
+  r4 = 0
+  call 181
+  exit
+function f1 \"callback\"
+  r3 = *(u64 *)(r2 + 0)
+  r0 = *(u32 *)(r3 + 0)
+  exit";
+    let mut object = crate::text::parse_object(text).unwrap();
+    let (_, id) = object.functions.iter().map(|(id, f)| (&*f.name, id)).nth(1).unwrap();
+    object.functions[id].refused = Some(crate::Error::at("callback", 0, "refused"));
+    assert_eq!(crate::analyze(&object).1, []);
+}
+
+#[test]
 fn tail_call_sites() {
     let (map1, map2) = (Some(MapRef::from_u32(1)), Some(MapRef::from_u32(2)));
     let cases: &[(&str, Option<MapRef>, Option<u32>)] = &[

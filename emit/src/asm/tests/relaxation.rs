@@ -189,3 +189,39 @@ fn naive_layout(program: &[(usize, bool, usize)], at: &[usize]) -> (Vec<usize>, 
         }
     }
 }
+
+/// The five bytes of a site to be patched lie in one aligned word wherever they
+/// fall, and branches over the padding, short and long, still go where they should.
+#[test]
+fn poke_sites_lie_in_one_word() {
+    for start in 0..16 {
+        for gap in 0..140 {
+            let mut asm = Assembler::new();
+            let out = asm.label();
+            let back = asm.here();
+            asm.nop(start);
+            asm.jcc(Cc::E, out);
+            let first = asm.poke_site();
+            asm.jmp_long(out);
+            asm.nop(gap);
+            asm.jcc(Cc::Ne, back);
+            let second = asm.poke_site();
+            asm.nop(5);
+            asm.bind(out);
+            asm.ret();
+            let done = asm.finish().unwrap();
+            let out = done.offset(out);
+            for site in [first, second] {
+                assert!(done.offset(site) % 8 <= 3, "start {start}, gap {gap}");
+            }
+            assert_eq!(done.code[done.offset(first) as usize], 0xe9);
+            assert_eq!(done.code[done.offset(second) as usize..][..5], [0x0f, 0x1f, 0x44, 0, 0]);
+            assert_eq!(done.offset(second) + 5, out);
+            assert_eq!(done.code.len() as u32, out + 1);
+            let found = branches(&done.code);
+            let targets: Vec<u64> = found.iter().map(|branch| branch.2).collect();
+            assert_eq!(targets, [u64::from(out), u64::from(out), 0]);
+            assert_eq!(found[1].0, u64::from(done.offset(first)));
+        }
+    }
+}

@@ -195,7 +195,8 @@ fn code_that_is_not_code() {
 #[test]
 fn sites_must_be_exits() {
     let done = assemble(ours);
-    let site = TailSite { offset: 0, exit: 0, direct: None, poke: None };
+    let site =
+        TailSite { offset: 0, exit: 0, direct: None, poke: None, unwinds: Unwound::default() };
     let hints = FrameHints { sites: &[site], ..FrameHints::default() };
     let error = decode_frame(&done.code, &hints);
     assert_eq!(error, Err(DecodeError::NoSite { at: 0 }));

@@ -8,7 +8,7 @@ use cranelift_entity::EntityRef;
 
 use super::*;
 use crate::asm::{AluOp, Assembled, Assembler, Cc, Label, Mem, Width};
-use crate::{MapRef, Poke, Symbol};
+use crate::{MapRef, Poke, Symbol, Unwound};
 
 const W: Width = Width::W64;
 
@@ -137,12 +137,14 @@ fn kernel_function(main: bool) -> (Assembled, u32, Vec<TailSite>) {
     let labels = kernel_body(&mut asm);
     let done = asm.finish().unwrap();
     let [offset, exit, bypass, target, out] = labels.map(|label| done.offset(label));
-    let indirect = TailSite { offset, exit, direct: None, poke: None };
+    let unwinds = Unwound { registers: [Gpr::RBX, Gpr::R13].into_iter().collect(), bytes: 48 };
+    let indirect = TailSite { offset, exit, direct: None, poke: None, unwinds: unwinds.clone() };
     let direct = TailSite {
         offset: bypass,
         exit: target,
         direct: Some((MapRef::new(0), 1)),
         poke: Some(Poke { bypass, target, out }),
+        unwinds,
     };
     let landing = done.offset(landing);
     (done, landing, vec![indirect, direct])

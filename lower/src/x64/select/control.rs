@@ -6,8 +6,8 @@ use tailor_ir::{BlockCall, InstData, MapRef, Payload, Terminator, Value};
 
 use super::Selector;
 use crate::mach::Role;
-use crate::options::Error;
-use crate::x64::inst::{MInst, Width};
+use crate::options::{Convention, Error, Poking};
+use crate::x64::inst::{MInst, Site, Width};
 use crate::x64::regs::Gpr;
 
 impl Selector<'_> {
@@ -66,22 +66,30 @@ impl Selector<'_> {
     /// The uses are early and the registers are not destroyed: all of them keep
     /// their values if the tail call does not happen.
     fn tail_call(&mut self, ctx: Value, array: Value, index: Value, direct: Option<(MapRef, u32)>) {
-        let record = self.record();
+        let site = match (direct, self.options.poking) {
+            (None, _) => Site::Array,
+            (Some((map, key)), Poking::Data) => Site::Slot(map, key),
+            (Some((map, key)), Poking::Patch) => Site::Patched(map, key),
+        };
         let mut uses: SmallVec<[(VReg, Gpr); 4]> = SmallVec::new();
         uses.push((self.own_reg(ctx, Width::W64), Gpr::RDI));
-        uses.push((record, Gpr::RECORD));
-        if direct.is_none() {
+        if self.options.convention == Convention::Saving {
+            uses.push((self.record(), Gpr::RECORD));
+        }
+        if site == Site::Array {
             uses.push((self.own_reg(array, Width::W64), Gpr::RSI));
             uses.push((self.own_reg(index, Width::W32), Gpr::RDX));
         }
-        let scratch = self.out.new_vreg();
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
-        operands.push(Operand::reg_fixed_def_at_start(scratch, Gpr::RAX.preg()));
+        // For the counter's address or the target's.
+        if self.options.convention != Convention::Saving || !matches!(site, Site::Patched(..)) {
+            let scratch = self.out.new_vreg();
+            operands.push(Operand::reg_fixed_def_at_start(scratch, Gpr::RAX.preg()));
+        }
         for (vreg, reg) in uses {
             operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }
-        let inst = MInst::TailCall(direct);
-        self.out.push_special(inst, &operands, Role::TailCall, PRegSet::empty());
+        self.out.push_special(MInst::TailCall(site), &operands, Role::TailCall, PRegSet::empty());
     }
 
     /// A call of a helper.
@@ -113,7 +121,11 @@ impl Selector<'_> {
             operands.push(Operand::reg_fixed_use(arg, reg.preg()));
         }
         if record {
-            operands.push(Operand::reg_fixed_use(self.record(), Gpr::RECORD.preg()));
+            let (vreg, reg) = match self.options.convention {
+                Convention::Saving => (self.record(), Gpr::RECORD),
+                Convention::Kernel { .. } => (self.counter(), Gpr::COUNTER),
+            };
+            operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }
         // A definition must not be a clobber too.
         let mut clobbers = Gpr::call_clobbers();
@@ -133,6 +145,14 @@ impl Selector<'_> {
                 vreg
             }
         }
+    }
+
+    /// The address of the counter, loaded anew for each call, as in the kernel.
+    fn counter(&mut self) -> VReg {
+        let vreg = self.out.new_vreg();
+        self.out.widen(vreg);
+        self.out.push(MInst::Counter, &[Operand::reg_def(vreg)]);
+        vreg
     }
 
     /// Defines the function's parameters and the record, as far as they are used.

@@ -83,6 +83,7 @@ pub fn select(
         vreg_bytes: lists.vreg_bytes,
         stack_slots: function.stack_slots.clone(),
         reaches_tail_call: function.reaches_tail_call,
+        convention: options.convention,
     })
 }
 

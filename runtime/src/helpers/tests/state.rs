@@ -178,6 +178,15 @@ fn tunnels() {
 }
 
 #[test]
+fn no_packet_came_through_ipsec() {
+    let body = "*(u64 *)(r9 + 64) = -1\n*(u64 *)(r9 + 72) = -1
+        r1 = r6\nr2 = 0\nr3 = r9\nr3 += 64\nr4 = 12\nr5 = 0\ncall 66\n*(u64 *)(r9 + 0) = r0";
+    let outcome = ran("sched_cls", &[0; 64], body);
+    let expected = [[0; 8], [0, 0, 0, 0, 255, 255, 255, 255]].concat();
+    assert_eq!((outcome.at(0), &outcome.out[64..80]), (-22, &expected[..]));
+}
+
+#[test]
 fn what_helpers_may_not_touch() {
     let body = "r1 = r9\nr1 += 250\nr2 = 8\nr3 = 0\ncall 113";
     assert!(stopped("xdp", "", body).contains("access of 8 bytes"), "behind a value");

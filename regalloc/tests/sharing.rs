@@ -1,9 +1,11 @@
 //! Which stack objects may share memory.
 
+use regalloc2::Allocation;
 use tailor_ir::Size;
 use tailor_ir::text::parse_function;
-use tailor_lower::objects::interference;
-use tailor_lower::{CtxField, Features, Options, StackSlot, lower};
+use tailor_lower::objects::accesses;
+use tailor_lower::{Convention, CtxField, Features, MachFunction, Options, Poking, lower};
+use tailor_regalloc::sharing::{Interference, Thing, place};
 
 /// Helper 112 writes where it is told; helper 170 keeps what it is given.
 const KEEPS: u32 = 170;
@@ -23,15 +25,22 @@ fn together(body: &str) -> bool {
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let options = Options {
         features: Features::default(),
+        convention: Convention::Saving,
+        poking: Poking::Data,
         wants_record: &|_| false,
         ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
     };
     let function = lower(&function, &options).expect("it can be lowered");
-    let found = interference(&function, &|helper| helper == KEEPS);
-    let [a, b] = [0, 1].map(StackSlot::from_u32);
-    assert!(found.between(a, a));
-    assert_eq!(found.between(a, b), found.between(b, a));
-    found.between(a, b)
+    let accesses = accesses(&function, &|helper| helper == KEEPS);
+    let found = Interference::new(&function, accesses, &locations(&function), &[]);
+    assert!(found.between(0, 0));
+    assert_eq!(found.between(0, 1), found.between(1, 0));
+    found.between(0, 1)
+}
+
+/// Nothing in spill slots.
+fn locations(function: &MachFunction) -> Vec<Allocation> {
+    vec![Allocation::none(); function.operands.len()]
 }
 
 #[test]
@@ -162,4 +171,19 @@ fn either_or() {
     block3(v6: i64):
         return v6"
     ));
+}
+
+/// What interferes is apart, what does not may not be; alignment holds.
+#[test]
+fn places() {
+    let sizes = [(16, 8), (4, 4), (8, 8), (1, 1), (6, 2)];
+    let things = sizes.map(|(size, align)| Thing { size, align });
+    let (offsets, end) = place(&things, &Interference::default());
+    assert_eq!(end, 16 + 4 + 8 + 1 + 6, "the most aligned first, so there are no gaps");
+    for (a, first) in offsets.iter().enumerate() {
+        assert_eq!(first % things[a].align, 0);
+        for (b, second) in offsets.iter().enumerate().skip(a + 1) {
+            assert!(first + things[a].size <= *second || second + things[b].size <= *first);
+        }
+    }
 }

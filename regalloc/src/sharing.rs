@@ -1,0 +1,236 @@
+//! What of a frame can share memory.
+//!
+//! Problem: stack objects and spill slots that never hold data at the same time
+//! can lie in the same place, and more than half of what real frames need is
+//! objects.
+//! Idea: a thing is live where something may have been written to it and may
+//! still be read, by flow analysis over all accesses, those of the allocator's
+//! moves included. Things that are live together interfere; each is placed, the
+//! most aligned and largest first, where nothing is that it interferes with.
+//! Invariants: a write that nobody reads is a write all the same, so whatever
+//! an instruction accesses interferes with what is live around it. An object
+//! whose address is lost track of is live from then on.
+
+use std::ops::Range;
+
+use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
+use tailor_lower::MachFunction;
+use tailor_lower::objects::{Accesses, Effect, MOST, Set};
+
+/// For each thing in a frame, those that are live together with it. Objects
+/// come first, then spill slots.
+#[derive(Clone, Debug, Default)]
+pub struct Interference {
+    /// Of those with a number below [`MOST`]; others interfere with everything.
+    with: Vec<Set>,
+}
+
+impl Interference {
+    /// Of objects that were analysed, or else without any sharing, and of what an
+    /// allocation puts in slots.
+    pub fn new(
+        function: &MachFunction,
+        accesses: Option<Accesses>,
+        locations: &[Allocation],
+        edits: &[(ProgPoint, Edit)],
+    ) -> Interference {
+        let Some(mut accesses) = accesses else {
+            return Interference::default();
+        };
+        add_slots(function, &mut accesses.effects, locations, edits);
+        let mut with = vec![0; MOST];
+        let mut last = 0;
+        for live in Flow::new(function, &accesses).live() {
+            if live != last {
+                things(live).for_each(|thing| with[thing] |= live);
+                last = live;
+            }
+        }
+        Interference { with }
+    }
+
+    /// Whether two things must not share memory.
+    pub fn between(&self, a: usize, b: usize) -> bool {
+        match self.with.get(a) {
+            Some(with) if b < MOST => a == b || with >> b & 1 == 1,
+            _ => true,
+        }
+    }
+}
+
+/// By instruction, the bytes of the objects that are live there.
+pub fn live_bytes(function: &MachFunction, accesses: &Accesses) -> Vec<u32> {
+    let sizes: Vec<u32> = function.stack_slots.values().map(|slot| slot.size).collect();
+    let bytes = |live: Set| things(live).map(|object| sizes[object]).sum();
+    Flow::new(function, accesses).live().into_iter().map(bytes).collect()
+}
+
+/// Something to be placed.
+#[derive(Clone, Copy, Debug)]
+pub struct Thing {
+    /// Bytes.
+    pub size: u32,
+    /// A power of two, at most 8: rsp is a multiple of that, so more cannot be had.
+    pub align: u32,
+}
+
+/// Places things from 0 upwards. Returns their offsets and where they end.
+pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
+    let mut order: Vec<usize> = (0..things.len()).collect();
+    order.sort_by_key(|&thing| std::cmp::Reverse((things[thing].align, things[thing].size)));
+    let mut offsets = vec![0; things.len()];
+    let mut placed: Vec<(usize, Range<u32>)> = Vec::with_capacity(things.len());
+    for thing in order {
+        let Thing { size, align } = things[thing];
+        let mut start = 0u32;
+        let conflict = |start: u32| {
+            let overlaps = |at: &Range<u32>| at.start < start + size && start < at.end;
+            let others = placed
+                .iter()
+                .filter(|(other, at)| overlaps(at) && interference.between(thing, *other));
+            others.map(|(_, at)| at.end).max()
+        };
+        while let Some(end) = conflict(start) {
+            start = end.next_multiple_of(align);
+        }
+        offsets[thing] = start;
+        placed.push((thing, start..start + size));
+    }
+    (offsets, placed.iter().map(|(_, at)| at.end).max().unwrap_or(0))
+}
+
+/// The members of a set.
+fn things(mut set: Set) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let thing = set.trailing_zeros() as usize;
+        set &= set.wrapping_sub(1);
+        (thing < MOST).then_some(thing)
+    })
+}
+
+/// Adds what instructions, and moves before and after them, do to spill slots.
+fn add_slots(
+    function: &MachFunction,
+    effects: &mut [Effect],
+    locations: &[Allocation],
+    edits: &[(ProgPoint, Edit)],
+) {
+    let first = function.stack_slots.len();
+    let member = |location: Allocation| {
+        let thing = first + location.as_stack()?.index();
+        (thing < MOST).then(|| 1 << thing)
+    };
+    let mut edits = edits.iter().peekable();
+    for (inst, effect) in effects.iter_mut().enumerate() {
+        let at = regalloc2::Inst::new(inst);
+        let mut moves_until = |point: ProgPoint, effect: &mut Effect| {
+            while let Some((_, Edit::Move { from, to })) = edits.next_if(|edit| edit.0 <= point) {
+                read(effect, member(*from));
+                write(effect, member(*to));
+            }
+        };
+        moves_until(ProgPoint::before(at), effect);
+        let operands = function.inst_operands(inst);
+        let locations = &locations[function.info[inst].first as usize..];
+        for kind in [OperandKind::Use, OperandKind::Def] {
+            for (operand, location) in operands.iter().zip(locations) {
+                match kind {
+                    _ if operand.kind() != kind => {}
+                    OperandKind::Use => read(effect, member(*location)),
+                    OperandKind::Def => write(effect, member(*location)),
+                }
+            }
+        }
+        moves_until(ProgPoint::after(at), effect);
+    }
+}
+
+/// What was written just before need not be there before.
+fn read(effect: &mut Effect, slot: Option<Set>) {
+    effect.reads |= slot.unwrap_or(0) & !effect.fills;
+}
+
+fn write(effect: &mut Effect, slot: Option<Set>) {
+    effect.writes |= slot.unwrap_or(0);
+    effect.fills |= slot.unwrap_or(0);
+}
+
+/// Adds to a set, and says whether that changed it.
+fn add(set: &mut Set, more: Set) -> bool {
+    let old = *set;
+    *set |= more;
+    *set != old
+}
+
+/// The solved flow problem.
+struct Flow<'a> {
+    function: &'a MachFunction,
+    accesses: &'a Accesses,
+    /// By block, at its start: may have been written.
+    written: Vec<Set>,
+    /// By block, at its end: may still be read.
+    wanted: Vec<Set>,
+}
+
+impl<'a> Flow<'a> {
+    fn new(function: &'a MachFunction, accesses: &'a Accesses) -> Flow<'a> {
+        let written = vec![0; function.blocks.len()];
+        let wanted = vec![accesses.lost; function.blocks.len()];
+        let mut flow = Flow { function, accesses, written, wanted };
+        flow.solve();
+        flow
+    }
+
+    fn solve(&mut self) {
+        let blocks = &self.function.blocks;
+        let mut changed = true;
+        while changed {
+            changed = false;
+            for (at, block) in blocks.iter().enumerate() {
+                let effects = &self.accesses.effects[block.start as usize..block.end as usize];
+                let end = effects.iter().fold(self.written[at], |set, effect| set | effect.writes);
+                for succ in &block.succs {
+                    changed |= add(&mut self.written[succ.index()], end);
+                }
+            }
+            for (at, block) in blocks.iter().enumerate().rev() {
+                let wanted = |succ: &Block| self.at_start(succ.index());
+                let end = block.succs.iter().map(wanted).fold(0, |a, b| a | b);
+                changed |= add(&mut self.wanted[at], end);
+            }
+        }
+    }
+
+    /// What may still be read at the start of a block.
+    fn at_start(&self, block: usize) -> Set {
+        let range = &self.function.blocks[block];
+        let effects = &self.accesses.effects[range.start as usize..range.end as usize];
+        effects.iter().rev().fold(self.wanted[block], |set, effect| self.before(set, effect))
+    }
+
+    fn before(&self, wanted: Set, effect: &Effect) -> Set {
+        wanted & !effect.fills | effect.reads | self.accesses.lost
+    }
+
+    /// By instruction, the objects that are live there or accessed by it.
+    fn live(&self) -> Vec<Set> {
+        let mut live = vec![0; self.accesses.effects.len()];
+        for (at, block) in self.function.blocks.iter().enumerate() {
+            let range = block.start as usize..block.end as usize;
+            let mut wanted = self.wanted[at];
+            for inst in range.clone().rev() {
+                // For now, what is wanted before or after it.
+                live[inst] = wanted;
+                wanted = self.before(wanted, &self.accesses.effects[inst]);
+                live[inst] |= wanted;
+            }
+            let mut written = self.written[at];
+            for inst in range {
+                let effect = &self.accesses.effects[inst];
+                written |= effect.writes;
+                live[inst] = live[inst] & written | effect.reads | effect.writes;
+            }
+        }
+        live
+    }
+}
