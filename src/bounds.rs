@@ -6,7 +6,7 @@ use tailor_bpf::lift::lift;
 use tailor_lower::Convention;
 use tailor_regalloc::bound::lower_bound;
 
-use crate::compile::{Unit, keeps_addresses};
+use crate::compile::Unit;
 use crate::engine::Engine;
 use crate::trace::Trace;
 
@@ -42,7 +42,7 @@ pub fn bounds(unit: &Unit, engine: Engine, func: FuncRef, trace: &mut Trace) -> 
             ctx_field: &crate::engine::ctx_field,
         };
         let mach = tailor_lower::lower(ir, &options).ok()?;
-        Some(fixed + lower_bound(&mach, &keeps_addresses)?)
+        Some(fixed + lower_bound(&mach, &|helper| object.helper(helper).keeps_addresses())?)
     };
     let lifted = bound(&ir, trace);
     let optimised = trace.optimise(&mut ir).ok().and_then(|()| bound(&ir, trace));

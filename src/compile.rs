@@ -13,9 +13,10 @@ use cranelift_entity::SecondaryMap;
 use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
-use tailor_bpf::{Error, FuncRef, Object, ProgId};
+use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_naive::Variant;
+use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
@@ -32,6 +33,8 @@ pub struct Unit {
     pub facts: Arc<Facts>,
     /// Everything that is wrong, in the order of functions and instructions.
     pub errors: Arc<[Error]>,
+    /// Programs whose chains of tail calls could pile up too much stack.
+    chains: Arc<BTreeMap<ProgId, Error>>,
 }
 
 impl Unit {
@@ -46,13 +49,27 @@ impl Unit {
         }
         refuse(&mut object, &found);
         errors.extend(found);
+        let chains = object.programs.keys();
+        let chains = chains.filter_map(|id| Some((id, chains::check(&object, &facts, id)?)));
+        let chains: BTreeMap<ProgId, Error> = chains.collect();
+        errors.extend(chains.values().cloned());
         let errors = in_order(&object, errors).into();
-        Unit { object: Arc::new(object), facts: Arc::new(facts), errors }
+        Unit { object: Arc::new(object), facts: Arc::new(facts), errors, chains: chains.into() }
+    }
+
+    /// The same for programs that are to call helpers of this table: its own
+    /// take five arguments and may do anything.
+    pub fn with_helpers(mut object: Object, helpers: &Table) -> Unit {
+        object.own_helpers.extend(helpers.own());
+        Unit::new(object)
     }
 
     /// The functions that a program consists of, its entry first; an error if
-    /// one of them cannot be compiled.
+    /// one of them cannot be compiled, or if its chains take too much stack.
     pub fn reachable(&self, program: ProgId) -> Result<Vec<FuncRef>, Error> {
+        if let Some(error) = self.chains.get(&program) {
+            return Err(error.clone());
+        }
         let program = &self.object.programs[program];
         let mut functions = vec![program.function];
         let mut next = 0;
@@ -168,11 +185,6 @@ fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     relies
 }
 
-/// Whether a helper may keep an address that it is given.
-pub(crate) fn keeps_addresses(helper: u32) -> bool {
-    tailor_bpf::helpers::helper(helper).keeps_addresses()
-}
-
 /// A broken invariant of this compiler: stops debug builds with the stage's
 /// listing, and is the text of an error in release builds.
 fn bug(what: String, listing: impl FnOnce() -> String) -> String {
@@ -225,6 +237,13 @@ impl<'a> Compilation<'a> {
             self.times.insert(func, start.elapsed());
             self.code.functions[func] = Some(compiled);
         }
+        let frame = |func| {
+            let compiled: Option<&CompiledFunction> = self.code.functions[func].as_ref();
+            compiled.map_or(0, |compiled| compiled.frame.frame_bytes + 8)
+        };
+        if let Some(error) = chains::check_native(object, &self.unit.facts, id, &frame) {
+            return Err(error);
+        }
         let entry = object.programs[id].function;
         if self.code.convention == Convention::Saving
             && self.unit.facts.functions[entry].reaches_tail_call
@@ -274,7 +293,7 @@ impl<'a> Compilation<'a> {
             check: trace.check,
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
-            keeps_addresses: &keeps_addresses,
+            keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

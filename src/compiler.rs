@@ -13,22 +13,25 @@
 //! # }
 //! ```
 
+use std::sync::Arc;
+
 use tailor_emit::Poking;
 use tailor_runtime::helpers::Table;
+use tailor_runtime::{Map, Runtime};
 
+use crate::instance::Setup;
 use crate::{Engine, Error, Instance, Object, Trace, Unit};
 
-/// How an object is to be compiled.
-#[derive(Clone, Debug)]
+/// How an object is to be compiled and loaded.
+#[derive(Clone)]
 pub struct Compiler {
     engine: Engine,
-    helpers: Table,
-    poking: Option<Poking>,
+    setup: Setup,
 }
 
 impl Default for Compiler {
     fn default() -> Compiler {
-        Compiler { engine: Engine::Tailor, helpers: Table::default(), poking: None }
+        Compiler { engine: Engine::Tailor, setup: Setup::default() }
     }
 }
 
@@ -46,14 +49,29 @@ impl Compiler {
 
     /// Chooses the helpers that programs can call.
     pub fn helpers(mut self, helpers: Table) -> Compiler {
-        self.helpers = helpers;
+        self.setup.helpers = helpers;
+        self
+    }
+
+    /// Chooses the runtime, whose helpers programs can call: programs of all
+    /// objects in it can be put into each other's program arrays
+    /// ([`Instance::put`]).
+    pub fn runtime(mut self, runtime: Arc<Runtime>) -> Compiler {
+        self.setup.runtime = Some(runtime);
+        self
+    }
+
+    /// Takes this map, which the object must define alike, for the object's own
+    /// of the same name.
+    pub fn share(mut self, map: Arc<Map>) -> Compiler {
+        self.setup.shared.push(map);
         self
     }
 
     /// Chooses whether tail calls whose slot is known are patched when it
-    /// changes, or load it. The baselines do as their kernels did.
+    /// changes, or jump through data.
     pub fn poking(mut self, poking: Poking) -> Compiler {
-        self.poking = Some(poking);
+        self.setup.poking = Some(poking);
         self
     }
 
@@ -61,8 +79,10 @@ impl Compiler {
     /// be compiled are named when they are asked for.
     pub fn compile(&self, object: Object) -> Result<Instance, Error> {
         let mut trace = Trace::from_environment();
-        trace.poking = self.poking;
-        Instance::with_helpers(&Unit::new(object), self.engine, &mut trace, self.helpers.clone())
+        let runtime = self.setup.runtime.as_ref();
+        let helpers = runtime.map_or(&self.setup.helpers, |runtime| runtime.helpers());
+        let unit = Unit::with_helpers(object, helpers);
+        Instance::with(&unit, self.engine, &mut trace, self.setup.clone())
     }
 }
 

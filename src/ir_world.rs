@@ -1,7 +1,7 @@
 //! The world of a running program as the IR's interpreter wants to see it: that
 //! of the bytecode interpreter, with context fields found as for the target.
 
-use tailor_bpf::helpers::{Arg, helper};
+use tailor_bpf::helpers::{Arg, NO_HELPER, by_number, helper};
 use tailor_bpf::host::Host;
 use tailor_bpf::{Error, FuncRef, MapRef, Size};
 use tailor_ir::{Module, interp};
@@ -80,6 +80,13 @@ impl interp::Host for World<'_> {
             run(module, func, &args, host, limit).map_err(|error| error.to_string())
         };
         self.host.call_back(number, args, &mut call)
+    }
+
+    fn call_number(&mut self, number: u64, args: [u64; 5]) -> Result<u64, String> {
+        match by_number(number).filter(|&helper| self.host.has_helper(helper)) {
+            Some(helper) => self.call_helper(helper, args),
+            None => Ok(NO_HELPER),
+        }
     }
 
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {

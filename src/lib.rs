@@ -18,8 +18,9 @@ pub mod trace;
 pub use compile::{Compiled, Unit, compile};
 pub use compiler::{Compiler, raw};
 pub use engine::Engine;
-pub use instance::Instance;
+pub use instance::{Instance, Setup};
 pub use tailor_bpf::{Error, Object};
+pub use tailor_emit::Poking;
 pub use tailor_runtime::{Environment, Skb, Xdp};
 pub use trace::Trace;
 

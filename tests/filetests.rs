@@ -6,6 +6,7 @@
 mod filetests {
     pub mod case;
     pub mod run;
+    pub mod semantics;
     pub mod stages;
 }
 
@@ -42,6 +43,8 @@ fn trial(path: PathBuf) -> Option<Trial> {
     let mut parts = relative.components().map(|part| part.as_os_str().to_string_lossy());
     let run: Run = match (parts.next()?.as_ref(), parts.next()?.as_ref(), parts.next()?.as_ref()) {
         ("examples", "cases", _) => Box::new(filetests::run::example),
+        // Several tests each: see `filetests::semantics`.
+        ("tests", "cases", "semantics") => return None,
         ("tests", "cases", "run") => Box::new(filetests::run::inline),
         ("tests", "cases", stage) => {
             let stage = filetests::stages::by_name(stage)?;
@@ -57,6 +60,7 @@ fn main() {
     let mut found = Vec::new();
     files(&root().join("tests/cases"), &mut found);
     files(&root().join("examples/cases"), &mut found);
-    let trials = found.into_iter().filter_map(trial).collect();
+    let mut trials: Vec<Trial> = found.into_iter().filter_map(trial).collect();
+    trials.extend(filetests::semantics::trials(&root().join("tests/cases/semantics")));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }

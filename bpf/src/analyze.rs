@@ -18,7 +18,7 @@ pub fn analyze(object: &Object) -> (Facts, Vec<Error>) {
     for function in object.functions.values() {
         let mut own = FunctionFacts::of_refused();
         if function.refused.is_none() {
-            own.cfg = Cfg::build(&function.ops);
+            own.cfg = Cfg::with_table(&function.ops, &object.jump_targets(function));
             own.frequency = frequencies(&function.ops, &own.cfg);
         }
         facts.functions.push(own);

@@ -13,7 +13,6 @@ use cranelift_entity::SecondaryMap;
 
 use crate::callgraph::CallGraph;
 use crate::cfg::Cfg;
-use crate::helpers::helper;
 use crate::insn::{Callee, Op, Reg, Src};
 use crate::{FuncRef, Object};
 
@@ -42,27 +41,28 @@ fn first(count: u8) -> Regs {
 type Arities = SecondaryMap<FuncRef, u8>;
 
 /// The registers that an instruction reads.
-fn reads(op: &Op, arities: &Arities) -> Regs {
+fn reads(object: &Object, op: &Op, arities: &Arities) -> Regs {
     match *op {
         Op::Alu { dst, src, .. } => one(dst) | of(src),
         Op::Mov { src, .. } => of(src),
         Op::MovSx { src, .. } => one(src),
         Op::Neg { dst, .. } | Op::End { dst, .. } => one(dst),
-        Op::Load { base, .. } => one(base),
+        Op::Load { base, .. } | Op::LoadAcquire { base, .. } => one(base),
         Op::Store { base, src, .. } => one(base) | of(src),
-        Op::Atomic { base, src, .. } => one(base) | one(src),
+        Op::Atomic { base, src, .. } | Op::StoreRelease { base, src, .. } => one(base) | one(src),
         Op::CmpXchg { base, src, .. } => one(base) | one(src) | one(Reg::R0),
         // The packet is found through the context in R6.
         Op::LoadPacket { index, .. } => one(Reg::R6) | index.map_or(0, one),
         Op::Branch { dst, src, .. } => one(dst) | of(src),
         Op::Call(callee) => match callee {
-            Callee::Helper(id) => first(helper(id).arity()),
+            Callee::Helper(id) => first(object.helper(id).arity()),
             Callee::Function(function) => first(arities[function]),
             Callee::Register(reg) => ARGS | one(reg),
             Callee::Relative(_) | Callee::Kfunc(_) => ARGS,
         },
         Op::Exit => one(Reg::R0),
-        Op::LoadImm { .. } | Op::LoadImmHi | Op::Jump { .. } => 0,
+        Op::IndirectJump { target } => one(target),
+        Op::LoadImm { .. } | Op::LoadImmHi | Op::Jump { .. } | Op::MayGoto { .. } => 0,
     }
 }
 
@@ -75,12 +75,12 @@ fn writes(op: &Op) -> Regs {
 }
 
 /// The registers that are live at the entry.
-fn live_in(ops: &[Op], cfg: &Cfg, arities: &Arities) -> Regs {
+fn live_in(object: &Object, ops: &[Op], cfg: &Cfg, arities: &Arities) -> Regs {
     // Of each block: read before written, and written.
     let effect = |block: &crate::cfg::CfgBlock| {
         block.slots().rev().fold((0, 0), |(live, written), slot| {
             let kills = writes(&ops[slot]);
-            (live & !kills | reads(&ops[slot], arities), written | kills)
+            (live & !kills | reads(object, &ops[slot], arities), written | kills)
         })
     };
     let effects: Vec<(Regs, Regs)> = cfg.blocks.iter().map(effect).collect();
@@ -122,7 +122,7 @@ pub(crate) fn arities<'a>(
         let code = &object.functions[function];
         let live = match code.refused {
             Some(_) => ARGS,
-            None => live_in(&code.ops, cfg(function), &arities) & ARGS,
+            None => live_in(object, &code.ops, cfg(function), &arities) & ARGS,
         };
         let arity = (Regs::BITS - 1).saturating_sub(live.leading_zeros()) as u8;
         done[function] = true;

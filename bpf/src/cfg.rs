@@ -28,7 +28,8 @@ pub struct CfgBlock {
     /// One past the last slot.
     pub end: u32,
     /// Successors (indices of blocks): for a branch the fall-through first, then
-    /// the target, equal ones kept; for a tail call the fall-through.
+    /// the target, equal ones kept; for a tail call the fall-through; for an
+    /// indirect jump the targets in the order of their slots.
     pub succs: SmallVec<[u32; 2]>,
 }
 
@@ -50,13 +51,17 @@ pub fn is_tail_call(op: &Op) -> bool {
 
 /// The slots where execution may go on after the instruction at `pc`: the next
 /// one first, then the jump target. What lies outside the code is left out.
-fn next_slots(ops: &[Op], pc: usize) -> SmallVec<[usize; 2]> {
+fn next_slots(ops: &[Op], table: &[u32], pc: usize) -> SmallVec<[usize; 2]> {
     let op = &ops[pc];
+    if matches!(op, Op::IndirectJump { .. }) {
+        let inside = table.iter().map(|slot| *slot as usize).filter(|slot| *slot < ops.len());
+        return inside.collect();
+    }
     let next = (pc + op.slots()) as i64;
     let candidates: [Option<i64>; 2] = match op {
         Op::Exit => [None, None],
         Op::Jump { .. } => [None, op.jump_target(pc)],
-        Op::Branch { .. } => [Some(next), op.jump_target(pc)],
+        Op::Branch { .. } | Op::MayGoto { .. } => [Some(next), op.jump_target(pc)],
         _ => [Some(next), None],
     };
     let inside = |slot: &i64| (0..ops.len() as i64).contains(slot);
@@ -64,7 +69,15 @@ fn next_slots(ops: &[Op], pc: usize) -> SmallVec<[usize; 2]> {
 }
 
 fn ends_block(op: &Op) -> bool {
-    matches!(op, Op::Exit | Op::Jump { .. } | Op::Branch { .. }) || is_tail_call(op)
+    let jumps = matches!(
+        op,
+        Op::Exit
+            | Op::Jump { .. }
+            | Op::Branch { .. }
+            | Op::MayGoto { .. }
+            | Op::IndirectJump { .. }
+    );
+    jumps || is_tail_call(op)
 }
 
 /// For each slot whether it is reached and whether a block begins there.
@@ -73,7 +86,7 @@ struct Marks {
     leader: Vec<bool>,
 }
 
-fn mark(ops: &[Op]) -> Marks {
+fn mark(ops: &[Op], table: &[u32]) -> Marks {
     let mut reached = vec![false; ops.len()];
     let mut leader = vec![false; ops.len()];
     let mut work = Vec::new();
@@ -85,7 +98,7 @@ fn mark(ops: &[Op]) -> Marks {
         let mut pc = start;
         while !reached[pc] {
             reached[pc] = true;
-            let next = next_slots(ops, pc);
+            let next = next_slots(ops, table, pc);
             if ends_block(&ops[pc]) {
                 for &slot in &next {
                     leader[slot] = true;
@@ -106,7 +119,13 @@ impl Cfg {
     /// The graph of a function's code. Jumps out of the code, which validation
     /// refuses, have no successor; neither has code that falls off the end.
     pub fn build(ops: &[Op]) -> Cfg {
-        let marks = mark(ops);
+        Cfg::with_table(ops, &[])
+    }
+
+    /// The same for code with indirect jumps: each may lead to all of these
+    /// slots, which ascend ([`Object::jump_targets`](crate::Object::jump_targets)).
+    pub fn with_table(ops: &[Op], table: &[u32]) -> Cfg {
+        let marks = mark(ops, table);
         let mut blocks: Vec<CfgBlock> = Vec::new();
         let mut block_at = vec![u32::MAX; ops.len()];
         let mut open = false;
@@ -127,7 +146,8 @@ impl Cfg {
         }
         for block in &mut blocks {
             let last = last_slot(ops, block);
-            block.succs = next_slots(ops, last).into_iter().map(|slot| block_at[slot]).collect();
+            block.succs =
+                next_slots(ops, table, last).into_iter().map(|slot| block_at[slot]).collect();
         }
         Cfg { blocks }
     }

@@ -206,17 +206,22 @@ fn store(s: Slot, src: Src) -> Result<Op, String> {
 }
 
 fn atomic(s: Slot) -> Result<Op, String> {
+    let (size, off) = (SizeRow::of_opcode(s.opcode).size, s.off);
     match s.imm {
-        table::atomic::LOAD_ACQUIRE => return unsupported("a load-acquire"),
-        table::atomic::STORE_RELEASE => return unsupported("a store-release"),
+        table::atomic::LOAD_ACQUIRE => {
+            return Ok(Op::LoadAcquire { size, dst: reg(s.dst)?, base: reg(s.src)?, off });
+        }
+        table::atomic::STORE_RELEASE => {
+            return Ok(Op::StoreRelease { size, base: reg(s.dst)?, off, src: reg(s.src)? });
+        }
         _ => {}
     }
-    let w = match SizeRow::of_opcode(s.opcode).size {
+    let w = match size {
         Size::W => Width::W32,
         Size::D => Width::W64,
         _ => return unknown(s),
     };
-    let (base, src, off) = (reg(s.dst)?, reg(s.src)?, s.off);
+    let (base, src) = (reg(s.dst)?, reg(s.src)?);
     if s.imm == table::atomic::CMPXCHG {
         return Ok(Op::CmpXchg { w, base, off, src });
     }
@@ -233,10 +238,11 @@ fn atomic(s: Slot) -> Result<Op, String> {
 fn jump(s: Slot, w: Width) -> Result<Op, String> {
     let code = s.opcode & 0xf0;
     Ok(match code {
-        code::JA if s.opcode & X != 0 => return unsupported("an indirect jump"),
-        code::MAY_GOTO if s.opcode & X == 0 && w == Width::W64 => {
-            return unsupported("may_goto");
+        code::JA if s.opcode & X != 0 && w == Width::W64 => {
+            Op::IndirectJump { target: reg(s.dst)? }
         }
+        code::JA if s.opcode & X != 0 => return unknown(s),
+        code::MAY_GOTO if s.opcode & X == 0 && w == Width::W64 => Op::MayGoto { off: s.off },
         code::JA => match w {
             Width::W32 => Op::Jump { off: s.imm, long: true },
             Width::W64 => Op::Jump { off: s.off.into(), long: false },
@@ -319,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn exactly_the_opcodes_of_the_standard_decode() {
+    fn exactly_the_opcodes_of_the_standard_and_the_kernel_decode() {
         let mut found: Vec<u8> =
             all_slots().filter(|slot| one_slot(*slot).is_ok()).map(|slot| slot.opcode).collect();
         found.dedup();
@@ -327,7 +333,9 @@ mod tests {
             // Packet loads, loads, stores, atomics.
             0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x61, 0x69, 0x71, 0x79, 0x81, 0x89, 0x91, 0x62,
             0x6a, 0x72, 0x7a, 0x63, 0x6b, 0x73, 0x7b, 0xc3, 0xdb,
-            // Negation and byte order.
+            // The kernel's: load-acquire and store-release of 8 and 16 bits,
+            // the indirect jump, may_goto.
+            0xd3, 0xcb, 0x0d, 0xe5, // Negation and byte order.
             0x84, 0x87, 0xd4, 0xdc, 0xd7, // Jumps, calls, exit.
             0x05, 0x06, 0x85, 0x8d, 0x95,
         ];
@@ -368,9 +376,12 @@ mod tests {
             (&[0xb7, 11, 0, 0, 1, 0, 0, 0], "f+0: there is no register r11"),
             (&[0xb7, 10, 0, 0, 1, 0, 0, 0], "f+0: r10 cannot be written"),
             (&[0xdb, 0xa1, 0, 0, 1, 0, 0, 0], "f+0: r10 cannot be written"),
-            (&[0xe5, 0, 0, 0, 0, 0, 0, 0], "f+0: may_goto is not supported"),
-            (&[0xdb, 0x21, 0, 0, 0, 1, 0, 0], "f+0: a load-acquire is not supported"),
-            (&[0xd3, 0x21, 0, 0, 0x10, 1, 0, 0], "f+0: a store-release is not supported"),
+            (
+                &[0xe5, 0x10, 0, 0, 0, 0, 0, 0],
+                "f+0: the source register field of opcode 0xe5 has a reserved value",
+            ),
+            (&[0x0e, 1, 0, 0, 0, 0, 0, 0], "f+0: unknown opcode 0x0e"),
+            (&[0xd3, 0x21, 0, 0, 0, 0, 0, 0], "f+0: unknown opcode 0xd3"),
             (
                 &[0xbf, 0x21, 1, 0, 0, 0, 0, 0],
                 "f+0: a cast between address spaces is not supported",

@@ -11,14 +11,16 @@ mod code;
 mod file;
 mod maps;
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use self::btf::Btf;
 use self::code::CodeSections;
 use self::file::{File, SymbolPlace};
 use self::maps::Maps;
+use crate::insn::{Imm64, Op};
 use crate::link::{Linked, Place, Unit, link};
-use crate::object::{Object, ProgId, Program, ProgramKind};
+use crate::object::{MapKind, Object, ProgId, Program, ProgramKind};
 use crate::{Error, FuncRef, MapRef};
 
 impl Object {
@@ -32,7 +34,8 @@ impl Object {
         if let Some(section) = file.section(".BTF.ext") {
             refuse_co_re(&mut units, file.sections[section].bytes, btf.as_ref())?;
         }
-        let linked = link(&units);
+        let mut linked = link(&units);
+        place_tables(&mut linked, &mut maps);
         let initialised = program_slots(&file, &sections, &maps, &linked);
         let programs = programs(&file, &sections, &linked, &initialised);
         for slot in initialised {
@@ -47,7 +50,46 @@ impl Object {
             maps: maps.defs,
             functions: linked.functions,
             programs: programs.into_iter().collect(),
+            ..Object::default()
         })
+    }
+}
+
+/// Makes the slots in jump tables relative to the functions that name them. A
+/// table leads into one function; another that names it is refused.
+fn place_tables(linked: &mut Linked, maps: &mut Maps) {
+    let starts: HashMap<FuncRef, i64> = linked.starts.iter().map(|(p, f)| (*f, p.slot)).collect();
+    let mut owners = HashMap::new();
+    for (id, function) in &mut linked.functions {
+        let mut errors = Vec::new();
+        for (slot, op) in function.ops.iter().enumerate() {
+            let Op::LoadImm { value: Imm64::MapValue(map, _), .. } = *op else {
+                continue;
+            };
+            let def = &mut maps.defs[map];
+            if def.kind != MapKind::InsnArray {
+                continue;
+            }
+            match owners.entry(map) {
+                Entry::Vacant(owner) => {
+                    owner.insert(id);
+                    let start = starts[&id] as u64;
+                    for entry in def.initial.as_chunks_mut::<8>().0 {
+                        *entry = u64::from_le_bytes(*entry).wrapping_sub(start).to_le_bytes();
+                    }
+                }
+                Entry::Occupied(owner) if *owner.get() == id => {}
+                Entry::Occupied(_) => {
+                    let what = format!("names {}, another function's jump table", def.name);
+                    errors.push(Error::at(&function.name, slot, what));
+                }
+            }
+        }
+        let mut errors = errors.into_iter();
+        if function.refused.is_none() {
+            function.refused = errors.next();
+        }
+        function.further.extend(errors);
     }
 }
 

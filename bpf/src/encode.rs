@@ -119,7 +119,12 @@ pub(crate) fn slot(op: &Op) -> Result<Slot, &'static str> {
             Slot { src, ..slot }
         }
         Op::LoadImmHi => return Err("a second slot without a first"),
-        Op::Jump { .. } | Op::Branch { .. } | Op::Call(_) | Op::Exit => jump(op)?,
+        Op::Jump { .. }
+        | Op::Branch { .. }
+        | Op::MayGoto { .. }
+        | Op::IndirectJump { .. }
+        | Op::Call(_)
+        | Op::Exit => jump(op)?,
         _ => memory(op)?,
     })
 }
@@ -174,11 +179,17 @@ fn memory(op: &Op) -> Result<Slot, &'static str> {
                 None if op == AtomicOp::Xchg => table::atomic::XCHG,
                 None => return Err("an atomic operation without encoding"),
             };
-            atomic(w).dst(base).src(src).off(off).imm(imm)
+            atomic(width_size(w)).dst(base).src(src).off(off).imm(imm)
         }
         Op::CmpXchg { w, base, off, src } => {
-            let slot = atomic(w).dst(base).src(src).off(off);
+            let slot = atomic(width_size(w)).dst(base).src(src).off(off);
             slot.imm(table::atomic::CMPXCHG)
+        }
+        Op::LoadAcquire { size, dst, base, off } => {
+            atomic(size).dst(dst).src(base).off(off).imm(table::atomic::LOAD_ACQUIRE)
+        }
+        Op::StoreRelease { size, base, off, src } => {
+            atomic(size).dst(base).src(src).off(off).imm(table::atomic::STORE_RELEASE)
         }
         Op::LoadPacket { size, index, off } => {
             if size == Size::D {
@@ -195,11 +206,14 @@ fn memory(op: &Op) -> Result<Slot, &'static str> {
     })
 }
 
-fn atomic(w: Width) -> Slot {
-    let size = match w {
+fn width_size(w: Width) -> Size {
+    match w {
         Width::W32 => Size::W,
         Width::W64 => Size::D,
-    };
+    }
+}
+
+fn atomic(size: Size) -> Slot {
     Slot::new(mode::ATOMIC | SizeRow::of(size).code | class::STX)
 }
 
@@ -211,6 +225,8 @@ fn jump(op: &Op) -> Result<Slot, &'static str> {
             Slot::new(code::JA | class::JMP).off(off)
         }
         Op::Branch { cond, w, dst, src, off } => branch(cond, w)?.dst(dst).operand(src).off(off),
+        Op::MayGoto { off } => Slot::new(code::MAY_GOTO | class::JMP).off(off),
+        Op::IndirectJump { target } => Slot::new(code::JA | X | class::JMP).dst(target),
         Op::Call(callee) => call(callee)?,
         Op::Exit => Slot::new(code::EXIT | class::JMP),
         _ => return Err("not a jump"),

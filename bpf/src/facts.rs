@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::cfg::Cfg;
+use crate::cfg::{Cfg, CfgBlock};
 use crate::{FuncRef, MapRef};
 
 /// Facts about the functions of an object.
@@ -78,6 +78,13 @@ pub struct StackObject {
 }
 
 impl FunctionFacts {
+    /// The slots that an indirect jump, which ends this block, may lead to, in
+    /// ascending order, with the blocks that start there.
+    pub fn jump_targets(&self, block: &CfgBlock) -> Vec<(u32, u32)> {
+        let start = |succ: &u32| (self.cfg.blocks[*succ as usize].start, *succ);
+        block.succs.iter().map(start).collect()
+    }
+
     /// Of a function that is not looked at: no blocks, and all arguments.
     pub(crate) fn of_refused() -> FunctionFacts {
         FunctionFacts { arity: 5, ..FunctionFacts::default() }

@@ -203,7 +203,8 @@ impl Solver<'_> {
             [a, b] if back(a) == back(b) => 0.5,
             [_, _] if back(to) => BACK,
             [_, _] => 1.0 - BACK,
-            _ => 1.0,
+            // An indirect jump goes anywhere with the same chance.
+            ref targets => 1.0 / targets.len().max(1) as f64,
         }
     }
 

@@ -8,6 +8,7 @@
 //! since no access may move past it.
 
 use crate::Size;
+use crate::cfg::TAIL_CALL;
 
 /// A row of the table.
 #[derive(Debug)]
@@ -134,10 +135,25 @@ impl Helper {
     }
 }
 
+/// R0 after a call through a register that holds no number of a helper that the
+/// program may call: -EINVAL. The tail call is no helper, and has no address.
+pub const NO_HELPER: u64 = -22i64 as u64;
+
+/// The helper that a number in a register can mean.
+pub fn by_number(number: u64) -> Option<u32> {
+    let id = u32::try_from(number).ok()?;
+    (id < PACKET_LOAD && id != TAIL_CALL).then_some(id)
+}
+
 /// The row of a helper. One that is not in the table takes five arguments and
 /// may do anything with them.
 pub fn helper(id: u32) -> &'static Helper {
     find(id).unwrap_or(&UNKNOWN)
+}
+
+/// The row of a helper of which nothing is known.
+pub fn unknown() -> &'static Helper {
+    &UNKNOWN
 }
 
 /// The row of a helper, if it is in the table.

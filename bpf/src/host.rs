@@ -24,6 +24,11 @@ pub trait Host {
     fn map_address(&mut self, map: MapRef) -> Result<u64, String>;
     /// Address of a map's first value.
     fn map_value_address(&mut self, map: MapRef) -> Result<u64, String>;
+    /// Whether the program may call a helper.
+    fn has_helper(&mut self, helper: u32) -> bool {
+        let _ = helper;
+        true
+    }
     /// Calls a helper (never the tail call).
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String>;
     /// Calls a helper that calls a function back, which `call` does; R1 to R5 go

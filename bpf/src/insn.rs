@@ -143,6 +143,10 @@ pub enum Callee {
     Kfunc(i32),
 }
 
+/// Times that a run of a function may pass its `may_goto` instructions: what
+/// kernels that count allow. (Newer ones go by time, a quarter of a second.)
+pub const MAY_GOTO_BUDGET: u32 = 8 << 20;
+
 /// A decoded instruction.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Op {
@@ -252,6 +256,28 @@ pub enum Op {
         /// New value.
         src: Reg,
     },
+    /// Atomic load, zero-extended, that no later access overtakes.
+    LoadAcquire {
+        /// Bytes read.
+        size: Size,
+        /// Destination.
+        dst: Reg,
+        /// Address.
+        base: Reg,
+        /// Offset.
+        off: i16,
+    },
+    /// Atomic store that overtakes no earlier access.
+    StoreRelease {
+        /// Bytes written.
+        size: Size,
+        /// Address.
+        base: Reg,
+        /// Offset.
+        off: i16,
+        /// Value.
+        src: Reg,
+    },
     /// Legacy packet load into R0 (`LD_ABS`, `LD_IND`).
     LoadPacket {
         /// Bytes read, in network order.
@@ -281,6 +307,17 @@ pub enum Op {
         /// Slots.
         off: i16,
     },
+    /// Goes on with the next slot [`MAY_GOTO_BUDGET`] times in a run of the
+    /// function, all its instructions of this kind taken together; then jumps.
+    MayGoto {
+        /// Slots, relative to the next one.
+        off: i16,
+    },
+    /// Jump to the slot of this function that an entry of a jump table names.
+    IndirectJump {
+        /// Holds the entry.
+        target: Reg,
+    },
     /// Call; arguments in R1 to R5, result in R0.
     Call(Callee),
     /// Return R0.
@@ -296,7 +333,7 @@ impl Op {
     /// Loads, stores and atomic operations (not those of classic packet access).
     pub fn accesses_memory(&self) -> bool {
         use Op::{Atomic, CmpXchg, Load, Store};
-        matches!(self, Load { .. } | Store { .. } | Atomic { .. } | CmpXchg { .. })
+        matches!(self.plain(), Load { .. } | Store { .. } | Atomic { .. } | CmpXchg { .. })
     }
 
     /// The register that the instruction writes beside what calls clobber.
@@ -308,7 +345,8 @@ impl Op {
             | Op::Neg { dst, .. }
             | Op::End { dst, .. }
             | Op::LoadImm { dst, .. }
-            | Op::Load { dst, .. } => Some(dst),
+            | Op::Load { dst, .. }
+            | Op::LoadAcquire { dst, .. } => Some(dst),
             Op::Atomic { op, fetch, src, .. } if fetch || op == AtomicOp::Xchg => Some(src),
             Op::CmpXchg { .. } | Op::LoadPacket { .. } | Op::Call(_) => Some(Reg::R0),
             _ => None,
@@ -319,8 +357,21 @@ impl Op {
     pub fn jump_target(&self, pc: usize) -> Option<i64> {
         match *self {
             Op::Jump { off, .. } => Some(pc as i64 + 1 + i64::from(off)),
-            Op::Branch { off, .. } => Some(pc as i64 + 1 + i64::from(off)),
+            Op::Branch { off, .. } | Op::MayGoto { off } => Some(pc as i64 + 1 + i64::from(off)),
             _ => None,
+        }
+    }
+
+    /// An access without what it says about the order of others.
+    pub fn plain(&self) -> Op {
+        match *self {
+            Op::LoadAcquire { size, dst, base, off } => {
+                Op::Load { size, signed: false, dst, base, off }
+            }
+            Op::StoreRelease { size, base, off, src } => {
+                Op::Store { size, base, off, src: Src::Reg(src) }
+            }
+            op => op,
         }
     }
 }

@@ -11,18 +11,20 @@ pub(crate) mod arith;
 mod callback;
 mod profile;
 
+use std::collections::HashMap;
+
 use crate::cfg::TAIL_CALL;
 use crate::ctx::{Field, KINDS};
 use crate::facts::{CtxAccess, Facts};
-use crate::helpers::packet_load;
+use crate::helpers::{NO_HELPER, by_number, packet_load};
 use crate::host::Host;
-use crate::insn::{AtomicOp, Callee, Imm64, Op, Reg, Src, Width};
+use crate::insn::{AtomicOp, Callee, Imm64, MAY_GOTO_BUDGET, Op, Reg, Src, Width};
 use crate::object::Object;
 use crate::{Error, FuncRef, Size};
 pub use profile::Profile;
 
 /// Frames at a time, the first one included. (The kernel allows 8.)
-pub const MAX_FRAMES: usize = 64;
+pub const MAX_FRAMES: usize = 8 * (1 + MAX_TAIL_CALLS as usize);
 /// Tail calls that succeed in one top-level invocation.
 pub const MAX_TAIL_CALLS: u32 = 33;
 /// Bytes of a function's frame.
@@ -62,6 +64,8 @@ pub fn run_profiled(
         function: entry,
         pc: 0,
         callers: Vec::new(),
+        may_goto: MAY_GOTO_BUDGET,
+        tables: HashMap::new(),
         frames: 0,
         frames_around: 0,
         tail_calls: 0,
@@ -77,6 +81,7 @@ struct Caller {
     function: FuncRef,
     pc: usize,
     kept: [u64; 5],
+    may_goto: u32,
 }
 
 struct Machine<'a> {
@@ -89,6 +94,10 @@ struct Machine<'a> {
     /// Slot of the instruction being executed.
     pc: usize,
     callers: Vec<Caller>,
+    /// What is left of the function's [`MAY_GOTO_BUDGET`].
+    may_goto: u32,
+    /// Jump targets of functions that asked for them.
+    tables: HashMap<FuncRef, Vec<u32>>,
     /// Frames that the host has given.
     frames: usize,
     /// Frames of those that called this function back.
@@ -198,6 +207,28 @@ impl Machine<'_> {
                 self.atomic(op, w, fetch, (base, off), src)?
             }
             Op::CmpXchg { w, base, off, src } => self.compare_exchange(w, (base, off), src)?,
+            Op::LoadAcquire { size, dst, base, off } => {
+                let value = self.load(self.address(base, off), size)?;
+                self.set(dst, value);
+            }
+            Op::StoreRelease { size, base, off, src } => {
+                self.store(self.address(base, off), size, self.get(src))?;
+            }
+            Op::MayGoto { off } => {
+                let jump = if self.may_goto == 0 { i64::from(off) } else { 0 };
+                self.may_goto = self.may_goto.saturating_sub(1);
+                return Ok(Next::Slot(next + jump));
+            }
+            Op::IndirectJump { target } => {
+                let slot = self.get(target);
+                let object = self.object;
+                let of_object = || object.jump_targets(&object.functions[self.function]);
+                let table = self.tables.entry(self.function).or_insert_with(of_object);
+                if !table.iter().any(|target| u64::from(*target) == slot) {
+                    return Err(self.error(format!("{slot:#x} is in no jump table")));
+                }
+                return Ok(Next::Slot(slot as i64));
+            }
             Op::LoadPacket { size, index, off } => return self.load_packet(size, index, off),
             Op::Jump { off, .. } => return Ok(Next::Slot(next + i64::from(off))),
             Op::Branch { cond, w, dst, src, off } => {
@@ -329,14 +360,14 @@ impl Machine<'_> {
         let helper = match callee {
             Callee::Helper(TAIL_CALL) => return self.tail_call(),
             Callee::Helper(helper) => helper,
-            Callee::Register(reg) => match u32::try_from(self.get(reg)) {
-                Ok(TAIL_CALL) => return Err(self.error("tail call through a register")),
-                Ok(helper) => helper,
-                Err(_) => {
-                    let number = self.get(reg);
-                    return Err(self.error(format!("there is no helper {number:#x}")));
-                }
-            },
+            Callee::Register(reg) => {
+                let helper = by_number(self.get(reg)).filter(|&id| self.host.has_helper(id));
+                let Some(helper) = helper else {
+                    self.returned(NO_HELPER);
+                    return Ok(Next::Slot(self.pc as i64 + 1));
+                };
+                helper
+            }
             Callee::Function(function) => return self.local_call(function),
             Callee::Relative(_) => return Err(self.error("the call was not linked")),
             Callee::Kfunc(id) => {
@@ -361,7 +392,8 @@ impl Machine<'_> {
         }
         let mut kept = [0; 5];
         kept.copy_from_slice(&self.regs[6..]);
-        let caller = Caller { function: self.function, pc: self.pc, kept };
+        let (function_now, pc) = (self.function, self.pc);
+        let caller = Caller { function: function_now, pc, kept, may_goto: self.may_goto };
         self.enter(function)?;
         self.callers.push(caller);
         Ok(Next::Entered)
@@ -380,6 +412,7 @@ impl Machine<'_> {
         self.frames += 1;
         self.function = function;
         self.pc = 0;
+        self.may_goto = MAY_GOTO_BUDGET;
         self.regs[0] = 0;
         self.regs[6..10].fill(0);
         self.regs[10] = base.wrapping_add(u64::from(FRAME_BYTES));
@@ -402,6 +435,7 @@ impl Machine<'_> {
         };
         self.function = caller.function;
         self.pc = caller.pc;
+        self.may_goto = caller.may_goto;
         self.regs[6..].copy_from_slice(&caller.kept);
         self.returned(result);
         Next::Slot(self.pc as i64 + 1)

@@ -9,6 +9,7 @@ mod analyze;
 mod arity;
 pub mod callgraph;
 pub mod cfg;
+pub mod chains;
 pub mod ctx;
 pub mod decode;
 pub mod dominators;
@@ -32,7 +33,9 @@ pub mod validate;
 
 pub use analyze::analyze;
 pub use error::Error;
-pub use insn::{AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, Op, Reg, Src, Width};
+pub use insn::{
+    AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, MAY_GOTO_BUDGET, Op, Reg, Src, Width,
+};
 pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
 pub use specialise::specialise;
-pub use tailor_ir::{FuncRef, MapRef, Size};
+pub use tailor_ir::{CALL_BY_NUMBER, FuncRef, MapRef, Size};

@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use tailor_ir::{Block, Builder, ExtFunc, StackSlot, Type, Value, Variable};
 
 use crate::facts::{Facts, FunctionFacts};
-use crate::insn::Op;
+use crate::insn::{MAY_GOTO_BUDGET, Op};
 use crate::object::{Function, Object, ProgramKind};
 use crate::{Error, FuncRef, Reg};
 
@@ -43,7 +43,7 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
     lifter.make_frame();
     lifter.blocks()?;
     let mut lifted = lifter.b.finish();
-    regions::infer(&mut lifted);
+    regions::infer(object, &mut lifted);
     Ok(lifted)
 }
 
@@ -67,6 +67,8 @@ struct Lifter<'a> {
     b: Builder,
     /// By register number; that of R10 is never read.
     registers: [Variable; 11],
+    /// What is left of the function's `may_goto` budget.
+    may_goto: Variable,
     /// By index of the bytecode's block.
     blocks: Vec<Block>,
     /// For each of these, edges to it that do not exist yet.
@@ -88,10 +90,15 @@ impl<'a> Lifter<'a> {
         let mut b = Builder::new(func, function.name.clone());
         b.set_reaches_tail_call(own.reaches_tail_call);
         let registers = [(); 11].map(|()| b.declare_var(Type::I64));
+        let may_goto = b.declare_var(Type::I32);
         let entry = b.current();
         for register in Reg::args().take(parameters(object, facts, func)) {
             let value = b.add_param(entry, Type::I64);
             b.def_var(registers[register.index()], value);
+        }
+        if function.ops.iter().any(|op| matches!(op, Op::MayGoto { .. })) {
+            let budget = b.iconst(Type::I32, MAY_GOTO_BUDGET.into());
+            b.def_var(may_goto, budget);
         }
         Lifter {
             object,
@@ -100,6 +107,7 @@ impl<'a> Lifter<'a> {
             own,
             b,
             registers,
+            may_goto,
             blocks: Vec::new(),
             missing_edges: Vec::new(),
             trap: None,
@@ -137,13 +145,19 @@ impl<'a> Lifter<'a> {
             Op::Neg { w, dst } => self.neg(w, dst),
             Op::End { kind, size, dst } => self.byte_order(kind, size, dst),
             Op::LoadImm { dst, value } => return self.load_imm(dst, value),
-            Op::Load { .. } | Op::Store { .. } | Op::Atomic { .. } | Op::CmpXchg { .. } => {
+            Op::Load { .. }
+            | Op::Store { .. }
+            | Op::Atomic { .. }
+            | Op::CmpXchg { .. }
+            | Op::LoadAcquire { .. }
+            | Op::StoreRelease { .. } => {
                 self.memory(op);
             }
             Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Call(callee) => return self.call(callee),
             // The second slot of a load does nothing; the others end blocks.
             Op::LoadImmHi | Op::Jump { .. } | Op::Branch { .. } | Op::Exit => {}
+            Op::MayGoto { .. } | Op::IndirectJump { .. } => {}
         }
         Ok(())
     }

@@ -1,10 +1,13 @@
 //! An eBPF object after loading: linked functions, programs and maps.
 
+use std::collections::BTreeSet;
+
 use cranelift_entity::{PrimaryMap, entity_impl};
 
 use crate::cfg::TAIL_CALL;
 use crate::ctx;
-use crate::insn::{Callee, Op};
+use crate::helpers::{self, Helper};
+use crate::insn::{Callee, Imm64, Op};
 use crate::{Error, FuncRef, MapRef};
 
 /// A program of an object.
@@ -23,6 +26,9 @@ pub struct Object {
     pub functions: PrimaryMap<FuncRef, Function>,
     /// Programs.
     pub programs: PrimaryMap<ProgId, Program>,
+    /// Numbers of helpers that are not the kernel's but the embedder's own:
+    /// nothing is known of what they take and do. (No part of the text form.)
+    pub own_helpers: BTreeSet<u32>,
 }
 
 /// A linked function: calls and addresses name entities of the object.
@@ -92,7 +98,8 @@ pub struct MapDef {
     pub max_entries: u32,
     /// `BPF_F_*` as in the object.
     pub flags: u32,
-    /// First value of a data section's map, `value_size` bytes; else empty.
+    /// First value of a data section's map, `value_size` bytes; all values of a
+    /// jump table; else empty.
     pub initial: Vec<u8>,
     /// Static initialisers of a program array: slot and program.
     pub slots: Vec<(u32, ProgId)>,
@@ -129,6 +136,9 @@ pub enum MapKind {
     Stack,
     DevMapHash,
     RingBuf,
+    /// A jump table: each value is, in eight bytes, the slot of an instruction
+    /// in the function that names the map.
+    InsnArray,
     /// Another type, by number: compiles, and is named when it is to run.
     Other(u32),
 }
@@ -155,6 +165,7 @@ static MAP_KINDS: &[(u32, MapKind, &str)] = &[
     (23, MapKind::Stack, "stack"),
     (25, MapKind::DevMapHash, "devmap_hash"),
     (27, MapKind::RingBuf, "ringbuf"),
+    (34, MapKind::InsnArray, "insn_array"),
 ];
 
 impl MapKind {
@@ -206,6 +217,15 @@ impl ProgramKind {
 }
 
 impl MapDef {
+    /// Bytes from the address of the first value that its address reaches.
+    pub fn addressed_bytes(&self) -> u32 {
+        match self.kind {
+            MapKind::Array => self.value_size,
+            MapKind::InsnArray => self.initial.len() as u32,
+            _ => 0,
+        }
+    }
+
     /// A map of which nothing but name and kind is known.
     pub fn new(name: &str, kind: MapKind) -> MapDef {
         MapDef {
@@ -228,6 +248,31 @@ impl Object {
     /// The program of this name.
     pub fn program(&self, name: &str) -> Option<ProgId> {
         self.programs.iter().find(|(_, p)| p.name == name).map(|(id, _)| id)
+    }
+
+    /// The slots that indirect jumps of a function may lead to, ascending: what is
+    /// in the jump tables that it names. Nothing if it has no such jump.
+    pub fn jump_targets(&self, function: &Function) -> Vec<u32> {
+        if !function.ops.iter().any(|op| matches!(op, Op::IndirectJump { .. })) {
+            return Vec::new();
+        }
+        let named = function.ops.iter().filter_map(|op| match op {
+            Op::LoadImm { value: Imm64::MapValue(map, _), .. } => self.maps.get(*map),
+            _ => None,
+        });
+        let tables = named.filter(|map| map.kind == MapKind::InsnArray);
+        let targets = tables.flat_map(|map| map.initial.as_chunks::<8>().0);
+        // What is no slot stays none, for validation to find.
+        let slot = |entry: &[u8; 8]| u64::from_le_bytes(*entry).try_into().unwrap_or(u32::MAX);
+        let mut slots: Vec<u32> = targets.map(slot).collect();
+        slots.sort_unstable();
+        slots.dedup();
+        slots
+    }
+
+    /// The row of a helper as the object's programs know it.
+    pub fn helper(&self, id: u32) -> &'static Helper {
+        if self.own_helpers.contains(&id) { helpers::unknown() } else { helpers::helper(id) }
     }
 
     /// The map of this name.

@@ -3,7 +3,8 @@
 //! Later stages rely on these rules:
 //!
 //! - A function has code, and was not refused by the linker.
-//! - Jumps stay within the function and lead to no second slot.
+//! - Jumps stay within the function and lead to no second slot. An indirect one
+//!   has a table, all of whose entries do the same.
 //! - No path runs off the end. (Unreachable code may do so.)
 //! - Every two-slot load is followed by its second slot, and only those are.
 //! - Nothing is left unlinked; maps, places in maps and functions exist.
@@ -22,7 +23,7 @@ use cranelift_entity::SecondaryMap;
 
 use crate::encode::slot;
 use crate::insn::{Callee, Imm64, Op, Reg};
-use crate::object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
+use crate::object::{Function, MapDef, Object, ProgId, Program, ProgramKind};
 use crate::{Error, FuncRef};
 
 /// The most frames that calls may nest, as in the kernel.
@@ -130,6 +131,9 @@ fn wrong_in<'a>(object: &'a Object, map: &'a MapDef) -> impl Iterator<Item = Str
     map.refused.iter().cloned().chain(slots).chain(inner)
 }
 
+/// The most edges that indirect jumps of a function may have in all.
+const MAX_TABLE_EDGES: usize = 1 << 20;
+
 /// Everything that is wrong with a function by itself.
 fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
     let linking = function.refused.iter().chain(&function.further);
@@ -146,12 +150,22 @@ fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
         }];
     }
     let refused: BTreeSet<Option<u32>> = errors.iter().map(|error| error.insn).collect();
+    let mut table = object.jump_targets(function);
+    let jumps = ops.iter().filter(|op| matches!(op, Op::IndirectJump { .. })).count();
+    if jumps.saturating_mul(table.len()) > MAX_TABLE_EDGES {
+        let what = format!("{jumps} indirect jumps with {} targets are too many", table.len());
+        let error = Error::new(what);
+        errors.push(Error { function: Some(name.clone()), ..error });
+        table.truncate(1);
+    }
     for (pc, op) in ops.iter().enumerate().filter(|(pc, _)| !refused.contains(&Some(*pc as u32))) {
-        if let Err(what) = check_op(object, ops, pc, *op) {
+        let indirect = matches!(op, Op::IndirectJump { .. });
+        let checked = check_op(object, ops, pc, *op);
+        if let Err(what) = checked.and_then(|()| check_table(ops, indirect, &table)) {
             errors.push(Error::at(name, pc, what));
         }
     }
-    if let Some(last) = falls_off(ops) {
+    if let Some(last) = falls_off(ops, &table) {
         errors.push(Error::at(name, last, "the code runs off its end"));
     }
     errors
@@ -195,6 +209,17 @@ fn check_target(ops: &[Op], target: i64) -> Result<(), String> {
     }
 }
 
+/// Where an indirect jump may lead.
+fn check_table(ops: &[Op], indirect: bool, table: &[u32]) -> Result<(), String> {
+    if !indirect {
+        return Ok(());
+    }
+    if table.is_empty() {
+        return Err("jumps through a table, but the function names none".into());
+    }
+    table.iter().try_for_each(|&slot| check_target(ops, slot.into()))
+}
+
 fn check_value(object: &Object, value: Imm64) -> Result<(), String> {
     let exists = |map| match object.maps.get(map) {
         Some(def) => match wrong_in(object, def).next() {
@@ -208,7 +233,7 @@ fn check_value(object: &Object, value: Imm64) -> Result<(), String> {
         Imm64::Map(map) => exists(map).map(drop),
         Imm64::MapValue(map, off) => {
             let def = exists(map)?;
-            if def.kind != MapKind::Array || off >= def.value_size {
+            if off >= def.addressed_bytes() {
                 return Err(format!("{map} ({}) has no first value with byte {off}", def.name));
             }
             Ok(())
@@ -226,7 +251,7 @@ fn check_function(object: &Object, function: FuncRef) -> Result<(), String> {
 }
 
 /// The first reachable instruction, if any, that the end of the code follows.
-fn falls_off(ops: &[Op]) -> Option<usize> {
+fn falls_off(ops: &[Op], table: &[u32]) -> Option<usize> {
     let mut seen = vec![false; ops.len()];
     let mut left = vec![0];
     let mut off = None;
@@ -237,7 +262,10 @@ fn falls_off(ops: &[Op]) -> Option<usize> {
         seen[pc] = true;
         let target = op.jump_target(pc);
         left.extend(target.and_then(|target| usize::try_from(target).ok()));
-        if matches!(op, Op::Exit | Op::Jump { .. }) {
+        if matches!(op, Op::IndirectJump { .. }) {
+            left.extend(table.iter().map(|slot| *slot as usize));
+        }
+        if matches!(op, Op::Exit | Op::Jump { .. } | Op::IndirectJump { .. }) {
             continue;
         }
         let next = pc + op.slots();
@@ -397,6 +425,34 @@ mod tests {
             "no+3: why",
         ];
         assert_eq!(errors(text), expected);
+    }
+
+    #[test]
+    fn indirect_jumps() {
+        let with = |table: &str, code: &str| {
+            errors(&format!(
+                "map map0 \"t\" insn_array key 4 value 8 entries 9 {table}
+                 program f0 \"p\" raw
+                 {code}"
+            ))
+        };
+        let code = "r1 = map0[8] ll\nr1 = *(u64 *)(r1 + 0)\ngotox r1\nr0 = 0\nexit";
+        assert_eq!(with("{ 4, 5, 4 }", code), [""; 0]);
+        let outside = with("{ 4, 6 }", code);
+        assert_eq!(outside, ["p: p+3: jumps to 6, outside the function"]);
+        let within = with("{ 4, 1 }", code);
+        assert_eq!(within, ["p: p+3: jumps into the 64-bit immediate before 1"]);
+        let none = with("{ 4 }", "gotox r1");
+        assert_eq!(none, ["p: p+0: jumps through a table, but the function names none"]);
+        let beyond = with("{ 4 }", "r1 = map0[8] ll\nexit");
+        assert_eq!(beyond, ["p: p+0: map0 (t) has no first value with byte 8"]);
+        // Code that only a table leads to may not fall off the end either.
+        let jumps = "gotox r1\n".repeat(1025) + "r1 = map0[8] ll\n" + &"exit\n".repeat(1100);
+        let many: Vec<String> = (1100..2124).map(|slot| slot.to_string()).collect();
+        let many = with(&format!("{{ {} }}", many.join(", ")), &jumps);
+        assert_eq!(many, ["p: p: 1025 indirect jumps with 1024 targets are too many"]);
+        let off = with("{ 4, 4 }", "r1 = map0[8] ll\nr1 = *(u64 *)(r1 + 0)\ngotox r1\nr0 = 0");
+        assert_eq!(off, ["p: p+4: the code runs off its end"]);
     }
 
     #[test]

@@ -177,8 +177,14 @@ pub struct Unwound {
     pub bytes: u32,
 }
 
-/// The two five-byte instructions of a patched site. In code of the optimizing
-/// pipeline each lies within one aligned word of eight bytes.
+/// The two five-byte instructions of a patched site.
+///
+/// The loader writes both, so what the code holds there is of no account. It
+/// patches in place what lies within one aligned word of eight bytes (offset
+/// modulo 8 at most 3), as all does in code of the optimizing pipeline; else it
+/// puts a jump to a veneer there. No form touches a register or a flag.
+/// Functions are placed at multiples of 16, unless more of their instructions
+/// can be patched in place a few bytes further.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Poke {
     /// Before the unwinding: `jmp out` while the slot is empty, else a nop.

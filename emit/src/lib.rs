@@ -22,5 +22,7 @@ pub use code::{
     PokeReloc, Reloc, RelocKind, TailSite, Unwound, WeightLabels, Weights,
 };
 pub use error::EmitError;
-pub use tailor_lower::{AtomicOp, Convention, FuncRef, Gpr, MapRef, Poking, Symbol};
+pub use tailor_lower::{
+    AtomicOp, CALL_BY_NUMBER, Convention, FuncRef, Gpr, MapRef, Poking, Symbol,
+};
 pub use x64::{emit, entry_stub};

@@ -12,7 +12,7 @@ use iced_x86::{
     SymbolResult,
 };
 
-use crate::{CompiledFunction, FunctionKind, Reloc, Symbol};
+use crate::{CALL_BY_NUMBER, CompiledFunction, FunctionKind, Reloc, Symbol};
 
 /// A header line, then a line an instruction: offset and text.
 pub fn listing(function: &CompiledFunction) -> String {
@@ -150,6 +150,8 @@ fn name(symbol: Symbol) -> String {
         Symbol::MapValue(map, offset) => format!("{map}.value+{offset}"),
         Symbol::MapSlot(map, key) => format!("{map}.slot[{key}]"),
         Symbol::Function(function) => function.to_string(),
+        Symbol::Helper(CALL_BY_NUMBER) => "helper_by_number".into(),
+        Symbol::HelperCell(CALL_BY_NUMBER) => "helper_by_number.cell".into(),
         Symbol::Helper(helper) => format!("helper{helper}"),
         Symbol::HelperCell(helper) => format!("helper{helper}.cell"),
     }

@@ -234,6 +234,12 @@ impl Builder {
         self.inst(opcode, ty, &[address, value], payload)
     }
 
+    /// A store of the low bytes that overtakes no earlier access.
+    pub fn store_release(&mut self, address: Value, value: Value, access: Access) {
+        let ty = self.func.ty(value);
+        self.inst(Opcode::StoreRelease, ty, &[address, value], access.payload());
+    }
+
     /// Compares `expected` with memory, stores `new` if equal; the old value.
     pub fn atomic_cas(
         &mut self,
@@ -264,6 +270,12 @@ impl Builder {
     /// A call of a helper.
     pub fn call_ext(&mut self, callee: ExtFunc, args: &[Value]) -> Value {
         self.value(Opcode::CallExt, Type::I64, args, Payload::Ext(callee))
+    }
+
+    /// A call of the helper with that number; what the number may be is not known.
+    pub fn call_number(&mut self, number: Value, args: [Value; 5]) -> Value {
+        let [a, b, c, d, e] = args;
+        self.value(Opcode::CallNumber, Type::I64, &[number, a, b, c, d, e], Payload::None)
     }
 
     /// A call of a function of the module.

@@ -41,7 +41,8 @@ pub fn eval(op: Opcode, ty: Type, args: &[u64]) -> Option<u64> {
         Sext32 => sign_extend(a, 32),
         Uext32 | Trunc => a & Type::I32.mask(),
         Iconst | MapAddr | MapValue | FuncAddr | StackAddr | Load | Sload | Store | AtomicFetch
-        | Atomic | AtomicCas | CtxLoad | CtxStore | CallExt | Call => return None,
+        | Atomic | AtomicCas | LoadAcquire | StoreRelease | CtxLoad | CtxStore | CallExt
+        | CallNumber | Call => return None,
     };
     Some(bits & info.result?.resolve(ty).mask())
 }

@@ -45,6 +45,12 @@ pub trait Host {
     fn func_address(&mut self, func: FuncRef) -> Result<u64, String>;
     /// Calls a helper (never the tail call); arguments it does not take are 0.
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String>;
+    /// Calls the helper of a number that the program computed. What is no
+    /// helper's number is the host's to define.
+    fn call_number(&mut self, number: u64, args: [u64; 5]) -> Result<u64, String> {
+        let helper = u32::try_from(number).map_err(|_| format!("there is no helper {number}"))?;
+        self.call_helper(helper, args)
+    }
     /// The program in a slot of a program array (by the array's address), if
     /// the slot exists and is filled. Counting is the caller's business.
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String>;
@@ -276,6 +282,10 @@ impl<'a> Machine<'a> {
     fn instruction(&mut self, frame: &Frame, data: &InstData) -> Result<u64, Cause> {
         let host = &mut *self.host;
         Ok(match (data.op, data.payload) {
+            (Opcode::CallNumber, _) => match frame.args(data)?[..] {
+                [number, a, b, c, d, e] => host.call_number(number, [a, b, c, d, e])?,
+                _ => return Err(Cause::Invalid("wrong number of operands")),
+            },
             (op, Payload::None) => {
                 let bits = eval(op, data.ty, &frame.args(data)?);
                 bits.ok_or(Cause::Invalid("wrong number of operands"))?
@@ -291,11 +301,14 @@ impl<'a> Machine<'a> {
                 let base = base.ok_or(Cause::Invalid("no such stack slot"))?;
                 base.wrapping_add_signed(offset.into())
             }
-            (op @ (Opcode::Load | Opcode::Sload), Payload::Mem { offset, size, .. }) => {
+            (
+                op @ (Opcode::Load | Opcode::Sload | Opcode::LoadAcquire),
+                Payload::Mem { offset, size, .. },
+            ) => {
                 let bits = host.load(frame.address(data, offset)?, size)?;
                 eval_load(op, data.ty, size, bits)
             }
-            (Opcode::Store, Payload::Mem { offset, size, .. }) => {
+            (Opcode::Store | Opcode::StoreRelease, Payload::Mem { offset, size, .. }) => {
                 host.store(frame.address(data, offset)?, size, frame.arg(data, 1)?)?;
                 0
             }

@@ -39,4 +39,4 @@ pub use function::{
     ValueData, ValueDef,
 };
 pub use module::Module;
-pub use opcode::{AtomicOp, Cond, Opcode, Region, Size, Type};
+pub use opcode::{AtomicOp, CALL_BY_NUMBER, Cond, Opcode, Region, Size, Type};

@@ -298,6 +298,10 @@ impl Ty {
     }
 }
 
+/// The number of no helper of the eBPF ABI: of the function that calls a helper
+/// by its number, which it takes as a sixth argument.
+pub const CALL_BY_NUMBER: u32 = u32::MAX;
+
 /// What an instruction carries beside its operands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PayloadKind {
@@ -463,6 +467,10 @@ opcodes! {
     Atomic = "atomic" (W64, Same) -> (none) Atomic Call;
     /// Compare operand 1 with memory at operand 0, store operand 2 if equal; the old value.
     AtomicCas = "atomic_cas" (W64, Same, Same) -> (Same) Mem Call;
+    /// Atomic load, zero-extended, that no later access may overtake.
+    LoadAcquire = "load_acquire" (W64) -> (Same) Mem Call;
+    /// Atomic store of the low bytes that may overtake no earlier access.
+    StoreRelease = "store_release" (W64, Same) -> (none) Mem Call;
     /// Read of a context field; becomes a real load per target just before lowering.
     CtxLoad = "ctx_load" (W64) -> (Same) Ctx Load;
     /// Write of a context field.
@@ -470,6 +478,8 @@ opcodes! {
 
     /// Call of a helper.
     CallExt = "call_ext" (varies) -> (W64) Ext Call;
+    /// Call of the helper whose number operand 0 is, with the five others.
+    CallNumber = "call_number" (W64, W64, W64, W64, W64, W64) -> (W64) None Call;
     /// Call of a function of the module.
     Call = "call" (varies) -> (W64) Func Call;
 }

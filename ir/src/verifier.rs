@@ -38,9 +38,9 @@ use std::fmt::{self, Display};
 use cranelift_entity::SecondaryMap;
 use cranelift_entity::packed_option::PackedOption;
 
+use crate::Opcode;
 use crate::cfg::Cfg;
 use crate::dom::DomTree;
-use crate::opcode::Effect;
 use crate::text::header_lines;
 use crate::{
     Block, BlockCall, FuncRef, Function, Inst, InstData, Module, Payload, Region, Size, Terminator,
@@ -323,7 +323,7 @@ impl<'a> Verifier<'a> {
             }
             Payload::Mem { size, region, .. } => {
                 let own = Size::of(data.ty);
-                if size > own || (data.op.info().effect == Effect::Call && size != own) {
+                if size > own || (data.op == Opcode::AtomicCas && size != own) {
                     self.error(format!("an access of {} as {}", size.name(), data.ty));
                 }
                 self.region(region);

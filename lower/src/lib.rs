@@ -26,7 +26,7 @@ pub use x64::inst::{MInst, Site, Symbol};
 pub use x64::regs::Gpr;
 // The entities that later stages share, so that they need no edge to the IR.
 pub use tailor_ir::function::StackSlotData;
-pub use tailor_ir::{AtomicOp, FuncRef, MapRef, StackSlot};
+pub use tailor_ir::{AtomicOp, CALL_BY_NUMBER, FuncRef, MapRef, StackSlot};
 
 /// Chooses machine instructions for a verified function.
 pub fn lower(function: &tailor_ir::Function, options: &Options) -> Result<MachFunction, Error> {

@@ -21,7 +21,7 @@
 use std::fmt;
 
 use regalloc2::{Block, Operand, OperandConstraint, OperandKind, OperandPos, VReg};
-use tailor_ir::AtomicOp;
+use tailor_ir::{AtomicOp, CALL_BY_NUMBER};
 
 use crate::mach::{MachBlock, MachFunction};
 use crate::options::Convention;
@@ -294,6 +294,7 @@ fn form(inst: MInst) -> Form {
         MInst::AtomicFetch(op, w, mem) => sized(&atomic_name("fetch", op), w).first(mem),
         MInst::AtomicLoop(op, w, mem) => sized(&atomic_name("loop", op), w).first(mem),
         MInst::CmpXchg(w, mem) => sized("cmpxchg", w).first(mem),
+        MInst::CallHelper(CALL_BY_NUMBER) => Form::new("call helper_by_number"),
         MInst::CallHelper(helper) => Form::new(format!("call helper{helper}")),
         MInst::CallLocal(callee) => Form::new(format!("call {callee}")),
         MInst::Counter => Form::new("counter"),

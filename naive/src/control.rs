@@ -2,12 +2,12 @@
 
 use tailor_bpf::cfg::TAIL_CALL;
 use tailor_bpf::helpers::packet_load;
-use tailor_bpf::{Callee, Cond, Error, Op, Reg, Size, Src, Width};
+use tailor_bpf::{CALL_BY_NUMBER, Callee, Cond, Error, MAY_GOTO_BUDGET, Op, Reg, Size, Src, Width};
 use tailor_emit::asm::{AluOp, Cc, Width as AsmWidth};
 use tailor_emit::{Gpr, Symbol};
 
 use crate::jit::{Jit, width};
-use crate::regs::gpr;
+use crate::regs::{AX, gpr};
 
 impl Jit<'_> {
     /// An unconditional jump, unless it goes to the next bytes anyway.
@@ -46,17 +46,63 @@ impl Jit<'_> {
         }
     }
 
+    /// Fills the slot that counts for `may_goto`, as the verifier has it done.
+    pub(crate) fn start_may_goto(&mut self) {
+        if let Some(slot) = self.frame.budget {
+            let budget = Src::Imm(MAY_GOTO_BUDGET as i32);
+            self.store(Size::D, gpr(Reg::FP), slot, budget);
+        }
+    }
+
+    /// What the verifier makes of `may_goto`: jump if nothing is left, else count.
+    pub(crate) fn may_goto(&mut self, pc: usize, op: Op) -> Result<(), Error> {
+        let out = self.target(pc, op)?;
+        if let Some(slot) = self.frame.budget {
+            let frame = gpr(Reg::FP);
+            self.load(Size::D, false, AX, frame, slot);
+            self.asm.test(AsmWidth::W64, AX, AX);
+            self.asm.jcc(Cc::E, out);
+            self.asm.alu_imm(AluOp::Sub, AsmWidth::W64, AX, 1);
+            self.store_reg(Size::D, frame, slot, AX);
+        }
+        Ok(())
+    }
+
+    /// A binary search for the slot in the register. (Kernels that know indirect
+    /// jumps have machine addresses in their tables, and jump to those.)
+    pub(crate) fn indirect_jump(&mut self, pc: usize, target: Reg) -> Result<(), Error> {
+        let block = self.facts.cfg.block_at(pc as u32);
+        let block = block.map(|block| &self.facts.cfg.blocks[block as usize]);
+        let table = block.map_or(Vec::new(), |block| self.facts.jump_targets(block));
+        if table.is_empty() {
+            return Err(self.error(pc, "the jump has no table"));
+        }
+        self.search(gpr(target), &table);
+        Ok(())
+    }
+
+    fn search(&mut self, value: Gpr, table: &[(u32, u32)]) {
+        if let [(_, block)] = table {
+            return self.asm.jmp(self.labels[*block as usize]);
+        }
+        let (left, right) = table.split_at(table.len() / 2);
+        let high = self.asm.label();
+        self.asm.cmp_imm32(AsmWidth::W64, value, right[0].0 as i32);
+        self.asm.jcc(Cc::Ae, high);
+        self.search(value, left);
+        self.asm.bind(high);
+        self.search(value, right);
+    }
+
     /// A call; a tail call is one too.
     pub(crate) fn call(&mut self, pc: usize, callee: Callee) -> Result<(), Error> {
         match callee {
             Callee::Helper(TAIL_CALL) => self.tail_call(pc),
-            Callee::Helper(id) => {
-                // Before 6.12 the counter was handed to helpers too.
-                let rules = self.frame.rules;
-                if self.frame.counts && !rules.shares_counter && !rules.fixed {
-                    self.load_counter();
-                }
-                self.asm.call_symbol(Symbol::Helper(id));
+            Callee::Helper(id) => self.call_helper(id),
+            Callee::Register(reg) => {
+                // What finds the helper takes its number as a sixth argument.
+                self.asm.mov(AsmWidth::W64, Gpr::SIXTH_ARG, gpr(reg));
+                self.call_helper(CALL_BY_NUMBER);
             }
             Callee::Function(func) => {
                 if self.frame.counts && !self.frame.rules.fixed {
@@ -65,14 +111,20 @@ impl Jit<'_> {
                 self.asm.call_symbol(Symbol::Function(func));
             }
             Callee::Relative(_) => return Err(self.error(pc, "the call was not linked")),
-            Callee::Register(_) => {
-                return Err(self.error(pc, "calls through a register are not supported yet"));
-            }
             Callee::Kfunc(id) => {
                 return Err(self.error(pc, format!("kernel function {id} is not available")));
             }
         }
         Ok(())
+    }
+
+    fn call_helper(&mut self, id: u32) {
+        // Before 6.12 the counter was handed to helpers too.
+        let rules = self.frame.rules;
+        if self.frame.counts && !rules.shares_counter && !rules.fixed {
+            self.load_counter();
+        }
+        self.asm.call_symbol(Symbol::Helper(id));
     }
 
     /// What the verifier makes of `LD_ABS` and `LD_IND`: a call with the

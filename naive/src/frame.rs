@@ -21,6 +21,8 @@ pub(crate) struct Frame {
     pub(crate) rules: Rules,
     /// Bytes of eBPF stack, as counted.
     depth: u32,
+    /// Displacement from rbp of what is left of the function's `may_goto` budget.
+    pub(crate) budget: Option<i32>,
     /// There is a counter here.
     pub(crate) counts: bool,
     /// The entry of a program starts counting; a subprogram is given the counter.
@@ -30,17 +32,21 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// `counts` says that a tail call can be reached.
+    /// `budget` says that the function needs the slot of `may_goto`, `counts` that
+    /// a tail call can be reached.
     pub(crate) fn new(
         variant: Variant,
         depth: u32,
+        budget: bool,
         kind: FunctionKind,
         saved: SmallVec<[Gpr; 6]>,
         counts: bool,
     ) -> Frame {
         let rules = variant.rules();
         let is_program = kind == FunctionKind::Program;
-        let frame = Frame { rules, depth, counts, is_program, saved };
+        let budget = budget.then_some(-(depth as i32) - 8);
+        let depth = if budget.is_some() { depth + 8 } else { depth };
+        let frame = Frame { rules, depth, budget, counts, is_program, saved };
         if !rules.fixed {
             return frame;
         }

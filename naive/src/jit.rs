@@ -52,7 +52,7 @@ pub(crate) struct Jit<'a> {
     pub(crate) asm: Assembler,
     pub(crate) frame: Frame,
     /// Of each basic block.
-    labels: Vec<Label>,
+    pub(crate) labels: Vec<Label>,
     /// For each slot, the first one from there on that leaves bytes.
     next_bytes: Vec<u32>,
     /// The one epilogue, once it is there.
@@ -77,6 +77,7 @@ impl<'a> Jit<'a> {
         let frame = Frame::new(
             variant,
             facts.stack_depth,
+            reachable.clone().any(|op| matches!(op, Op::MayGoto { .. })),
             kind,
             regs::callee_saved(reachable.clone()),
             facts.reaches_tail_call || reachable.clone().any(is_tail_call),
@@ -105,6 +106,7 @@ impl<'a> Jit<'a> {
             return Err(self.error(0, "the function has no code"));
         }
         self.frame.prologue(&mut self.asm, &mut self.weights);
+        self.start_may_goto();
         for (index, block) in facts.cfg.blocks.iter().enumerate() {
             self.asm.bind(self.labels[index]);
             self.frequency = facts.frequency.get(index).copied().unwrap_or(1.0);
@@ -122,7 +124,10 @@ impl<'a> Jit<'a> {
                 }
             }
             let last = last_slot(&self.function.ops, block);
-            let leaves = matches!(self.function.ops[last], Op::Exit | Op::Jump { .. });
+            let leaves = matches!(
+                self.function.ops[last],
+                Op::Exit | Op::Jump { .. } | Op::IndirectJump { .. }
+            );
             if !leaves && facts.cfg.block_at(block.end).is_none() {
                 return Err(self.error(last, "execution falls off the end of the function"));
             }
@@ -157,6 +162,10 @@ impl<'a> Jit<'a> {
             Op::LoadImm { dst, value } => self.load_imm(pc, dst, value)?,
             Op::LoadImmHi => {}
             Op::Load { .. } | Op::Store { .. } => self.access(pc, op)?,
+            // Every load and store of this processor keeps that order.
+            Op::LoadAcquire { .. } | Op::StoreRelease { .. } => self.access(pc, op.plain())?,
+            Op::MayGoto { .. } => self.may_goto(pc, op)?,
+            Op::IndirectJump { target } => self.indirect_jump(pc, target)?,
             Op::Atomic { .. } | Op::CmpXchg { .. } => self.atomic(op),
             Op::LoadPacket { size, index, off } => self.load_packet(size, index, off),
             Op::Jump { .. } => self.jump(pc, op)?,

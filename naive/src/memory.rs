@@ -76,20 +76,24 @@ impl Jit<'_> {
     }
 
     /// `*(size *)(base + off) = src`
-    fn store(&mut self, size: Size, base: Gpr, off: i32, src: Src) {
+    pub(crate) fn store_reg(&mut self, size: Size, base: Gpr, off: i32, src: Gpr) {
         let prefix = (size == Size::H).then_some(0x66);
         let mut rex = if size == Size::D { REX_W } else { 0 };
+        // Without a prefix the bytes of rbp, rsi and rdi have no name.
+        if size == Size::B && matches!(src, Gpr::RBP | Gpr::RSI | Gpr::RDI) {
+            rex = REX;
+        }
+        let bytes = if size == Size::B { &[0x88] } else { &[0x89] };
+        self.memory(Opcode { prefix, rex, bytes }, src.enc(), base, off);
+    }
+
+    /// The same, or of a constant.
+    pub(crate) fn store(&mut self, size: Size, base: Gpr, off: i32, src: Src) {
         match src {
-            Src::Reg(src) => {
-                let src = gpr(src);
-                // Without a prefix the bytes of rbp, rsi and rdi have no name.
-                if size == Size::B && matches!(src, Gpr::RBP | Gpr::RSI | Gpr::RDI) {
-                    rex = REX;
-                }
-                let bytes = if size == Size::B { &[0x88] } else { &[0x89] };
-                self.memory(Opcode { prefix, rex, bytes }, src.enc(), base, off);
-            }
+            Src::Reg(src) => self.store_reg(size, base, off, gpr(src)),
             Src::Imm(imm) => {
+                let prefix = (size == Size::H).then_some(0x66);
+                let rex = if size == Size::D { REX_W } else { 0 };
                 let bytes = if size == Size::B { &[0xc6] } else { &[0xc7] };
                 self.memory(Opcode { prefix, rex, bytes }, 0, base, off);
                 let width = size.bytes().min(4) as usize;

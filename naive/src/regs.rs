@@ -35,7 +35,7 @@ fn named(op: &Op) -> SmallVec<[Reg; 2]> {
         Src::Reg(src) => SmallVec::from_slice(&[reg, src]),
         Src::Imm(_) => SmallVec::from_slice(&[reg]),
     };
-    match *op {
+    match op.plain() {
         Op::Alu { dst, src, .. } | Op::Mov { dst, src, .. } | Op::Branch { dst, src, .. } => {
             with(dst, src)
         }
@@ -51,7 +51,12 @@ fn named(op: &Op) -> SmallVec<[Reg; 2]> {
         Op::Call(Callee::Register(reg)) => SmallVec::from_slice(&[reg]),
         // Rewritten, it takes the context from R6.
         Op::LoadPacket { index, .. } => index.into_iter().chain([Reg::R6]).collect(),
-        Op::LoadImmHi | Op::Jump { .. } | Op::Call(_) | Op::Exit => SmallVec::new(),
+        Op::IndirectJump { target } => SmallVec::from_slice(&[target]),
+        Op::LoadImmHi | Op::Jump { .. } | Op::MayGoto { .. } | Op::Call(_) | Op::Exit => {
+            SmallVec::new()
+        }
+        // They are plain here.
+        Op::LoadAcquire { .. } | Op::StoreRelease { .. } => SmallVec::new(),
     }
 }
 

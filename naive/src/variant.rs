@@ -19,6 +19,9 @@
 //!
 //! The first because the counter goes up before the slot is looked at, the
 //! others because a subprogram counts in a copy that its caller never sees.
+//!
+//! `may_goto` is what 6.12 makes of it in all of them: a slot below the stack that
+//! counts down. (Since 6.15 the kernel's has a second slot, and goes by time.)
 
 use tailor_bpf::cfg::is_tail_call;
 use tailor_bpf::{Error, FuncRef, Object};

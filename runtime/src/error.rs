@@ -25,6 +25,17 @@ pub enum Error {
         /// What is wrong.
         what: String,
     },
+    /// A program array belongs to programs of another sort.
+    #[error("map {map}: the program is not like the others in this array: {what}")]
+    Incompatible {
+        /// The array's name.
+        map: String,
+        /// In what it differs.
+        what: String,
+    },
+    /// Something that waits for all runs to end was asked for in one.
+    #[error("a thread that runs a program cannot change program arrays or load programs")]
+    InRun,
     /// The program needs a helper that does not exist here.
     #[error("helper {0} ({name}) is not implemented", name = tailor_bpf::helpers::helper(*.0).name)]
     Helper(u32),

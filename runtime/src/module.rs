@@ -1,29 +1,32 @@
-//! Loading compiled code: placing functions, resolving relocations, filling
-//! program arrays, and entering programs.
+//! Loading compiled code, and entering programs.
 //!
 //! What a program needs and this runtime lacks (a helper, a map type) does not
 //! keep its object from loading: it is named when that program is to run.
+//!
+//! All modules of a runtime lie in one range of code memory, so that programs
+//! of one can be put into program arrays of another ([`ProgArray`]). Loading,
+//! updating arrays and unloading are safe at any time from any thread that
+//! does not run a program; programs run meanwhile.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tailor_bpf::{FuncRef, MapDef, MapRef, Object, ProgramKind};
-use tailor_emit::{CompiledCode, CompiledFunction, Convention, Poke, RelocKind, Symbol};
+use tailor_bpf::{CALL_BY_NUMBER, FuncRef, MapDef, MapRef, Object, ProgramKind};
+use tailor_emit::{CompiledCode, Convention, Poking};
 
 use crate::Error;
+use crate::barrier;
+pub(crate) use crate::code::Code;
 use crate::ctx::{self, Context};
 use crate::env::{self, Environment};
-use crate::helpers::Table;
+use crate::helpers::{Table, by_number};
 use crate::map::{self, Map, SlotLayout};
 use crate::memory::CodeSpace;
+use crate::poke::{self, Entry as Content, Linkage, Owner, ProgArray, User};
+use crate::readers::{self, Outside};
 
-/// Functions start at multiples of this.
-const FUNCTION_ALIGN: usize = 16;
 /// Bytes of a helper's thunk.
 const THUNK_BYTES: usize = 16;
-/// Word of a kernel-convention program's descriptor that holds its address
-/// (`bpf_func` in the kernel's `struct bpf_prog`).
-const DESCRIPTOR_ENTRY: usize = 6;
 
 /// Where code of each convention finds a program array's fields. The kernel's
 /// are those of `struct bpf_array`, so that encodings have the kernel's sizes.
@@ -81,8 +84,9 @@ pub fn has_bmi2() -> bool {
 /// A range of code memory and the table of helpers in it.
 pub struct Runtime {
     code: CodeSpace,
-    helpers: Table,
-    /// Offset of the first helper's cell; the others follow in table order.
+    helpers: Arc<Table>,
+    /// Offset of the first helper's cell; the others follow in table order, then
+    /// that of the function that calls helpers by number.
     cells: usize,
     /// Offset of the first helper's realigning thunk.
     thunks: usize,
@@ -96,12 +100,15 @@ impl Runtime {
 
     /// Reserves the range. Programs can call these helpers.
     pub fn with_helpers(helpers: Table) -> Result<Arc<Runtime>, Error> {
-        let code = CodeSpace::new()?;
-        let cells = code.allocate(8 * helpers.len())?;
-        let thunks = code.allocate(THUNK_BYTES * helpers.len())?;
-        for (position, helper) in helpers.iter().enumerate() {
+        let (code, helpers) = (CodeSpace::new()?, Arc::new(helpers));
+        let cells = code.allocate(8 * (helpers.len() + 1))?;
+        let thunks = code.allocate(THUNK_BYTES * (helpers.len() + 1))?;
+        let stub = code.allocate(by_number::STUB_BYTES)?;
+        code.write(stub, &by_number::stub(Arc::as_ptr(&helpers)));
+        let functions = helpers.iter().map(|helper| helper as usize as u64);
+        for (position, function) in functions.chain([code.address(stub)]).enumerate() {
             let cell = cells + 8 * position;
-            code.write(cell, &(helper as usize as u64).to_le_bytes());
+            code.write(cell, &function.to_le_bytes());
             let thunk = thunks + THUNK_BYTES * position;
             code.write(thunk, &realigning_thunk(cell as i64 - thunk as i64));
         }
@@ -109,50 +116,64 @@ impl Runtime {
     }
 
     /// Loads the code of an object together with its maps, which must have
-    /// been made with this convention's layout, and fills its program arrays
-    /// as the object says.
+    /// been made with this convention's layout (and may be other modules' too),
+    /// and fills its program arrays as the object says. Sites are changed as
+    /// `poking` says, or through data where code cannot be patched.
     pub fn load(
         self: &Arc<Runtime>,
         object: &Object,
         code: &CompiledCode,
         maps: MapSet,
+        poking: Poking,
     ) -> Result<Module, Error> {
+        poke::outside_runs()?;
         let host = target_lexicon::HOST.architecture;
         if code.architecture != host {
             return Err(Error::Architecture { code: code.architecture, host });
         }
-        let mut module = Module {
-            runtime: self.clone(),
-            convention: code.convention,
-            functions: HashMap::new(),
-            kinds: kinds(object),
-            maps,
-            pokes: HashMap::new(),
-            environment: Environment::default(),
-        };
-        let pieces = || {
-            let bodies = code.functions.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, false)));
-            let stubs = code.stubs.iter().filter_map(|(f, c)| Some((f, c.as_ref()?, true)));
-            bodies.chain(stubs)
-        };
-        let size = pieces().map(|(_, c, _)| c.code.len().next_multiple_of(FUNCTION_ALIGN)).sum();
-        let mut at = self.code.allocate(size)?;
-        for (func, compiled, is_stub) in pieces() {
-            module.place(func, compiled, is_stub, at);
-            at += compiled.code.len().next_multiple_of(FUNCTION_ALIGN);
-        }
-        for (func, compiled, is_stub) in pieces() {
-            module.link(func, compiled, is_stub);
-        }
-        for (map, def) in &object.maps {
-            for &(index, program) in &def.slots {
-                let func = object.programs[program].function;
-                if module.functions.contains_key(&func) {
-                    module.set_slot(map, index, Some(func))?;
-                }
-            }
-        }
+        let poking = if barrier::can_synchronize_cores() { poking } else { Poking::Data };
+        let mut placed = Code::new(self, code, maps, poking)?;
+        let users = placed.maps.iter().flatten().filter_map(User::new).collect();
+        let linkage = Linkage::Native(code.convention, self.clone());
+        let programs = programs(object, &placed, &linkage);
+        placed.publish(code);
+        let parts = Outside::new(Parts { users, code: Arc::new(placed) });
+        let runtime = self.clone();
+        let mut module = Module { runtime, programs, parts, environment: Environment::default() };
+        module.fill(object);
         Ok(module)
+    }
+
+    pub(crate) fn space(&self) -> &CodeSpace {
+        &self.code
+    }
+
+    /// Address of the thunk that calls a helper.
+    pub(crate) fn helper_thunk(&self, id: u32) -> Result<u64, Error> {
+        Ok(self.code.address(self.thunks + THUNK_BYTES * self.position(id)?))
+    }
+
+    /// Address of the cell that holds a helper's address.
+    pub(crate) fn helper_cell(&self, id: u32) -> Result<u64, Error> {
+        Ok(self.code.address(self.cells + 8 * self.position(id)?))
+    }
+
+    /// Its place among them; the function that calls by number comes last.
+    fn position(&self, id: u32) -> Result<usize, Error> {
+        match id {
+            CALL_BY_NUMBER => Ok(self.helpers.len()),
+            _ => self.helpers.position(id).ok_or(Error::Helper(id)),
+        }
+    }
+
+    /// The helpers that programs can call.
+    pub fn helpers(&self) -> &Table {
+        &self.helpers
+    }
+
+    /// Bytes of code memory in use.
+    pub fn code_bytes(&self) -> usize {
+        self.code.held()
     }
 }
 
@@ -167,233 +188,189 @@ fn realigning_thunk(to_cell: i64) -> [u8; THUNK_BYTES] {
     code
 }
 
-/// The kinds of the programs, by function.
-pub(crate) fn kinds(object: &Object) -> HashMap<FuncRef, ProgramKind> {
-    object.programs.values().map(|program| (program.function, program.kind)).collect()
+/// The object's programs that are in the code. A program array that is of no
+/// use to one of them makes that one refused.
+fn programs(object: &Object, code: &Code, linkage: &Linkage) -> HashMap<FuncRef, Loaded> {
+    let mut programs = HashMap::new();
+    for program in object.programs.values() {
+        if !code.functions.contains_key(&program.function) {
+            continue;
+        }
+        let owner = Owner::new(program, linkage.clone());
+        let mut loaded = Loaded { kind: program.kind, owner, maps: BTreeSet::new(), refused: None };
+        for func in reachable(code, program.function) {
+            let placed = code.functions.get(&func);
+            loaded.maps.extend(placed.iter().flat_map(|placed| &placed.maps));
+        }
+        for map in &loaded.maps {
+            let Ok(map) = &code.maps[map.as_u32() as usize] else { continue };
+            let claimed = map.slots().map_or(Ok(()), |mut slots| slots.claim(map, &loaded.owner));
+            loaded.refused = loaded.refused.take().or(claimed.err());
+        }
+        programs.insert(program.function, loaded);
+    }
+    programs
 }
 
-/// Where a function is and what it needs.
-struct Placed {
-    /// Offset of the body.
-    body: usize,
-    /// Where tail calls enter.
-    landing: usize,
-    /// Where C code enters.
-    entry: usize,
-    /// Functions that it calls.
-    callees: Vec<FuncRef>,
-    /// Helpers that it calls.
-    helpers: Vec<u32>,
-    /// Why it cannot run here.
-    lacks: Option<Error>,
-    /// What a kernel-convention slot points to.
-    descriptor: Box<[u64; DESCRIPTOR_ENTRY + 1]>,
+/// A function and those that it calls, directly or not.
+fn reachable(code: &Code, func: FuncRef) -> Vec<FuncRef> {
+    let mut seen = vec![func];
+    let mut next = 0;
+    while let Some(func) = seen.get(next) {
+        for callee in code.functions.get(func).iter().flat_map(|placed| &placed.callees) {
+            if !seen.contains(callee) {
+                seen.push(*callee);
+            }
+        }
+        next += 1;
+    }
+    seen
 }
 
-/// An object's loaded code.
+/// What is known of a program.
+struct Loaded {
+    kind: ProgramKind,
+    owner: Owner,
+    /// Maps that it uses.
+    maps: BTreeSet<MapRef>,
+    /// Why it must not run.
+    refused: Option<Error>,
+}
+
+/// An object's loaded code. It is unloaded when this is dropped; programs of
+/// it that are in slots stay there.
 pub struct Module {
     runtime: Arc<Runtime>,
-    convention: Convention,
-    functions: HashMap<FuncRef, Placed>,
-    /// The kinds of those that are programs.
-    kinds: HashMap<FuncRef, ProgramKind>,
-    maps: MapSet,
-    /// Patched sites by map and key: function offset and offsets in it.
-    pokes: HashMap<(MapRef, u32), Vec<(usize, Poke)>>,
+    programs: HashMap<FuncRef, Loaded>,
+    parts: Outside<Parts>,
     /// What helpers see.
     pub environment: Environment,
 }
 
-/// Address of a map's first value.
-pub(crate) fn first_value(map: &Map) -> Result<u64, Error> {
-    map.first_value().ok_or_else(|| Error::Map {
-        map: map.name().to_string(),
-        what: "its values have no fixed address".into(),
-    })
+/// What waits for readers when it is dropped, in this order.
+struct Parts {
+    #[allow(dead_code)] // held to keep the slots of arrays filled
+    users: Vec<User>,
+    code: Arc<Code>,
 }
 
 impl Module {
-    fn place(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool, at: usize) {
-        if is_stub {
-            self.functions.get_mut(&func).expect("bodies come first").entry = at;
-            return;
-        }
-        let mut descriptor = Box::new([0; DESCRIPTOR_ENTRY + 1]);
-        descriptor[DESCRIPTOR_ENTRY] = self.runtime.code.address(at);
-        let landing = at + compiled.landing as usize;
-        let placed = Placed {
-            body: at,
-            landing,
-            entry: at,
-            callees: Vec::new(),
-            helpers: Vec::new(),
-            lacks: None,
-            descriptor,
-        };
-        self.functions.insert(func, placed);
-        for site in &compiled.tail_sites {
-            if let (Some(slot), Some(poke)) = (site.direct, site.poke) {
-                self.pokes.entry(slot).or_default().push((at, poke));
-            }
-        }
-    }
-
-    fn link(&mut self, func: FuncRef, compiled: &CompiledFunction, is_stub: bool) {
-        let placed = &self.functions[&func];
-        let at = if is_stub { placed.entry } else { placed.body };
-        let mut bytes = compiled.code.clone();
-        let (mut callees, mut helpers, mut lacks) = (Vec::new(), Vec::new(), None);
-        for reloc in &compiled.relocs {
-            match reloc.target {
-                Symbol::Function(callee) => callees.push(callee),
-                Symbol::Helper(id) | Symbol::HelperCell(id) => helpers.push(id),
-                _ => {}
-            }
-            // What cannot be had keeps an address of 0 and is never run.
-            let target = self.resolve(reloc.target).unwrap_or_else(|error| {
-                lacks.get_or_insert(error);
-                0
-            });
-            let field = reloc.offset as usize;
-            match reloc.kind {
-                RelocKind::Abs64 => bytes[field..field + 8].copy_from_slice(&target.to_le_bytes()),
-                RelocKind::Rel32 => {
-                    let next = self.runtime.code.address(at + field + 4);
-                    let distance = target.wrapping_sub(next) as i32;
-                    bytes[field..field + 4].copy_from_slice(&distance.to_le_bytes());
+    /// Fills program arrays as the object says. Programs that use an array
+    /// which cannot be filled so must not run.
+    fn fill(&mut self, object: &Object) {
+        for (map, def) in &object.maps {
+            for &(index, program) in &def.slots {
+                let func = object.programs[program].function;
+                if !self.code().functions.contains_key(&func) {
+                    continue;
+                }
+                if let Err(error) = self.set_slot(map, index, Some(func)) {
+                    let users = self.programs.values_mut().filter(|p| p.maps.contains(&map));
+                    users.for_each(|user| {
+                        user.refused.get_or_insert(error.clone());
+                    });
                 }
             }
         }
-        self.runtime.code.write(at, &bytes);
-        let placed = self.functions.get_mut(&func).expect("placed before");
-        placed.callees.extend(callees);
-        placed.helpers.extend(helpers);
-        placed.lacks = placed.lacks.take().or(lacks);
     }
 
-    fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
-        let code = &self.runtime.code;
-        let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
-        let known = |id: u32| self.runtime.helpers.position(id).ok_or(Error::Helper(id));
-        Ok(match symbol {
-            Symbol::Map(m) => map(m)?.address(),
-            Symbol::MapValue(m, offset) => first_value(&*map(m)?)? + u64::from(offset),
-            Symbol::MapSlot(m, index) => {
-                let map = map(m)?;
-                map.slot_address(index).ok_or_else(|| Error::Map {
-                    map: map.name().to_string(),
-                    what: format!("no slot {index} to tail-call through"),
-                })?
-            }
-            Symbol::Function(func) => {
-                let placed = self.functions.get(&func);
-                let body = placed.ok_or_else(|| Error::NoProgram(format!("{func}")))?.body;
-                code.address(body)
-            }
-            Symbol::Helper(id) => code.address(self.runtime.thunks + THUNK_BYTES * known(id)?),
-            Symbol::HelperCell(id) => code.address(self.runtime.cells + 8 * known(id)?),
-        })
+    fn code(&self) -> &Arc<Code> {
+        &self.parts.code
+    }
+
+    /// Where it is loaded.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
     }
 
     /// The maps, by number.
     pub fn maps(&self) -> &MapSet {
-        &self.maps
+        &self.code().maps
     }
 
-    /// Fills or clears a slot of a program array. Exclusive access to the
-    /// module says that none of its code runs meanwhile.
-    pub fn set_slot(
-        &mut self,
-        map: MapRef,
-        index: u32,
-        func: Option<FuncRef>,
-    ) -> Result<(), Error> {
-        let array = self.maps[map.as_u32() as usize].clone()?;
-        let code = &self.runtime.code;
-        let (slot, landing) = match func {
-            None => (0, None),
-            Some(func) => {
-                self.runnable(func)?;
-                let placed = &self.functions[&func];
-                let slot = match self.convention {
-                    Convention::Kernel { .. } => placed.descriptor.as_ptr() as u64,
-                    Convention::Saving => code.address(placed.landing),
-                };
-                (slot, Some(placed.landing))
-            }
-        };
-        array.set_slot(index, slot)?;
-        for (at, poke) in self.pokes.get(&(map, index)).into_iter().flatten() {
-            let site = |offset: u32| at + offset as usize;
-            match landing {
-                Some(landing) => {
-                    code.write(site(poke.target), &jump(site(poke.target), landing));
-                    code.write(site(poke.bypass), &NOP5);
-                }
-                None => {
-                    code.write(site(poke.bypass), &jump(site(poke.bypass), site(poke.out)));
-                    code.write(site(poke.target), &NOP5);
-                }
-            }
+    /// How the module's sites are changed.
+    pub fn poking(&self) -> Poking {
+        self.code().poking
+    }
+
+    /// How many instructions of its sites (two a site) do not change in place,
+    /// since they cannot or must not.
+    pub fn veneers(&self) -> usize {
+        self.code().veneers
+    }
+
+    /// A copy of its code as it is now.
+    pub fn code_bytes(&self) -> Vec<u8> {
+        self.code().bytes()
+    }
+
+    /// A program array of this module, by number.
+    pub fn prog_array(&self, map: MapRef) -> Result<ProgArray, Error> {
+        ProgArray::new(self.maps()[map.as_u32() as usize].as_ref().map_err(Error::clone)?)
+    }
+
+    /// Fills a slot of a program array with a program of this module, or clears
+    /// it; returns whether that changed it. See [`ProgArray::set`].
+    pub fn set_slot(&self, map: MapRef, index: u32, func: Option<FuncRef>) -> Result<bool, Error> {
+        let array = self.prog_array(map)?;
+        match func {
+            Some(func) => array.set(index, &self.program(func)?),
+            None => array.clear(index),
         }
-        Ok(())
     }
 
     /// Why a function, or one that it calls, cannot run here.
     fn runnable(&self, func: FuncRef) -> Result<(), Error> {
+        if let Some(Loaded { refused: Some(error), .. }) = self.programs.get(&func) {
+            return Err(error.clone());
+        }
         let kind = self.kind(func);
-        let mut seen = vec![func];
-        let mut next = 0;
-        while let Some(&func) = seen.get(next) {
-            let missing = || Error::NoProgram(format!("{func}"));
-            let placed = self.functions.get(&func).ok_or_else(missing)?;
+        for func in reachable(self.code(), func) {
+            let placed = self.code().functions.get(&func);
+            let placed = placed.ok_or_else(|| Error::NoProgram(format!("{func}")))?;
             if let Some(error) = &placed.lacks {
                 return Err(error.clone());
             }
             for &helper in &placed.helpers {
                 self.runtime.helpers.get_for(helper, kind)?;
             }
-            for &callee in &placed.callees {
-                if !seen.contains(&callee) {
-                    seen.push(callee);
-                }
-            }
-            next += 1;
         }
         Ok(())
     }
 
     /// The kind of a program; of another function, that of no declared context.
     fn kind(&self, func: FuncRef) -> ProgramKind {
-        self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque)
+        self.programs.get(&func).map_or(ProgramKind::Opaque, |program| program.kind)
     }
 
     /// A program, ready to run.
     pub fn program(&self, func: FuncRef) -> Result<Program<'_>, Error> {
         self.runnable(func)?;
-        let address = self.runtime.code.address(self.functions[&func].entry);
+        let address = self.runtime.code.address(self.code().functions[&func].entry);
         // SAFETY: code compiled with this signature was placed at the address,
-        // where it stays as long as the module's runtime, which is borrowed.
+        // where it stays as long as the module, which is borrowed.
         let entry = unsafe { std::mem::transmute::<u64, Entry>(address) };
-        Ok(Program { entry, kind: self.kind(func), environment: &self.environment })
+        Ok(Program { module: self, func, entry, kind: self.kind(func) })
     }
 }
 
 /// A program as a C function: R1 and R2 to R0.
 pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
 
-/// A loaded program.
+/// A loaded program. Any number of threads can run it at once.
 #[derive(Clone, Copy)]
 pub struct Program<'a> {
+    module: &'a Module,
+    func: FuncRef,
     entry: Entry,
     kind: ProgramKind,
-    environment: &'a Environment,
 }
 
 impl Program<'_> {
     /// Where C code enters it. A call from outside [`Program::run`] sees the
     /// default environment, and helpers that differ by the kind of program act
-    /// as for plain bytecode.
+    /// as for plain bytecode. Whoever calls it while others change program
+    /// arrays or unload modules marks the thread with [`readers::enter`].
     pub fn entry(&self) -> Entry {
         self.entry
     }
@@ -410,17 +387,15 @@ impl Program<'_> {
     /// kind of context: nothing in its code keeps it from touching any memory.
     pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
         let [r1, r2] = context.args();
+        let _reading = readers::enter();
         // SAFETY: the caller vouches for what the program does.
-        env::enter(self.environment, self.kind, || unsafe { (self.entry)(r1, r2) })
+        env::enter(&self.module.environment, self.kind, || unsafe { (self.entry)(r1, r2) })
     }
-}
 
-/// A nop of five bytes.
-const NOP5: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
-
-/// `jmp rel32` from one offset to another.
-fn jump(from: usize, to: usize) -> [u8; 5] {
-    let distance = to as i64 - (from as i64 + 5);
-    let [a, b, c, d] = (distance as i32).to_le_bytes();
-    [0xe9, a, b, c, d]
+    /// The program as the content of a slot, and what it asks of the array.
+    pub(crate) fn entry_in_array(&self) -> Result<(Content, &Owner), Error> {
+        let loaded = self.module.programs.get(&self.func);
+        let loaded = loaded.ok_or_else(|| Error::NoProgram(format!("{}", self.func)))?;
+        Ok((self.module.code().entry(self.func)?, &loaded.owner))
+    }
 }

@@ -50,7 +50,7 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     let name = arguments.object.display().to_string();
     let in_object = |error: crate::Error| Failed::from(format!("{name}: {error}"));
     let unit = Unit::new(input::object(&arguments.object)?);
-    let mut instance = Instance::new(&unit, arguments.engine, &mut Trace::from_environment())
+    let instance = Instance::new(&unit, arguments.engine, &mut Trace::from_environment())
         .map_err(in_object)?;
     for entry in &arguments.map {
         set_entry(&instance, entry)?;

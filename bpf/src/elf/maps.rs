@@ -23,6 +23,8 @@ pub(super) struct Maps {
     variables: BTreeMap<(usize, u64), Variable>,
     /// Maps of data sections.
     data: HashMap<usize, MapRef>,
+    /// Jump tables by section and offset, with their sizes.
+    tables: BTreeMap<(usize, u64), (MapRef, u64)>,
 }
 
 /// A variable that defines a map.
@@ -46,6 +48,9 @@ const MAX_ZEROS: u64 = 1 << 28;
 
 /// Members of a definition that are looked at; there are some ten.
 const MAX_MEMBERS: usize = 64;
+
+/// The section with jump tables.
+const TABLES: &str = ".jumptables";
 
 /// Programs cannot write the map: .rodata.
 const READ_ONLY: u32 = 1 << 7;
@@ -81,6 +86,7 @@ impl Maps {
             maps.add_inner(&initialiser);
         }
         maps.add_data(file);
+        maps.add_tables(file);
         maps
     }
 
@@ -112,6 +118,39 @@ impl Maps {
         }
     }
 
+    /// Makes a map of each variable in the section with jump tables. Entries are
+    /// eight bytes each: offsets from the start of the section of the code. Here
+    /// they become slots of that section; the linker makes them the function's.
+    fn add_tables(&mut self, file: &File<'_>) {
+        for symbol in &file.symbols {
+            let SymbolPlace::Section(index) = symbol.at else {
+                continue;
+            };
+            let section = &file.sections[index];
+            let end = symbol.value.saturating_add(symbol.size) as usize;
+            let bytes = section.bytes.get(symbol.value as usize..end).unwrap_or(&[]);
+            let (entries, _) = bytes.as_chunks::<8>();
+            let is_table = section.name == TABLES && symbol.kind != STT_SECTION;
+            if !is_table || entries.is_empty() || self.tables.contains_key(&(index, symbol.value)) {
+                continue;
+            }
+            // An offset within an instruction becomes no slot.
+            let slot = |entry: &[u8; 8]| match u64::from_le_bytes(*entry) {
+                offset if offset % 8 == 0 => offset / 8,
+                _ => u64::MAX,
+            };
+            let map = self.defs.push(MapDef {
+                key_size: 4,
+                value_size: 8,
+                max_entries: entries.len() as u32,
+                flags: READ_ONLY,
+                initial: entries.iter().flat_map(|entry| slot(entry).to_le_bytes()).collect(),
+                ..MapDef::new(&symbol.name, MapKind::InsnArray)
+            });
+            self.tables.insert((index, symbol.value), (map, symbol.size));
+        }
+    }
+
     /// What an address in a section refers to.
     pub fn value(&self, section: usize, offset: i64) -> Option<Imm64> {
         let offset = u64::try_from(offset).ok()?;
@@ -119,6 +158,12 @@ impl Maps {
             let def = &self.defs[*map];
             let inside = def.refused.is_some() || offset < u64::from(def.value_size);
             return inside.then_some(Imm64::MapValue(*map, offset as u32));
+        }
+        if let Some(((_, start), (map, size))) =
+            self.tables.range((section, 0)..=(section, offset)).next_back()
+        {
+            let inside = offset - start;
+            return (inside < *size).then_some(Imm64::MapValue(*map, inside as u32));
         }
         let (variable, _) = self.variable(section, offset)?;
         Some(Imm64::Map(variable.map))

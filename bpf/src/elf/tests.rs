@@ -58,6 +58,72 @@ fn calls_in_all_forms() {
     assert_eq!(functions(&parse(&elf)), expected);
 }
 
+/// As clang writes them since 22: a section of 8-byte offsets into the section of
+/// the code, and a symbol with a size for each table.
+#[test]
+fn jump_tables() {
+    let switch = "r0 = 0
+        r1 = 0 ll
+        r1 = *(u64 *)(r1 + 0)
+        gotox r1
+        r0 = 1
+        exit
+        r0 = 2
+        exit";
+    let mut elf = Elf::new();
+    // The second function starts at slot 9.
+    let xdp = elf.code("xdp", &format!("{switch}\n{switch}"));
+    let offsets = |slots: &[u64]| slots.iter().flat_map(|s| (8 * s).to_le_bytes()).collect();
+    let bytes: Vec<u8> = offsets(&[5, 7, 5, 16, 14]);
+    let tables = elf.data(".jumptables", &bytes);
+    elf.global("first", xdp, 0);
+    elf.global("second", xdp, 9);
+    let first = elf.variable("BPF.JT.0.0", tables, 0, 24);
+    let second = elf.variable("BPF.JT.1.0", tables, 24, 16);
+    elf.relocate(xdp, 8, first);
+    elf.relocate(xdp, 8 * 10, second);
+    let object = parse(&elf);
+    let shape = "insn_array key 4 value 8";
+    let expected = [
+        &format!("map map0 \"BPF.JT.0.0\" {shape} entries 3 flags 0x80 {{ 5, 7, 5 }}"),
+        &format!("map map1 \"BPF.JT.1.0\" {shape} entries 2 flags 0x80 {{ 7, 5 }}"),
+        "program f0 \"first\" xdp",
+        "r0 = 0",
+        "r1 = map0[0] ll",
+        "r1 = *(u64 *)(r1 + 0)",
+        "gotox r1",
+    ];
+    let text = print_object(&object);
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    assert_eq!(lines.take(7).collect::<Vec<_>>(), expected);
+    let targets: Vec<_> = object.functions.values().map(|f| object.jump_targets(f)).collect();
+    assert_eq!(targets, [[5, 7], [5, 7]]);
+    assert_eq!(crate::validate::validate(&object), []);
+}
+
+#[test]
+fn jump_tables_that_lead_elsewhere() {
+    let switch = "r1 = 0 ll\nr1 = *(u64 *)(r1 + 0)\ngotox r1\nr0 = 0\nexit";
+    let found = |offset: u64| {
+        let mut elf = Elf::new();
+        let xdp = elf.code("xdp", &format!("{switch}\n{switch}"));
+        let tables = elf.data(".jumptables", &offset.to_le_bytes());
+        elf.global("first", xdp, 0);
+        elf.global("second", xdp, 6);
+        let table = elf.variable("table", tables, 0, 8);
+        elf.relocate(xdp, 0, table);
+        elf.relocate(xdp, 8 * 6, table);
+        let errors = crate::validate::validate(&parse(&elf));
+        errors.iter().map(|error| error.to_string()).collect::<Vec<_>>()
+    };
+    let shared = "second: second+0: names table, another function's jump table";
+    assert_eq!(found(32), [shared]);
+    assert_eq!(found(8)[0], "first: first+3: jumps into the 64-bit immediate before 1");
+    // Within an instruction; another function's code.
+    assert_eq!(found(12)[0], "first: first+3: jumps to 4294967295, outside the function");
+    assert_eq!(found(48)[0], "first: first+3: jumps to 6, outside the function");
+}
+
 #[test]
 fn functions_without_type_or_symbol() {
     let mut elf = Elf::new();

@@ -162,6 +162,10 @@ impl Host for FlatHost {
         }
     }
 
+    fn has_helper(&mut self, helper: u32) -> bool {
+        helper == UNWIND
+    }
+
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
         if helper == UNWIND { Ok(args[0]) } else { Err(format!("there is no helper {helper}")) }
     }

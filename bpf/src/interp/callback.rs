@@ -4,9 +4,12 @@
 //! outermost entry, with its own count of tail calls. Frames and instructions
 //! count together with those of the caller.
 
+use std::collections::HashMap;
+
 use super::{MAX_FRAMES, Machine};
-use crate::helpers::{self, Arg};
+use crate::helpers::Arg;
 use crate::host::Host;
+use crate::insn::MAY_GOTO_BUDGET;
 use crate::{Error, FuncRef};
 
 /// Where functions are for programs that take their addresses: nowhere that an
@@ -21,7 +24,7 @@ pub(super) fn address(function: FuncRef) -> u64 {
 impl Machine<'_> {
     /// Calls a helper that is not the tail call.
     pub(super) fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, Error> {
-        let row = helpers::helper(helper);
+        let row = self.object.helper(helper);
         let is_callback = |arg: &Arg| matches!(arg, Arg::Callback { .. });
         match row.args.iter().position(is_callback) {
             None => self.host.call_helper(helper, args).map_err(|what| self.error(what)),
@@ -57,6 +60,8 @@ impl Machine<'_> {
                 function,
                 pc: 0,
                 callers: Vec::new(),
+                may_goto: MAY_GOTO_BUDGET,
+                tables: HashMap::new(),
                 frames: 0,
                 frames_around,
                 tail_calls: 0,

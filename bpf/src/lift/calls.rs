@@ -5,7 +5,7 @@ use tailor_ir::{
 };
 
 use super::{Lifter, parameters};
-use crate::helpers::{helper, packet_load};
+use crate::helpers::packet_load;
 use crate::insn::Callee;
 use crate::{Error, Reg};
 
@@ -23,9 +23,9 @@ impl Lifter<'_> {
                 self.b.call(func, &args)
             }
             Callee::Register(reg) => {
-                return Err(self.error(format!(
-                    "callx {reg}: calls through a register are not supported yet"
-                )));
+                let number = self.read(reg);
+                let args = [1, 2, 3, 4, 5].map(|i| self.b.use_var(self.registers[i]));
+                self.b.call_number(number, args)
             }
             Callee::Kfunc(id) => {
                 return Err(
@@ -85,7 +85,7 @@ impl Lifter<'_> {
         if let Some(&declared) = self.externs.get(&number) {
             return declared;
         }
-        let row = helper(number);
+        let row = self.object.helper(number);
         let declared = self.b.add_extern(ExternData {
             helper: number,
             name: row.name.into(),

@@ -1,6 +1,6 @@
 //! Lifting control flow: blocks, edges, and how blocks end.
 
-use tailor_ir::{Block, Terminator};
+use tailor_ir::{Block, Cond, Opcode, Terminator, Type, Value};
 
 use super::Lifter;
 use crate::Error;
@@ -71,6 +71,15 @@ impl Lifter<'_> {
                 let [other, then] = [0, 1].map(|edge| self.successor(block, edge));
                 self.b.branch(cond, lhs, rhs, then, other);
             }
+            Op::MayGoto { .. } => {
+                let [next, out] = [0, 1].map(|edge| self.successor(block, edge));
+                self.may_goto(next, out);
+            }
+            Op::IndirectJump { target } => {
+                let value = self.read(target);
+                let table = self.own.jump_targets(block);
+                self.switch(value, &table);
+            }
             op if is_tail_call(&op) => {
                 let fail = self.successor(block, 0);
                 self.tail_call(fail);
@@ -85,6 +94,47 @@ impl Lifter<'_> {
             self.edge_made(succ as usize);
         }
         Ok(())
+    }
+
+    /// Goes to `out` once the budget is used up, else counts and goes to `next`.
+    fn may_goto(&mut self, next: Block, out: Block) {
+        let left = self.b.use_var(self.may_goto);
+        let zero = self.b.iconst(Type::I32, 0);
+        let counts = self.b.add_block();
+        let frequency = self.b.func().blocks[next].frequency;
+        let own = self.b.func().blocks[self.b.current()].frequency;
+        self.b.set_frequency(counts, frequency.min(own));
+        self.b.branch(Cond::Eq, left, zero, out, counts);
+        self.b.seal_block(counts);
+        self.b.switch_to(counts);
+        let one = self.b.iconst(Type::I32, 1);
+        let less = self.b.binary(Opcode::Isub, left, one);
+        self.b.def_var(self.may_goto, less);
+        self.b.jump(next);
+    }
+
+    /// Goes to the block whose slot the value is, by binary search; to any of
+    /// them if it is none, which the verifier excludes. The blocks of the search
+    /// share the frequency of what they lead to.
+    fn switch(&mut self, value: Value, table: &[(u32, u32)]) {
+        let (left, right) = match table {
+            [] => return self.b.terminate(Terminator::Trap),
+            [(_, block)] => return self.b.jump(self.blocks[*block as usize]),
+            _ => table.split_at(table.len() / 2),
+        };
+        let middle = self.b.iconst(Type::I64, right[0].0.into());
+        let own = self.b.func().blocks[self.b.current()].frequency;
+        let [low, high] = [left, right].map(|part| {
+            let block = self.b.add_block();
+            self.b.set_frequency(block, own * part.len() as f64 / table.len() as f64);
+            block
+        });
+        self.b.branch(Cond::Ult, value, middle, low, high);
+        for (block, part) in [(low, left), (high, right)] {
+            self.b.seal_block(block);
+            self.b.switch_to(block);
+            self.switch(value, part);
+        }
     }
 
     fn at(&mut self, pc: usize) {

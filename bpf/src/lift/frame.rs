@@ -43,7 +43,7 @@ impl Lifter<'_> {
         let (Some(&offset), Some(dst)) = (offset, op.def()) else {
             return false;
         };
-        if !matches!(op, Op::Mov { .. } | Op::Alu { .. } | Op::Load { .. }) {
+        if !matches!(op.plain(), Op::Mov { .. } | Op::Alu { .. } | Op::Load { .. }) {
             return false;
         }
         let address = self.frame_address(offset);

@@ -36,6 +36,16 @@ impl Lifter<'_> {
                 self.atomic(op, w, fetch, (base, off), src);
             }
             (Op::CmpXchg { w, base, off, src }, _) => self.cmpxchg(w, base, off, src),
+            (Op::LoadAcquire { size, dst, base, off }, _) => {
+                let (address, access) = self.location(base, off, size);
+                let value = self.b.load(Opcode::LoadAcquire, Type::I64, address, access);
+                self.write(dst, value);
+            }
+            (Op::StoreRelease { size, base, off, src }, _) => {
+                let value = self.operand(width(size), Src::Reg(src));
+                let (address, access) = self.location(base, off, size);
+                self.b.store_release(address, value, access);
+            }
             _ => {}
         }
     }

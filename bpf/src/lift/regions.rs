@@ -18,8 +18,9 @@ use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
 use tailor_ir::{Block, Function, InstData, Opcode, Payload, Region, Value, ValueDef};
 
+use crate::Object;
 use crate::ctx::{FieldValue, KINDS};
-use crate::helpers::{Returns, helper};
+use crate::helpers::Returns;
 
 /// What is known of a value.
 #[derive(Clone, Copy, PartialEq, Default)]
@@ -44,8 +45,8 @@ impl Origin {
 }
 
 /// Marks the accesses of a function with the regions that they stay in.
-pub(super) fn infer(function: &mut Function) {
-    let origins = Propagation::new(function).run();
+pub(super) fn infer(object: &Object, function: &mut Function) {
+    let origins = Propagation::new(object, function).run();
     for data in function.insts.values_mut() {
         let (Payload::Mem { region, .. } | Payload::Atomic { region, .. }) = &mut data.payload
         else {
@@ -66,7 +67,7 @@ struct Propagation<'a> {
 }
 
 impl<'a> Propagation<'a> {
-    fn new(function: &'a Function) -> Propagation<'a> {
+    fn new(object: &Object, function: &'a Function) -> Propagation<'a> {
         let mut this = Propagation {
             function,
             origins: SecondaryMap::new(),
@@ -84,7 +85,7 @@ impl<'a> Propagation<'a> {
                 if matches!(data.op, Opcode::Iadd | Opcode::Isub) {
                     data.args.iter().for_each(|&arg| this.users[arg].push(result));
                 } else {
-                    this.lower(result, source(function, data));
+                    this.lower(result, source(object, function, data));
                 }
             }
         }
@@ -134,7 +135,7 @@ impl<'a> Propagation<'a> {
 }
 
 /// What a value is that is neither a sum nor a parameter.
-fn source(function: &Function, data: &InstData) -> Origin {
+fn source(object: &Object, function: &Function, data: &InstData) -> Origin {
     match data.payload {
         Payload::Slot { slot, .. } => Origin::In(Region::Stack(slot)),
         Payload::MapValue { map, .. } => Origin::In(Region::Map(map)),
@@ -146,7 +147,7 @@ fn source(function: &Function, data: &InstData) -> Origin {
             }
         }
         Payload::Ext(callee) => {
-            let row = helper(function.externs[callee].helper);
+            let row = object.helper(function.externs[callee].helper);
             let map = row.map_arg().filter(|_| row.returns == Returns::Value);
             match map.and_then(|index| function.def(*data.args.get(index)?)) {
                 Some(&InstData { payload: Payload::Map(map), .. }) => Origin::In(Region::Map(map)),

@@ -8,7 +8,7 @@ use super::state::State;
 use super::summary::ParamUse;
 use super::value::Val;
 use crate::FuncRef;
-use crate::helpers::{Access, Arg, Extent, Helper, helper};
+use crate::helpers::{Access, Arg, Extent, Helper};
 use crate::insn::Callee;
 
 /// An argument of a call and what becomes of it.
@@ -35,7 +35,7 @@ pub(super) fn passed(env: &Env, state: &State, callee: Callee) -> SmallVec<[Pass
     let args = state.args();
     match callee {
         Callee::Helper(id) => {
-            let row = helper(id);
+            let row = env.object.helper(id);
             let passed = |(index, &value): (usize, &Val)| {
                 let (usage, taker) = usage(env, row, &args, index);
                 Passed { value, usage, taker }

@@ -15,7 +15,6 @@ use super::transfer::{Place, operand, place, step};
 use super::value::{Base, Bases, Pointer, Val};
 use crate::cfg::{Cfg, is_tail_call};
 use crate::facts::TailCall;
-use crate::helpers::helper;
 use crate::insn::{Callee, Cond, Op, Reg, Src, Width};
 use crate::interp::FRAME_BYTES;
 use crate::{FuncRef, MapKind, Size};
@@ -165,7 +164,7 @@ impl Recorder<'_> {
     /// Notes pointers to the frame that an instruction computed.
     fn after(&mut self, state: &State, op: &Op, operands: [Val; 2]) {
         let result = op.def().map_or(Val::Undefined, |dst| state.get(dst));
-        let computes = matches!(op, Op::Alu { .. } | Op::Mov { .. } | Op::Load { .. });
+        let computes = matches!(op.plain(), Op::Alu { .. } | Op::Mov { .. } | Op::Load { .. });
         if let (true, Some(offset)) = (computes, result.frame_offset()) {
             self.found.frame_pointers.insert(self.slot, offset);
         }
@@ -242,7 +241,7 @@ impl Recorder<'_> {
 
     /// A pointer that is written to memory.
     fn stored(&mut self, state: &State, place: Place, op: &Op) {
-        let value = match *op {
+        let value = match op.plain() {
             Op::Store { src: Src::Reg(src), .. }
             | Op::Atomic { src, .. }
             | Op::CmpXchg { src, .. } => state.get(src),
@@ -304,7 +303,7 @@ impl Recorder<'_> {
                 self.call_site(state, callee, args);
             }
             Callee::Helper(id) => {
-                let row = helper(id);
+                let row = self.env.object.helper(id);
                 let passed = row.args.iter().position(|arg| arg.is_passed_on());
                 if let Some((callee, param)) = callback(row, &args) {
                     let mut given = [Val::ANY; 5];

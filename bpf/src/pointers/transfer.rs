@@ -33,7 +33,7 @@ impl Place {
 
 /// The place that an instruction accesses.
 pub(super) fn place(state: &State, op: &Op) -> Option<Place> {
-    let (base, off, size) = match *op {
+    let (base, off, size) = match op.plain() {
         Op::Load { size, base, off, .. } | Op::Store { size, base, off, .. } => (base, off, size),
         Op::Atomic { w, base, off, .. } | Op::CmpXchg { w, base, off, .. } => {
             (base, off, atomic_size(w))
@@ -61,7 +61,7 @@ pub(super) fn operand(state: &State, src: Src) -> Val {
 
 /// Executes an instruction.
 pub(super) fn step(env: &Env, state: &mut State, op: &Op) {
-    match *op {
+    match op.plain() {
         Op::Alu { op, w, dst, src } => {
             let value = Val::apply(op, w, state.get(dst), operand(state, src));
             state.set(dst, value);
@@ -111,7 +111,10 @@ pub(super) fn step(env: &Env, state: &mut State, op: &Op) {
             state.set(Reg::R0, Val::Number(Range::loaded(size, false)));
         }
         Op::Call(callee) => call(env, state, callee),
+        // Taken care of by what they are without their order.
+        Op::LoadAcquire { .. } | Op::StoreRelease { .. } => {}
         Op::LoadImmHi | Op::Jump { .. } | Op::Branch { .. } | Op::Exit => {}
+        Op::MayGoto { .. } | Op::IndirectJump { .. } => {}
     }
 }
 

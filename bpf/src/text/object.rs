@@ -107,7 +107,11 @@ fn write_map(out: &mut String, object: &Object, map: &MapDef) -> std::fmt::Resul
         }
         out.push_str(" }");
     }
-    if !map.initial.is_empty() {
+    if map.kind == MapKind::InsnArray && !map.initial.is_empty() {
+        let (entries, _) = map.initial.as_chunks::<8>();
+        let slots = entries.iter().map(|entry| u64::from_le_bytes(*entry).to_string());
+        write!(out, " {{ {} }}", slots.collect::<Vec<_>>().join(", "))?;
+    } else if !map.initial.is_empty() {
         write_initial(out, &map.initial)?;
     }
     if let Some(why) = &map.refused {
@@ -209,6 +213,7 @@ fn map<'a>(c: &mut Cursor<'a>, object: &mut Object, slots: &mut Vec<Slot<'a>>) -
         match map.kind {
             MapKind::ProgArray => program_slots(c, id, slots)?,
             kind if kind.holds_maps() => map.inner_maps = inner_maps(c)?,
+            MapKind::InsnArray => map.initial = jump_table(c)?,
             _ => map.initial = initial_value(c, map.value_size)?,
         }
     }
@@ -275,6 +280,17 @@ fn program_slots<'a>(c: &mut Cursor<'a>, map: MapRef, slots: &mut Vec<Slot<'a>>)
         c.skip_newlines();
     }
     Ok(())
+}
+
+/// `3, 7 }`: slots of the function that names the map.
+fn jump_table(c: &mut Cursor<'_>) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    while !c.eat("}") {
+        bytes.extend(u64::from(c.u32()?).to_le_bytes());
+        c.eat(",");
+        c.skip_newlines();
+    }
+    Ok(bytes)
 }
 
 /// `01 02 … }`, filled up with zeros.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::lex::{Cursor, Result, Token, entity};
-use super::print::exchange_suffix;
+use super::print::{exchange_suffix, register_width};
 use crate::insn::{AtomicOp, Callee, Cond, FuncRef, Imm64, MapRef, Op, Reg, Size, Src, Width};
 use crate::table;
 use crate::{EndKind, Error};
@@ -72,7 +72,9 @@ fn patch(ops: &mut [Op], fixup: Fixup<'_>, labels: &HashMap<&str, usize>) -> Res
     match &mut ops[fixup.slot] {
         Op::Jump { off, long: true } => *off = distance as i32,
         Op::Jump { off, .. } if i16::try_from(distance).is_ok() => *off = distance as i32,
-        Op::Branch { off, .. } if i16::try_from(distance).is_ok() => *off = distance as i16,
+        Op::Branch { off, .. } | Op::MayGoto { off } if i16::try_from(distance).is_ok() => {
+            *off = distance as i16
+        }
         _ => return Err(because("too far from label")),
     }
     Ok(())
@@ -90,7 +92,8 @@ fn op<'a>(c: &mut Cursor<'a>, slot: usize, fixups: &mut Vec<Fixup<'a>>) -> Resul
         return assignment(c, w, dst);
     }
     match word {
-        "exit" | "call" | "callx" | "goto" | "gotol" | "if" | "lock" => c.advance(),
+        "exit" | "call" | "callx" | "goto" | "gotol" | "if" | "lock" | "may_goto" | "gotox"
+        | "store_release" => c.advance(),
         _ => return c.expected("an operation"),
     }
     Ok(match word {
@@ -98,6 +101,9 @@ fn op<'a>(c: &mut Cursor<'a>, slot: usize, fixups: &mut Vec<Fixup<'a>>) -> Resul
         "call" => Op::Call(callee(c)?),
         "callx" => Op::Call(Callee::Register(reg(c, Width::W64)?)),
         "lock" => return lock(c),
+        "store_release" => return store_release(c),
+        "gotox" => Op::IndirectJump { target: reg(c, Width::W64)? },
+        "may_goto" => Op::MayGoto { off: target(c, slot, i16::MAX.into(), fixups)? as i16 },
         "if" => {
             let (w, dst) = any_reg(c)?;
             let cond = condition(c)?;
@@ -253,6 +259,9 @@ fn value(c: &mut Cursor<'_>, w: Width, dst: Reg) -> Result<Op> {
             c.advance();
             same_reg(c, Width::W64, dst)?;
             return Ok(Op::End { kind, size, dst });
+        }
+        if word == "load_acquire" {
+            return load_acquire(c, w, dst);
         }
         if word.starts_with("atomic_") || word.starts_with("xchg") || word.starts_with("cmpxchg") {
             return fetching(c, word, w, dst);
@@ -416,6 +425,35 @@ fn lock(c: &mut Cursor<'_>) -> Result<Op> {
     };
     c.advance();
     Ok(Op::Atomic { op: row.op, w, fetch: false, base, off, src: reg(c, w)? })
+}
+
+/// The access of an ordered load or store; its register is 32 bits wide unless
+/// all eight bytes are accessed.
+fn ordered_access(c: &mut Cursor<'_>) -> Result<(Size, Reg, i16)> {
+    c.expect("(")?;
+    let (size, signed, base, off) = access(c)?;
+    if signed {
+        return Err(c.error("an ordered access has no sign"));
+    }
+    Ok((size, base, off))
+}
+
+fn load_acquire(c: &mut Cursor<'_>, w: Width, dst: Reg) -> Result<Op> {
+    c.advance();
+    let (size, base, off) = ordered_access(c)?;
+    if register_width(size) != w {
+        return Err(c.error("the register is not as wide as the access"));
+    }
+    c.expect(")")?;
+    Ok(Op::LoadAcquire { size, dst, base, off })
+}
+
+fn store_release(c: &mut Cursor<'_>) -> Result<Op> {
+    let (size, base, off) = ordered_access(c)?;
+    c.expect(",")?;
+    let src = reg(c, register_width(size))?;
+    c.expect(")")?;
+    Ok(Op::StoreRelease { size, base, off, src })
 }
 
 /// The fetching operations, which are written like calls.

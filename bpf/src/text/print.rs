@@ -46,6 +46,11 @@ fn memory_size(w: Width) -> Size {
     }
 }
 
+/// The width of the register that an ordered access names.
+pub(super) fn register_width(size: Size) -> Width {
+    if size == Size::D { Width::W64 } else { Width::W32 }
+}
+
 /// What follows `xchg` and `cmpxchg` in a name.
 pub(super) fn exchange_suffix(w: Width) -> &'static str {
     match w {
@@ -84,6 +89,8 @@ impl Display for Op {
                 let (dst, src) = (reg(w, dst), operand(w, src));
                 write!(f, "if {dst} {sign} {src} goto {off:+}")
             }
+            Op::MayGoto { off } => write!(f, "may_goto {off:+}"),
+            Op::IndirectJump { target } => write!(f, "gotox {target}"),
             Op::Call(Callee::Register(r)) => write!(f, "callx {r}"),
             Op::Call(callee) => write!(f, "call {callee}"),
             Op::Exit => f.write_str("exit"),
@@ -91,6 +98,8 @@ impl Display for Op {
             | Op::Store { .. }
             | Op::Atomic { .. }
             | Op::CmpXchg { .. }
+            | Op::LoadAcquire { .. }
+            | Op::StoreRelease { .. }
             | Op::LoadPacket { .. } => access_op(self, f),
         }
     }
@@ -121,6 +130,14 @@ fn access_op(op: &Op, f: &mut Formatter<'_>) -> fmt::Result {
             let (r0, src) = (reg(w, Reg::R0), reg(w, src));
             let (suffix, address) = (exchange_suffix(w), address(base, off.into()));
             write!(f, "{r0} = cmpxchg{suffix}({address}, {r0}, {src})")
+        }
+        Op::LoadAcquire { size, dst, base, off } => {
+            let dst = reg(register_width(size), dst);
+            write!(f, "{dst} = load_acquire({})", access(size, false, base, off))
+        }
+        Op::StoreRelease { size, base, off, src } => {
+            let src = reg(register_width(size), src);
+            write!(f, "store_release({}, {src})", access(size, false, base, off))
         }
         Op::LoadPacket { size, index, off } => {
             let size = SizeRow::of(size).unsigned;

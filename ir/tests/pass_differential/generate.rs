@@ -487,9 +487,14 @@ impl Generator {
         let (value, other) = (self.value(block, pool, ty), self.value(block, pool, ty));
         let op = self.random.pick(&AtomicOp::ALL);
         let payload = Payload::Atomic { op, offset, region };
-        let data = match self.random.below(3) {
+        // Ordered accesses come in all sizes that the value has.
+        let part = Size::ALL[self.random.below(size as usize + 1)];
+        let ordered = Payload::Mem { offset, size: part, region };
+        let data = match self.random.below(5) {
             0 => InstData::new(Opcode::Atomic, ty, &[base, value], payload),
             1 => InstData::new(Opcode::AtomicFetch, ty, &[base, value], payload),
+            2 => InstData::new(Opcode::LoadAcquire, ty, &[base], ordered),
+            3 => InstData::new(Opcode::StoreRelease, ty, &[base, value], ordered),
             _ => {
                 let payload = Payload::Mem { offset, size, region };
                 InstData::new(Opcode::AtomicCas, ty, &[base, value, other], payload)

@@ -33,8 +33,10 @@ impl Gpr {
     pub const RESULT: Gpr = Gpr::RAX;
     /// Where R1 to R5 travel: the first five arguments of the C convention.
     pub const ARGS: [Gpr; 5] = [Gpr::RDI, Gpr::RSI, Gpr::RDX, Gpr::RCX, Gpr::R8];
-    /// Where the address of the invocation record travels: the sixth.
-    pub const RECORD: Gpr = Gpr::R9;
+    /// The sixth.
+    pub const SIXTH_ARG: Gpr = Gpr::R9;
+    /// Where the address of the invocation record travels.
+    pub const RECORD: Gpr = Gpr::SIXTH_ARG;
     /// Where kernels pass the tail-call counter, or its address.
     pub const COUNTER: Gpr = Gpr::RAX;
     /// Never allocated: parallel moves and emission sequences may use it.

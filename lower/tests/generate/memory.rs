@@ -119,9 +119,14 @@ impl Generator<'_> {
         let op = self.random.pick(&AtomicOp::ALL);
         let region = Region::Any;
         let payload = Payload::Atomic { op, offset, region };
-        let result = match self.random.below(3) {
+        // Ordered accesses come in all sizes that the value has.
+        let part = Size::ALL[self.random.below(Size::of(ty) as usize + 1)];
+        let ordered = Payload::Mem { offset, size: part, region };
+        let result = match self.random.below(5) {
             0 => self.inst(Opcode::Atomic, ty, &[address, value], payload),
             1 => self.inst(Opcode::AtomicFetch, ty, &[address, value], payload),
+            2 => self.inst(Opcode::LoadAcquire, ty, &[address], ordered),
+            3 => self.inst(Opcode::StoreRelease, ty, &[address, value], ordered),
             _ => {
                 let payload = Payload::Mem { offset, size: Size::of(ty), region };
                 let expected = if self.random.chance(60) {

@@ -15,6 +15,23 @@ fn check(rows: &[(&str, &str)]) {
 }
 
 #[test]
+fn ordered_accesses_are_plain() {
+    check(&[
+        ("w0 = load_acquire((u8 *)(r1 + 1))", "480fb64701"),
+        ("w6 = load_acquire((u32 *)(r1 + 0))", "8b5f00"),
+        ("r0 = load_acquire((u64 *)(r1 + 0))", "488b4700"),
+        ("store_release((u16 *)(r1 + 2), w0)", "66894702"),
+        ("store_release((u64 *)(r1 + 0), r6)", "48895f00"),
+    ]);
+}
+
+#[test]
+fn calls_through_a_register() {
+    // The number in r9, then a call like any helper's.
+    check(&[("callx r6", "4989d9 e800000000"), ("callx r0", "4989c1 e800000000")]);
+}
+
+#[test]
 fn moves() {
     check(&[
         ("r0 = 0", "31c0"),

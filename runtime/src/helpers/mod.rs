@@ -11,6 +11,7 @@
 //! Where there is no kernel to ask (sockets, routes, other kernel memory) a
 //! helper finds nothing.
 
+pub(crate) mod by_number;
 pub(crate) mod callbacks;
 mod checksum;
 mod environment;
@@ -90,6 +91,8 @@ struct Row {
     id: u32,
     kinds: Kinds,
     function: Helper,
+    /// Added by an embedder.
+    own: bool,
 }
 
 /// Rows of functions that take [`Args`] and return an [`Outcome`].
@@ -109,6 +112,7 @@ macro_rules! rows {
                 }
                 call
             },
+            own: false,
         },)*]
     };
 }
@@ -156,7 +160,7 @@ impl Table {
 
     /// Adds or replaces a helper that programs of these kinds can call.
     pub fn with_kinds(mut self, id: u32, function: Helper, kinds: Kinds) -> Table {
-        self.0.insert(id, Row { id, kinds, function });
+        self.0.insert(id, Row { id, kinds, function, own: true });
         self
     }
 
@@ -173,6 +177,12 @@ impl Table {
     /// All of them, ascending by number.
     pub fn iter(&self) -> impl Iterator<Item = Helper> {
         self.0.values().map(|row| row.function)
+    }
+
+    /// The numbers of those that were added: the embedder's own, of which no
+    /// table says what they take and do.
+    pub fn own(&self) -> impl Iterator<Item = u32> {
+        self.0.values().filter(|row| row.own).map(|row| row.id)
     }
 
     /// The position of a number in that order.

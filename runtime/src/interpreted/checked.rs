@@ -16,10 +16,10 @@ use tailor_bpf::{FuncRef, MapRef, ProgramKind, Size};
 
 use super::Interpreted;
 use crate::Error;
+use crate::code::first_value;
 use crate::ctx::Context;
 use crate::helpers::callbacks;
 use crate::map::Map;
-use crate::module::first_value;
 
 /// `BPF_F_RDONLY_PROG`: programs cannot write the map.
 const READ_ONLY: u32 = 1 << 7;
@@ -208,10 +208,14 @@ impl Host for Checked<'_> {
         first_value(self.map(map)?).map_err(|error| error.to_string())
     }
 
+    fn has_helper(&mut self, helper: u32) -> bool {
+        self.program.helpers.get_for(helper, self.kind).is_ok()
+    }
+
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
         let found = self.program.helpers.get_for(helper, self.kind);
         let function = found.map_err(|error| error.to_string())?;
-        let row = tailor_bpf::helpers::helper(helper);
+        let row = self.program.object.helper(helper);
         self.check_arguments(row, args)?;
         self.check_text(helper, args)?;
         let [a, b, c, d, e] = args;
@@ -232,7 +236,7 @@ impl Host for Checked<'_> {
         let found = self.program.helpers.get_for(helper, self.kind);
         found.map_err(|error| error.to_string())?;
         let function = callbacks::find(helper).ok_or_else(|| Error::Helper(helper).to_string())?;
-        let row = tailor_bpf::helpers::helper(helper);
+        let row = self.program.object.helper(helper);
         self.check_arguments(row, args)?;
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
         let mut call_checked = |args: [u64; 5]| {
@@ -253,6 +257,6 @@ impl Host for Checked<'_> {
 
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {
         self.map_at(array)?;
-        Ok(self.program.slots.get(&(array, index)).copied())
+        Ok(self.program.slot(array, index))
     }
 }

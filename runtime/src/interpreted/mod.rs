@@ -5,17 +5,19 @@
 mod checked;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, RwLock};
 
 use tailor_bpf::facts::Facts;
 use tailor_bpf::host::Host;
-use tailor_bpf::{FuncRef, MapRef, Object, ProgramKind};
+use tailor_bpf::{FuncRef, Imm64, MapRef, Object, Op, ProgramKind};
 
 use crate::Error;
 use crate::ctx::{self, Context};
 use crate::env::{self, Environment};
 use crate::helpers::Table;
-use crate::module::{MapSet, kinds};
+use crate::module::MapSet;
+use crate::poke::{Linkage, Owner};
 use checked::Checked;
 
 /// An object ready to be interpreted.
@@ -24,9 +26,12 @@ pub struct Interpreted {
     facts: Arc<Facts>,
     maps: MapSet,
     helpers: Table,
-    slots: HashMap<(u64, u32), FuncRef>,
-    /// The kinds of the functions that are programs.
-    kinds: HashMap<FuncRef, ProgramKind>,
+    /// By the array's address and index.
+    slots: RwLock<HashMap<(u64, u32), FuncRef>>,
+    /// The programs by function: kind, and what arrays they can be in.
+    programs: HashMap<FuncRef, (ProgramKind, Owner)>,
+    /// Programs that must not run, since they use an array that is not theirs.
+    refused: HashMap<FuncRef, Error>,
     /// What helpers see.
     pub environment: Environment,
     /// Instructions after which a run is given up.
@@ -42,16 +47,26 @@ impl Interpreted {
         maps: MapSet,
         helpers: Table,
     ) -> Interpreted {
+        let linkage = Linkage::interpreted();
+        let programs = object.programs.values().map(|program| {
+            (program.function, (program.kind, Owner::new(program, linkage.clone())))
+        });
         let mut this = Interpreted {
             object: object.clone(),
             facts,
             maps,
             helpers,
-            slots: HashMap::new(),
-            kinds: kinds(&object),
+            slots: RwLock::default(),
+            programs: programs.collect(),
+            refused: HashMap::new(),
             environment: Environment::default(),
             step_limit: 1 << 32,
         };
+        for program in object.programs.values() {
+            if let Err(error) = this.claim(program.function) {
+                this.refused.insert(program.function, error);
+            }
+        }
         for (map, def) in &object.maps {
             for &(index, program) in &def.slots {
                 // A map that cannot be made is named when a program uses it.
@@ -66,21 +81,50 @@ impl Interpreted {
         &self.maps
     }
 
-    /// Fills or clears a slot of a program array.
-    pub fn set_slot(
-        &mut self,
-        map: MapRef,
-        index: u32,
-        func: Option<FuncRef>,
-    ) -> Result<(), Error> {
-        let array = self.maps[map.as_u32() as usize].clone()?;
-        array.set_slot(index, u64::from(func.is_some()))?;
-        let key = (array.address(), index);
-        match func {
-            Some(func) => self.slots.insert(key, func),
-            None => self.slots.remove(&key),
-        };
+    /// Makes the program arrays that a program uses its own, or those of its like.
+    fn claim(&self, func: FuncRef) -> Result<(), Error> {
+        let (_, owner) = &self.programs[&func];
+        for func in self.object.reachable(func) {
+            for op in &self.object.functions[func].ops {
+                if let Op::LoadImm { value: Imm64::Map(map), .. } = *op
+                    && let Some(Ok(map)) = self.maps.get(map.as_u32() as usize)
+                    && let Some(mut slots) = map.slots()
+                {
+                    slots.claim(map, owner)?;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Fills or clears a slot of a program array; returns whether that changed
+    /// it. Runs on other threads see it from their next tail call on.
+    pub fn set_slot(&self, map: MapRef, index: u32, func: Option<FuncRef>) -> Result<bool, Error> {
+        let array = self.maps[map.as_u32() as usize].clone()?;
+        let word = array.slot(index)?;
+        let func_owner = func.map(|func| {
+            if let Some(error) = self.refused.get(&func) {
+                return Err(error.clone());
+            }
+            let program = self.programs.get(&func);
+            program.ok_or_else(|| Error::NoProgram(format!("{func}")))
+        });
+        if let (Some((_, owner)), Some(mut slots)) = (func_owner.transpose()?, array.slots()) {
+            slots.claim(&array, owner)?;
+        }
+        let mut slots = self.slots.write().expect("no panic while locked");
+        word.store(u64::from(func.is_some()), Ordering::Release);
+        let key = (array.address(), index);
+        let old = match func {
+            Some(func) => slots.insert(key, func),
+            None => slots.remove(&key),
+        };
+        Ok(old != func)
+    }
+
+    /// What is in a slot.
+    fn slot(&self, array: u64, index: u32) -> Option<FuncRef> {
+        self.slots.read().expect("no panic while locked").get(&(array, index)).copied()
     }
 
     /// Runs a program once.
@@ -99,8 +143,11 @@ impl Interpreted {
         context: &mut dyn Context,
         execute: impl FnOnce(&mut dyn Host, [u64; 2]) -> Result<u64, tailor_bpf::Error>,
     ) -> Result<u64, Error> {
-        let kind = self.kinds.get(&func).copied().unwrap_or(ProgramKind::Opaque);
+        let kind = self.programs.get(&func).map_or(ProgramKind::Opaque, |(kind, _)| *kind);
         ctx::check(kind, context)?;
+        if let Some(error) = self.refused.get(&func) {
+            return Err(error.clone());
+        }
         let args = context.args();
         let mut host = Checked::new(self, kind, args[0], context);
         env::enter(&self.environment, kind, || execute(&mut host, args)).map_err(Error::Interpreter)

@@ -1,6 +1,9 @@
 //! What programs and the host do to a map.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
+use crate::poke::{Slots, Turn};
 
 /// What programs do, on the thread that they run on.
 impl Map {
@@ -194,13 +197,15 @@ impl Map {
     /// with the address of a variable refers to.
     pub fn first_value(&self) -> Option<u64> {
         match &self.storage {
-            Storage::Array(array) if self.kind == MapKind::Array => Some(array.first()),
+            Storage::Array(array) if matches!(self.kind, MapKind::Array | MapKind::InsnArray) => {
+                Some(array.first())
+            }
             _ => None,
         }
     }
 
-    /// Sets what code finds in a slot of a program array (0: empty).
-    pub fn set_slot(&self, index: u32, value: u64) -> Result<(), Error> {
+    /// The slot of a program array that code reads; an error where there is none.
+    pub(crate) fn slot(&self, index: u32) -> Result<&AtomicU64, Error> {
         let fail = |what: String| Err(Error::Map { map: self.name.to_string(), what });
         let Storage::ProgArray(array) = &self.storage else {
             return fail("not a program array".into());
@@ -211,17 +216,25 @@ impl Map {
                 self.max_entries
             ));
         }
-        self.block[array.word(index)].store(value, Ordering::Release);
-        Ok(())
+        Ok(&self.block[array.word(index)])
+    }
+
+    /// What code reads in a program array's slots: 0 where one is empty.
+    pub fn slot_values(&self) -> Vec<u64> {
+        let slots = (0..self.max_entries).map_while(|index| self.slot(index).ok());
+        slots.map(|slot| slot.load(Ordering::Acquire)).collect()
+    }
+
+    /// What the host knows of a program array's slots.
+    pub(crate) fn slots(&self) -> Option<Turn<'_, Slots>> {
+        match &self.storage {
+            Storage::ProgArray(array) => Some(array.slots()),
+            _ => None,
+        }
     }
 
     /// Address of the cell that code reads for a slot of a program array.
     pub fn slot_address(&self, index: u32) -> Option<u64> {
-        match &self.storage {
-            Storage::ProgArray(array) if index < self.max_entries => {
-                Some(&self.block[array.word(index)] as *const AtomicU64 as u64)
-            }
-            _ => None,
-        }
+        self.slot(index).ok().map(|slot| slot as *const AtomicU64 as u64)
     }
 }

@@ -27,8 +27,9 @@ impl Array {
     /// With a value for each of so many processors.
     pub(super) fn new(def: &MapDef, cpus: u32) -> Array {
         let pool = Pool::new(def.value_size as usize, def.max_entries as usize, cpus);
-        if !def.initial.is_empty() {
-            pool.set(0, 0, &def.initial);
+        let size = def.value_size.max(1) as usize;
+        for (index, value) in def.initial.chunks(size).enumerate().take(def.max_entries as usize) {
+            pool.set(index, 0, value);
         }
         Array { pool, max_entries: def.max_entries }
     }

@@ -33,7 +33,7 @@ mod ringbuf;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 pub use prog_array::SlotLayout;
 pub(crate) use ringbuf::{Fate, finish};
@@ -271,7 +271,9 @@ fn storage(def: &MapDef, layout: SlotLayout, cpus: u32) -> Result<Storage, Strin
     check_sizes(def, cpus)?;
     let own = if is_per_cpu(kind) { cpus } else { 1 };
     Ok(match kind {
-        MapKind::Array | MapKind::PercpuArray => Storage::Array(Array::new(def, own)),
+        MapKind::Array | MapKind::PercpuArray | MapKind::InsnArray => {
+            Storage::Array(Array::new(def, own))
+        }
         MapKind::CgroupStorage | MapKind::PercpuCgroupStorage => {
             Storage::CgroupStorage(CgroupStorage::new(def, own))
         }

@@ -3,7 +3,7 @@
 //! | operation | case | result |
 //! | --- | --- | --- |
 //! | lookup | no such key, or no map there | none |
-//! | insertion | unknown flags (of an array: any), or a map unlike those defined | -EINVAL |
+//! | insertion | unknown flags (of an array: any), a map unlike those defined, or a program array | -EINVAL |
 //! | | index out of range, or the map is full | -E2BIG |
 //! | | of a hash: `NOEXIST`, and the key exists | -EEXIST |
 //! | | of a hash: `EXIST`, and it does not | -ENOENT |
@@ -94,16 +94,20 @@ impl Nested {
         0
     }
 
-    /// Whether a map is like those defined. A map of maps never is.
+    /// Whether a map is like those defined. A map of maps never is, nor is a
+    /// program array: a program could tail-call through one that it was never
+    /// compared with.
     fn accepts(&self, map: &Map) -> bool {
+        if map.kind().holds_maps() || map.kind() == MapKind::ProgArray {
+            return false;
+        }
         let Some(inner) = &self.inner else {
-            return !map.kind().holds_maps();
+            return true;
         };
         let sizes = map.key_size() == inner.key_size as usize
             && map.value_size() == inner.value_size as usize;
         let any_length = inner.kind != MapKind::Array || inner.flags & INNER_MAP != 0;
         map.kind() == inner.kind
-            && !map.kind().holds_maps()
             && sizes
             && map.flags() == inner.flags
             && (any_length || map.max_entries() == inner.max_entries)

@@ -1,4 +1,6 @@
-//! Program arrays: slots that code reads.
+//! Program arrays: slots that code reads. What is done to them is in `poke/`.
+
+use crate::poke::{Slots, Turn, Turns};
 
 /// Where code finds a program array's fields, in bytes from the block's start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -11,15 +13,22 @@ pub struct SlotLayout {
 
 pub(super) struct ProgArray {
     layout: SlotLayout,
+    slots: Turns<Slots>,
 }
 
 impl ProgArray {
     pub(super) fn new(layout: SlotLayout) -> ProgArray {
-        ProgArray { layout }
+        ProgArray { layout, slots: Turns::default() }
     }
 
     /// The block's word that holds a slot.
     pub(super) fn word(&self, index: u32) -> usize {
         (self.layout.slots / 8 + index) as usize
+    }
+
+    /// What the host knows of the slots. Whoever holds this may wait for
+    /// readers, so no reader may ask for it.
+    pub(super) fn slots(&self) -> Turn<'_, Slots> {
+        self.slots.lock()
     }
 }

@@ -107,6 +107,13 @@ impl Elf {
         self.symbols.len() - 1
     }
 
+    /// A global variable of so many bytes.
+    pub fn variable(&mut self, name: &str, section: usize, value: u64, size: u64) -> usize {
+        let name = self.name(name);
+        self.push_symbol(name, OBJECT, false, section, value, size);
+        self.symbols.len() - 1
+    }
+
     pub fn global(&mut self, name: &str, section: usize, slot: u64) -> usize {
         self.symbol(name, FUNC, false, section, 8 * slot)
     }

@@ -2,13 +2,21 @@
 
 use regalloc2::{Operand, PRegSet, VReg};
 use smallvec::SmallVec;
-use tailor_ir::{BlockCall, InstData, MapRef, Payload, Terminator, Value};
+use tailor_ir::{BlockCall, CALL_BY_NUMBER, InstData, MapRef, Payload, Terminator, Value};
 
 use super::Selector;
 use crate::mach::Role;
 use crate::options::{Convention, Error, Poking};
 use crate::x64::inst::{MInst, Site, Width};
 use crate::x64::regs::Gpr;
+
+/// What a call passes beside R1 to R5.
+enum Last {
+    /// A sixth argument of the C convention.
+    Sixth(Value),
+    /// The invocation record, or the kernel's counter.
+    Record,
+}
 
 impl Selector<'_> {
     /// The end of a block. What it passes to its successor, if anything.
@@ -96,7 +104,16 @@ impl Selector<'_> {
     pub(super) fn select_call_helper(&mut self, data: &InstData, dst: VReg) {
         if let Payload::Ext(ext) = data.payload {
             let helper = self.function.externs[ext].helper;
-            self.call(MInst::CallHelper(helper), Role::CallC, data, dst, false);
+            self.call(MInst::CallHelper(helper), Role::CallC, &data.args, dst, None);
+        }
+    }
+
+    /// A call of a helper by its number, the sixth argument of the function
+    /// that finds it.
+    pub(super) fn select_call_number(&mut self, data: &InstData, dst: VReg) {
+        if let Some((&number, args)) = data.args.split_first() {
+            let inst = MInst::CallHelper(CALL_BY_NUMBER);
+            self.call(inst, Role::CallC, args, dst, Some(Last::Sixth(number)));
         }
     }
 
@@ -109,21 +126,23 @@ impl Selector<'_> {
         if record && !self.function.reaches_tail_call {
             return Err(Error::NoRecord { callee });
         }
-        self.call(MInst::CallLocal(callee), Role::CallLocal, data, dst, record);
+        let record = record.then_some(Last::Record);
+        self.call(MInst::CallLocal(callee), Role::CallLocal, &data.args, dst, record);
         Ok(())
     }
 
-    fn call(&mut self, inst: MInst, role: Role, data: &InstData, dst: VReg, record: bool) {
+    fn call(&mut self, inst: MInst, role: Role, args: &[Value], dst: VReg, last: Option<Last>) {
         let mut operands: SmallVec<[Operand; 8]> = SmallVec::new();
         operands.push(Operand::reg_fixed_def(dst, Gpr::RESULT.preg()));
-        for (&arg, reg) in data.args.iter().zip(Gpr::ARGS) {
+        for (&arg, reg) in args.iter().zip(Gpr::ARGS) {
             let arg = self.own_reg(arg, Width::W64);
             operands.push(Operand::reg_fixed_use(arg, reg.preg()));
         }
-        if record {
-            let (vreg, reg) = match self.options.convention {
-                Convention::Saving => (self.record(), Gpr::RECORD),
-                Convention::Kernel { .. } => (self.counter(), Gpr::COUNTER),
+        if let Some(last) = last {
+            let (vreg, reg) = match (last, self.options.convention) {
+                (Last::Sixth(arg), _) => (self.own_reg(arg, Width::W64), Gpr::SIXTH_ARG),
+                (Last::Record, Convention::Saving) => (self.record(), Gpr::RECORD),
+                (Last::Record, Convention::Kernel { .. }) => (self.counter(), Gpr::COUNTER),
             };
             operands.push(Operand::reg_fixed_use(vreg, reg.preg()));
         }

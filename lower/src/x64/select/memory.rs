@@ -35,7 +35,15 @@ impl Selector<'_> {
         }
     }
 
-    /// A store of a register or a constant.
+    /// A load that no later access overtakes: any load of this processor.
+    pub(super) fn select_load_acquire(&mut self, data: &InstData, dst: VReg) {
+        if let Payload::Mem { offset, size, .. } = data.payload {
+            self.load(extend_of(size, false, data.ty), dst, data.args[0], offset);
+        }
+    }
+
+    /// A store of a register or a constant. None overtakes an earlier access on
+    /// this processor.
     pub(super) fn select_store(&mut self, data: &InstData) {
         let Payload::Mem { offset, size, .. } = data.payload else {
             return;

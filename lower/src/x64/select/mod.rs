@@ -203,13 +203,15 @@ impl Selector<'_> {
 
     fn select_effect(&mut self, data: &InstData, wanted: Option<VReg>) -> Result<(), Error> {
         match data.op {
-            Opcode::Store => self.select_store(data),
+            Opcode::Store | Opcode::StoreRelease => self.select_store(data),
             Opcode::Atomic | Opcode::AtomicFetch => self.select_atomic(data, wanted),
             _ => {
                 let dst = wanted.unwrap_or_else(|| self.out.new_vreg());
                 match data.op {
                     Opcode::AtomicCas => self.select_cas(data, dst),
                     Opcode::CallExt => self.select_call_helper(data, dst),
+                    Opcode::LoadAcquire => self.select_load_acquire(data, dst),
+                    Opcode::CallNumber => self.select_call_number(data, dst),
                     _ => return self.select_call_local(data, dst),
                 }
             }
@@ -228,7 +230,8 @@ impl Selector<'_> {
             // Constants are made where they are used, `trunc` is never a root,
             // and context accesses are loads by now.
             Iconst | MapAddr | MapValue | FuncAddr | StackAddr | Trunc | CtxLoad => {}
-            Store | AtomicFetch | Atomic | AtomicCas | CtxStore | CallExt | Call => {}
+            Store | AtomicFetch | Atomic | AtomicCas | LoadAcquire | StoreRelease | CtxStore
+            | CallExt | CallNumber | Call => {}
         }
     }
 

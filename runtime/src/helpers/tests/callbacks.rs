@@ -35,7 +35,7 @@ fn what_a_loop_calls_is_checked() {
     let endless = looped(1 << 20, 0, "r0 = 0").result.unwrap_err();
     assert!(endless.contains("still running after 10000 instructions"), "{endless}");
     let deeper = looped(1, 0, "r1 = 1\nr2 = f1 ll\nr3 = 0\nr4 = 0\ncall 181\nr0 = 0");
-    assert!(deeper.result.unwrap_err().contains("nested deeper than 64 frames"));
+    assert!(deeper.result.unwrap_err().contains("nested deeper than 272 frames"));
     let nothing = run(Case {
         kind: "xdp",
         body: "r1 = 5\nr2 = 5\nr3 = 0\nr4 = 0\ncall 181",
