@@ -235,7 +235,8 @@ impl Instance {
             return Err(Error::new("IR runs in the world of the interpreter alone"));
         };
         let func = self.entry(program)?;
-        let limit = interpreted.step_limit;
+        // An instruction of bytecode is a few of the IR.
+        let limit = interpreted.step_limit.saturating_mul(8);
         let run = |host: &mut dyn Host, args: [u64; 2]| ir_world::run(ir, func, &args, host, limit);
         interpreted.run_with(func, context, run).map_err(runtime_error)
     }

@@ -69,7 +69,7 @@ fn blame(
     let (mut low, mut high) = (0, versions.rewrites);
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        let limited = Versions::new(unit, program, &mut Trace::bisecting(middle));
+        let limited = Versions::new(unit, program, &mut Trace::checked().limited(middle));
         match limited.map(|limited| says(&limited.module(row, |_| true))) {
             Ok(None) => low = middle,
             _ => high = middle,
@@ -195,7 +195,8 @@ program f1 \"side\" raw
         let unit = Unit::new(parse_object(TEXT).unwrap());
         let main = unit.object.program("main").unwrap();
         let sum = |rewrites| {
-            let versions = Versions::new(&unit, main, &mut Trace::bisecting(rewrites)).unwrap();
+            let versions =
+                Versions::new(&unit, main, &mut Trace::checked().limited(rewrites)).unwrap();
             let module = versions.module(versions.names.len() - 1, |_| true);
             text(&module, "main").contains("iconst.i64 6")
         };

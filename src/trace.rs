@@ -111,11 +111,6 @@ impl Trace {
         Trace { check: true, ..Trace::from_environment() }
     }
 
-    /// Checks everything, and stops optimising after so many rewrites.
-    pub fn bisecting(rewrites: u64) -> Trace {
-        Trace { check: true, bisect: Some(rewrites), ..Trace::default() }
-    }
-
     /// Checks everything and collects the listings of one stage.
     pub fn collecting(stage: Stage) -> (Trace, Listings) {
         let listings = Listings::default();
@@ -127,6 +122,17 @@ impl Trace {
         });
         let trace = Trace { sink: Some(sink), only: Some(stage), check: true, ..Trace::default() };
         (trace, listings)
+    }
+
+    /// The same, but optimisation stops after so many rewrites.
+    pub fn limited(self, rewrites: u64) -> Trace {
+        Trace { bisect: Some(rewrites), ..self }
+    }
+
+    /// The same, but every listing goes to `sink`: what made it (a stage or
+    /// pass), the function's name, and the listing.
+    pub fn showing(self, sink: impl FnMut(&str, &str, &str) + 'static) -> Trace {
+        Trace { sink: Some(Box::new(sink)), only: None, ..self }
     }
 
     /// Shows what a stage made of a function, if anybody looks.

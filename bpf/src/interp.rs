@@ -23,7 +23,8 @@ use crate::object::Object;
 use crate::{Error, FuncRef, Size};
 pub use profile::Profile;
 
-/// Frames at a time, the first one included. (The kernel allows 8.)
+/// Frames at a time, the first one included. The kernel allows a program 8, and
+/// those above a subprogram's tail call stay: 34 programs can be in a chain.
 pub const MAX_FRAMES: usize = 8 * (1 + MAX_TAIL_CALLS as usize);
 /// Tail calls that succeed in one top-level invocation.
 pub const MAX_TAIL_CALLS: u32 = 33;

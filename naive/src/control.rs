@@ -131,7 +131,7 @@ impl Jit<'_> {
     /// context in R6, and an exit with 0 where the packet has no such bytes.
     pub(crate) fn load_packet(&mut self, size: Size, index: Option<Reg>, off: i32) {
         let [ctx, offset] = [Reg::R1, Reg::R2].map(gpr);
-        self.asm.mov(AsmWidth::W64, ctx, gpr(Reg::R6));
+        // The offset first: the index may be in R1.
         match index {
             None => self.asm.mov_simm32(offset, off),
             Some(index) => {
@@ -141,6 +141,7 @@ impl Jit<'_> {
                 }
             }
         }
+        self.asm.mov(AsmWidth::W64, ctx, gpr(Reg::R6));
         self.asm.call_symbol(Symbol::Helper(packet_load(size)));
         let inside = self.asm.label();
         let result = gpr(Reg::R0);

@@ -16,26 +16,26 @@ const MAP_GET_FD_BY_ID: libc::c_int = 14;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 
 /// `union bpf_attr`, as far as it is used here.
-struct Attr([u8; 128]);
+pub(crate) struct Attr(pub(crate) [u8; 128]);
 
 impl Attr {
-    fn new() -> Attr {
+    pub(crate) fn new() -> Attr {
         Attr([0; 128])
     }
 
-    fn u32(mut self, at: usize, value: u32) -> Attr {
+    pub(crate) fn u32(mut self, at: usize, value: u32) -> Attr {
         self.0[at..at + 4].copy_from_slice(&value.to_le_bytes());
         self
     }
 
-    fn u64(mut self, at: usize, value: u64) -> Attr {
+    pub(crate) fn u64(mut self, at: usize, value: u64) -> Attr {
         self.0[at..at + 8].copy_from_slice(&value.to_le_bytes());
         self
     }
 
     /// # Safety
     /// Every address in it is of memory of the length that it says, and lives.
-    unsafe fn call(&mut self, command: libc::c_int) -> io::Result<i32> {
+    pub(crate) unsafe fn call(&mut self, command: libc::c_int) -> io::Result<i32> {
         let (attr, size) = (self.0.as_mut_ptr(), self.0.len());
         // SAFETY: the attributes are valid; the caller vouches for what they point to.
         let result = unsafe { libc::syscall(libc::SYS_bpf, command, attr, size) };
@@ -46,13 +46,13 @@ impl Attr {
     ///
     /// # Safety
     /// As for [`Attr::call`].
-    unsafe fn open(&mut self, command: libc::c_int) -> io::Result<OwnedFd> {
+    pub(crate) unsafe fn open(&mut self, command: libc::c_int) -> io::Result<OwnedFd> {
         // SAFETY: passed on; a successful call returned a descriptor that is ours.
         unsafe { Ok(OwnedFd::from_raw_fd(self.call(command)?)) }
     }
 }
 
-fn get_u32(bytes: &[u8], at: usize) -> u32 {
+pub(crate) fn get_u32(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
 }
 

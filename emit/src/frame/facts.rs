@@ -9,6 +9,9 @@ use super::weigh::{self, Copy, Traffic, Weighted};
 use super::{DecodeError, FrameFacts, FrameHints};
 use crate::{Gpr, Weights};
 
+/// Where a frame pointer points, from rsp at the entry: at what is pushed first.
+const FRAME_POINTER: i64 = -8;
+
 /// What is collected on the way.
 struct Collector<'a> {
     flow: &'a Flow<'a>,
@@ -156,8 +159,10 @@ impl Collector<'_> {
             (None, None) if moves_up => Unwind::Moves,
             (None, None) => Unwind::No,
         });
-        if let Value::Stack(at) = after.reg(Gpr::RBP)
-            && after.slot(at) == Value::Entry(Gpr::RBP)
+        // Kernels push rbp first. Elsewhere in the frame it is saved like any
+        // register, and may hold an address that happens to be its own slot's.
+        if after.reg(Gpr::RBP) == Value::Stack(FRAME_POINTER)
+            && after.slot(FRAME_POINTER) == Value::Entry(Gpr::RBP)
         {
             self.frame_pointer = true;
         }

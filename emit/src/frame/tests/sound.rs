@@ -41,6 +41,24 @@ fn rbp_is_not_always_a_frame_pointer() {
     assert_eq!(facts.frame_bytes, 24);
 }
 
+/// An empty stack object's address is that of whatever lies lowest.
+#[test]
+fn rbp_may_hold_the_address_of_its_own_slot() {
+    let facts = decode(|asm| {
+        asm.push(Gpr::RBX);
+        asm.push(Gpr::RBP);
+        asm.mov(W, Gpr::RBP, Gpr::RSP);
+        clobber(asm, Gpr::RBX);
+        asm.pop(Gpr::RBP);
+        asm.pop(Gpr::RBX);
+        asm.ret();
+    });
+    let facts = facts.unwrap();
+    assert_eq!(facts.saved[..], [Gpr::RBX, Gpr::RBP]);
+    assert!(!facts.frame_pointer);
+    assert_eq!((facts.push_sites, facts.pop_sites, facts.frame_bytes), (2, 2, 16));
+}
+
 #[test]
 fn stores_and_loads_save_and_restore_too() {
     let facts = decode(|asm| {

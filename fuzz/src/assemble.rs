@@ -1,0 +1,532 @@
+//! From a [`Case`] to an object.
+//!
+//! A frame, from R10 down: the window, a counter for each nesting of loops, the
+//! pointer to the caller's window, a key.
+
+use std::collections::BTreeMap;
+
+use tailor_bpf::{
+    AluOp, Callee, Cond, FuncRef, Imm64, MapDef, MapKind, MapRef, Object, Op, ProgId, Program,
+    ProgramKind, Reg, Size, Src, Width,
+};
+
+use crate::operations::{at, register};
+use crate::program::*;
+
+/// R9: the context.
+const CONTEXT: Reg = Reg::R9;
+const CALLER: i16 = -WINDOW - 8 * (MAX_LOOPS as i16 + 1);
+const KEY: i16 = CALLER - 8;
+/// Keys in registers are masked so.
+const KEY_MASK: i32 = 7;
+
+/// The object of a case. Its maps are those that it uses.
+pub fn object(case: &Case) -> Object {
+    let mut maps = Maps {
+        object: Object { name: "generated".into(), ..Object::default() },
+        refs: BTreeMap::new(),
+    };
+    let mut functions = Vec::new();
+    for function in &case.functions {
+        functions.push(Assembler::function(case, function, &mut maps));
+    }
+    let mut object = maps.object;
+    for (number, (function, ops)) in case.functions.iter().zip(functions).enumerate() {
+        let name = match function.role {
+            Role::Program => format!("program{number}"),
+            Role::Subprogram => format!("subprogram{number}"),
+            Role::Callback => format!("callback{number}"),
+        };
+        let section = match function.role {
+            Role::Program => section(case.kind),
+            _ => ".text",
+        };
+        let func = object.functions.push(tailor_bpf::Function {
+            name: name.clone(),
+            section: section.into(),
+            ops,
+            refused: None,
+            further: Vec::new(),
+        });
+        if function.role == Role::Program {
+            let section = section.into();
+            object.programs.push(Program { name, function: func, section, kind: case.kind });
+        }
+    }
+    if let Some(&programs) = maps.refs.get(&TestMap::Programs) {
+        let slots = (0u32..).zip(case.slots);
+        let full =
+            slots.filter_map(|(slot, number)| Some((slot, ProgId::from_u32(number? as u32))));
+        object.maps[programs].slots = full.collect();
+    }
+    object
+}
+
+fn section(kind: ProgramKind) -> &'static str {
+    match kind {
+        ProgramKind::Xdp => "xdp",
+        ProgramKind::SchedCls => "tc",
+        _ => "",
+    }
+}
+
+/// The object's maps, each made when it is first used.
+struct Maps {
+    object: Object,
+    refs: BTreeMap<TestMap, MapRef>,
+}
+
+impl Maps {
+    fn get(&mut self, case: &Case, map: TestMap) -> MapRef {
+        let object = &mut self.object;
+        *self.refs.entry(map).or_insert_with(|| object.maps.push(definition(case, map)))
+    }
+}
+
+fn definition(case: &Case, map: TestMap) -> MapDef {
+    let (kind, entries) = match map {
+        TestMap::Input => (MapKind::Array, 1),
+        TestMap::Array => (MapKind::Array, 4),
+        TestMap::Hash => (MapKind::Hash, 4),
+        TestMap::PercpuArray => (MapKind::PercpuArray, 4),
+        TestMap::Programs => (MapKind::ProgArray, SLOTS),
+    };
+    let initial = match map {
+        TestMap::Input => case.input.iter().flat_map(|word| word.to_le_bytes()).collect(),
+        _ => Vec::new(),
+    };
+    MapDef {
+        key_size: 4,
+        value_size: map.value_size() as u32,
+        max_entries: entries,
+        initial,
+        ..MapDef::new(map.name(), kind)
+    }
+}
+
+struct Assembler<'a> {
+    case: &'a Case,
+    function: &'a Function,
+    maps: &'a mut Maps,
+    ops: Vec<Op>,
+    loops: i16,
+    uses_window: bool,
+}
+
+impl Assembler<'_> {
+    fn function(case: &Case, function: &Function, maps: &mut Maps) -> Vec<Op> {
+        let uses_window = function.uses_window();
+        let mut this = Assembler { case, function, maps, ops: Vec::new(), loops: 0, uses_window };
+        this.entry();
+        if this.block(&function.body) {
+            this.mix();
+            this.exit();
+        }
+        this.ops
+    }
+
+    fn mov(&mut self, dst: Reg, src: Src) {
+        self.ops.push(Op::Mov { w: Width::W64, dst, src });
+    }
+
+    fn alu(&mut self, op: AluOp, dst: Reg, src: Src) {
+        self.ops.push(Op::Alu { op, w: Width::W64, dst, src });
+    }
+
+    fn load(&mut self, size: Size, dst: Reg, base: Reg, off: i16) {
+        self.ops.push(Op::Load { size, signed: false, dst, base, off });
+    }
+
+    fn store(&mut self, size: Size, base: Reg, off: i16, src: Src) {
+        self.ops.push(Op::Store { size, base, off, src });
+    }
+
+    fn immediate(&mut self, dst: Reg, value: Imm64) {
+        self.ops.extend([Op::LoadImm { dst, value }, Op::LoadImmHi]);
+    }
+
+    fn call(&mut self, helper: u32) {
+        self.ops.push(Op::Call(Callee::Helper(helper)));
+    }
+
+    fn frame_pointer(&mut self, dst: Reg, off: i16) {
+        self.mov(dst, Src::Reg(Reg::FP));
+        self.alu(AluOp::Add, dst, Src::Imm(off.into()));
+    }
+
+    /// Arguments to their places, then the data registers and the window.
+    fn entry(&mut self) {
+        let keeps_pointer = self
+            .function
+            .statements()
+            .into_iter()
+            .any(|stmt| matches!(stmt, Stmt::Access { place: Place::Caller, .. }));
+        match self.function.role {
+            Role::Program => self.mov(CONTEXT, Src::Reg(Reg::R1)),
+            role => {
+                if keeps_pointer {
+                    self.store(Size::D, Reg::FP, CALLER, Src::Reg(Reg::R2));
+                }
+                match role {
+                    Role::Callback => self.mov(Reg::R3, Src::Reg(Reg::R1)),
+                    _ => self.mov(CONTEXT, Src::Reg(Reg::R1)),
+                }
+            }
+        }
+        let given = match self.function.role {
+            Role::Program => 0..0,
+            Role::Subprogram => 3..6,
+            Role::Callback => 3..4,
+        };
+        let inputs = |initial: &Option<Initial>| matches!(initial, Some(Initial::Input(_)));
+        let initial = self.function.initial;
+        if initial.iter().any(inputs) {
+            // The last register that is set holds the address until then.
+            let map = self.maps.get(self.case, TestMap::Input);
+            let own = |number: &usize| initial[*number].is_some() && !given.contains(number);
+            if let Some(address) = (0..DATA).rfind(own) {
+                self.initialise(&initial, &given, Some((register(address), map)));
+            }
+        } else {
+            self.initialise(&initial, &given, None);
+        }
+        let slots = if self.uses_window { WINDOW / 8 } else { 0 };
+        for slot in 0..slots {
+            let src = match initial[slot as usize] {
+                Some(_) => Src::Reg(register(slot as usize)),
+                None => Src::Imm(0),
+            };
+            self.store(Size::D, Reg::FP, 8 * slot - WINDOW, src);
+        }
+    }
+
+    fn initialise(
+        &mut self,
+        initial: &[Option<Initial>; DATA],
+        given: &std::ops::Range<usize>,
+        address: Option<(Reg, MapRef)>,
+    ) {
+        if let Some((reg, map)) = address {
+            self.immediate(reg, Imm64::MapValue(map, 0));
+        }
+        for (number, initial) in initial.iter().enumerate() {
+            let dst = register(number);
+            // What the caller gave stays.
+            match initial {
+                _ if given.contains(&number) => {}
+                None => {}
+                Some(Initial::Constant(value)) => self.immediate(dst, Imm64::Const(*value)),
+                Some(Initial::Input(word)) => match address {
+                    Some((base, _)) => self.load(Size::D, dst, base, 8 * *word as i16),
+                    None => self.mov(dst, Src::Imm(0)),
+                },
+            }
+        }
+    }
+
+    /// R0 = 31 R0 + each thing that is observed.
+    fn mix(&mut self) {
+        let mut first = true;
+        for &observed in &self.function.observed {
+            let (src, scratch) = match observed {
+                Observed::Register(reg) => (reg, None),
+                Observed::Slot(slot) => (Reg::R1, Some(8 * slot - WINDOW)),
+            };
+            if let Some(off) = scratch {
+                self.load(Size::D, src, Reg::FP, off);
+            }
+            if first {
+                if src != Reg::R0 {
+                    self.mov(Reg::R0, Src::Reg(src));
+                }
+            } else {
+                self.alu(AluOp::Mul, Reg::R0, Src::Imm(31));
+                self.alu(AluOp::Add, Reg::R0, Src::Reg(src));
+            }
+            first = false;
+        }
+        if first {
+            self.mov(Reg::R0, Src::Imm(0));
+        } else if self.function.role == Role::Program && self.case.kind != ProgramKind::Raw {
+            // The host sees the low half only.
+            self.mov(Reg::R1, Src::Reg(Reg::R0));
+            self.alu(AluOp::Rsh, Reg::R1, Src::Imm(32));
+            self.alu(AluOp::Add, Reg::R0, Src::Reg(Reg::R1));
+        }
+    }
+
+    fn exit(&mut self) {
+        if self.function.role == Role::Callback {
+            self.alu(AluOp::And, Reg::R0, Src::Imm(1));
+        }
+        self.ops.push(Op::Exit);
+    }
+
+    /// Whether control comes out at the end.
+    fn block(&mut self, body: &[Stmt]) -> bool {
+        body.iter().all(|stmt| self.statement(stmt))
+    }
+
+    fn statement(&mut self, stmt: &Stmt) -> bool {
+        match stmt {
+            Stmt::Op(op) => {
+                self.ops.push(*op);
+                if op.slots() == 2 {
+                    self.ops.push(Op::LoadImmHi);
+                }
+            }
+            Stmt::If(branch, then, other) => return self.branch(*branch, then, other),
+            Stmt::Loop(count, counter, body) => return self.repeat(*count, *counter, body),
+            Stmt::Access { place, index, op, base, refill } => {
+                self.access(*place, *index, *op, *base, *refill);
+            }
+            Stmt::Call(callee, lent, refill) => {
+                self.mov(Reg::R1, Src::Reg(CONTEXT));
+                self.frame_pointer(Reg::R2, lent - WINDOW);
+                let callee = FuncRef::from_u32(*callee as u32);
+                self.ops.push(Op::Call(Callee::Function(callee)));
+                self.refill(*refill);
+            }
+            Stmt::Repeat { callee, rounds, at, refill } => {
+                self.mov(Reg::R1, Src::Imm(*rounds));
+                self.immediate(Reg::R2, Imm64::Function(FuncRef::from_u32(*callee as u32)));
+                self.frame_pointer(Reg::R3, at - WINDOW);
+                self.mov(Reg::R4, Src::Imm(0));
+                self.call(181);
+                self.refill(*refill);
+            }
+            Stmt::Helper(helper, refill) => {
+                self.helper(*helper);
+                self.refill(*refill);
+            }
+            Stmt::TailCall(index, refill) => self.tail_call(*index, *refill),
+            Stmt::Length(dst, other) => {
+                let (start, end) = self.packet_fields();
+                self.load(Size::W, *other, CONTEXT, start);
+                self.load(Size::W, *dst, CONTEXT, end);
+                self.alu(AluOp::Sub, *dst, Src::Reg(*other));
+                self.mov(*other, Src::Imm(1));
+            }
+            Stmt::LoadPacket(op, refill) => {
+                self.mov(Reg::R6, Src::Reg(CONTEXT));
+                self.ops.push(*op);
+                self.mov(Reg::R6, Src::Imm(*refill));
+                self.refill(*refill);
+            }
+            Stmt::Return(reg) => {
+                if *reg != Reg::R0 {
+                    self.mov(Reg::R0, Src::Reg(*reg));
+                }
+                self.exit();
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Sets R1 to R5, which a call left undefined.
+    fn refill(&mut self, value: i32) {
+        match self.uses_window {
+            true => self.load(Size::D, Reg::R1, Reg::FP, -WINDOW),
+            false => self.mov(Reg::R1, Src::Imm(!value)),
+        }
+        self.mov(Reg::R2, Src::Imm(value));
+        self.mov(Reg::R3, Src::Reg(Reg::R6));
+        self.ops.push(Op::Mov { w: Width::W32, dst: Reg::R4, src: Src::Reg(register(7)) });
+        self.ops.push(Op::Mov { w: Width::W32, dst: Reg::R5, src: Src::Imm(value) });
+    }
+
+    /// A jump over what is to come, which [`Assembler::land`] completes.
+    fn skip(&mut self, cond: Cond, dst: Reg, src: Src) -> usize {
+        self.ops.push(Op::Branch { cond, w: Width::W64, dst, src, off: 0 });
+        self.ops.len() - 1
+    }
+
+    fn land(&mut self, jump: usize) {
+        let distance = self.ops.len() - jump - 1;
+        match &mut self.ops[jump] {
+            Op::Branch { off, .. } => *off = distance as i16,
+            Op::Jump { off, .. } => *off = distance as i32,
+            _ => {}
+        }
+    }
+
+    fn branch(&mut self, branch: Op, then: &[Stmt], other: &[Stmt]) -> bool {
+        let taken = self.ops.len();
+        self.ops.push(branch);
+        let falls = self.block(other);
+        // No jump that nothing reaches: the kernel refuses it.
+        let out = falls.then(|| {
+            self.ops.push(Op::Jump { off: 0, long: false });
+            self.ops.len() - 1
+        });
+        self.land(taken);
+        let comes = self.block(then);
+        if let Some(out) = out {
+            self.land(out);
+        }
+        falls || comes
+    }
+
+    fn repeat(&mut self, count: u8, counter: Reg, body: &[Stmt]) -> bool {
+        let off = -WINDOW - 8 * (self.loops + 1);
+        self.store(Size::D, Reg::FP, off, Src::Imm(count.into()));
+        let start = self.ops.len();
+        self.loops += 1;
+        let comes = self.block(body);
+        self.loops -= 1;
+        if !comes {
+            return false;
+        }
+        self.load(Size::D, counter, Reg::FP, off);
+        self.alu(AluOp::Sub, counter, Src::Imm(1));
+        self.store(Size::D, Reg::FP, off, Src::Reg(counter));
+        let back = start as i64 - self.ops.len() as i64 - 1;
+        let (cond, w, src) = (Cond::Ne, Width::W64, Src::Imm(0));
+        self.ops.push(Op::Branch { cond, w, dst: counter, src, off: back as i16 });
+        true
+    }
+
+    /// Offsets of `data` and `data_end` in the context.
+    fn packet_fields(&self) -> (i16, i16) {
+        if self.case.kind == ProgramKind::Xdp { (0, 4) } else { (76, 80) }
+    }
+
+    fn access(&mut self, place: Place, index: Option<(Reg, i32)>, op: Op, base: Reg, refill: i32) {
+        let mut offset = 0;
+        let mut absent = None;
+        match place {
+            Place::Window => {
+                self.mov(base, Src::Reg(Reg::FP));
+                offset = -WINDOW;
+            }
+            Place::Memory => self.mov(base, Src::Reg(CONTEXT)),
+            Place::Input => {
+                let map = self.maps.get(self.case, TestMap::Input);
+                self.immediate(base, Imm64::MapValue(map, 0));
+            }
+            Place::Caller => self.load(Size::D, base, Reg::FP, CALLER),
+            Place::Packet { end, .. } => {
+                let (first, last) = self.packet_fields();
+                self.load(Size::W, base, CONTEXT, first);
+                self.load(Size::W, end, CONTEXT, last);
+            }
+            Place::Element(map, key) => {
+                self.key_and_map(map, key);
+                self.call(1);
+                self.refill(refill);
+                absent = Some(self.skip(Cond::Eq, Reg::R0, Src::Imm(0)));
+                self.mov(base, Src::Reg(Reg::R0));
+                self.mov(Reg::R0, Src::Imm(refill));
+            }
+        }
+        if let Some((index, mask)) = index {
+            self.alu(AluOp::And, index, Src::Imm(mask));
+            self.alu(AluOp::Add, base, Src::Reg(index));
+        }
+        if let Place::Packet { length, end } = place {
+            self.alu(AluOp::Add, base, Src::Imm(length.into()));
+            absent = Some(self.skip(Cond::Ugt, base, Src::Reg(end)));
+            offset = -length;
+        }
+        self.ops.push(at(op, base, offset));
+        if let Some(absent) = absent {
+            self.land(absent);
+        }
+        self.mov(base, Src::Imm(refill));
+        if let Place::Packet { end, .. } = place {
+            self.mov(end, Src::Imm(!refill));
+        }
+    }
+
+    /// R1 and R2 for a helper on a map.
+    fn key_and_map(&mut self, map: TestMap, key: Key) {
+        let src = match key {
+            Key::Constant(key) => Src::Imm(key),
+            Key::Register(reg) => {
+                self.alu(AluOp::And, reg, Src::Imm(KEY_MASK));
+                Src::Reg(reg)
+            }
+        };
+        self.store(Size::W, Reg::FP, KEY, src);
+        let map = self.maps.get(self.case, map);
+        self.immediate(Reg::R1, Imm64::Map(map));
+        self.frame_pointer(Reg::R2, KEY);
+    }
+
+    fn helper(&mut self, helper: Helper) {
+        let packet = self.case.kind == ProgramKind::Xdp;
+        match helper {
+            Helper::Update { map, key, value, flags } => {
+                self.key_and_map(map, key);
+                self.frame_pointer(Reg::R3, value - WINDOW);
+                self.mov(Reg::R4, Src::Imm(flags));
+                self.call(2);
+            }
+            Helper::Delete { map, key } => {
+                self.key_and_map(map, key);
+                self.call(3);
+            }
+            Helper::Time => self.call(5),
+            Helper::Random => self.call(7),
+            Helper::Processor => self.call(8),
+            Helper::ChecksumDifference { from, from_size, to, to_size, seed } => {
+                self.mov(Reg::R5, seed);
+                for (pointer, size, at, bytes) in
+                    [(Reg::R1, 2, from, from_size), (register(3), 4, to, to_size)]
+                {
+                    match bytes {
+                        0 => self.mov(pointer, Src::Imm(0)),
+                        _ => self.frame_pointer(pointer, at - WINDOW),
+                    }
+                    self.mov(register(size), Src::Imm(bytes));
+                }
+                self.call(28);
+            }
+            Helper::LoadBytes { at, to, size } => {
+                self.packet_bytes(at, to, size);
+                self.call(if packet { 189 } else { 26 });
+            }
+            Helper::StoreBytes { at, from, size } => {
+                self.packet_bytes(at, from, size);
+                if !packet {
+                    self.mov(Reg::R5, Src::Imm(0));
+                }
+                self.call(if packet { 190 } else { 9 });
+            }
+        }
+    }
+
+    /// R1 to R4: context, offset in the packet, place in the window, size.
+    fn packet_bytes(&mut self, at: Key, place: i16, size: i32) {
+        match at {
+            Key::Constant(at) => self.mov(Reg::R2, Src::Imm(at)),
+            Key::Register(reg) => {
+                self.mov(Reg::R2, Src::Reg(reg));
+                self.alu(AluOp::And, Reg::R2, Src::Imm(0x3f));
+            }
+        }
+        self.mov(Reg::R1, Src::Reg(CONTEXT));
+        self.frame_pointer(register(3), place - WINDOW);
+        self.mov(register(4), Src::Imm(size));
+    }
+
+    /// Behind a tail call that failed R0 to R5 are undefined.
+    fn tail_call(&mut self, index: Index, refill: i32) {
+        match index {
+            Index::Constant(index) => self.mov(register(3), Src::Imm(index)),
+            Index::Register(reg, mask) => {
+                self.mov(register(3), Src::Reg(reg));
+                if mask != -1 {
+                    self.alu(AluOp::And, register(3), Src::Imm(mask));
+                }
+            }
+        }
+        let map = self.maps.get(self.case, TestMap::Programs);
+        self.immediate(Reg::R2, Imm64::Map(map));
+        self.mov(Reg::R1, Src::Reg(CONTEXT));
+        self.call(tailor_bpf::cfg::TAIL_CALL);
+        self.mov(Reg::R0, Src::Imm(refill));
+        self.refill(refill);
+    }
+}
