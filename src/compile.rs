@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cranelift_entity::SecondaryMap;
+use cranelift_entity::{EntitySet, SecondaryMap};
 use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
@@ -44,6 +44,9 @@ impl Unit {
         let mut errors = tailor_bpf::validate::validate(&object);
         refuse(&mut object, &errors);
         let (mut facts, mut found) = tailor_bpf::analyze(&object);
+        if tailor_bpf::separate_entries(&mut object, &facts) {
+            (facts, found) = tailor_bpf::analyze(&object);
+        }
         if tailor_bpf::specialise(&mut object, &found) {
             (facts, found) = tailor_bpf::analyze(&object);
         }
@@ -200,6 +203,8 @@ struct Compilation<'a> {
     /// By function: it, or something it calls, calls C code or can tail-call,
     /// so that it relies on the stack's alignment at its entry.
     relies_on_alignment: SecondaryMap<FuncRef, bool>,
+    /// Functions whose address is taken.
+    callbacks: EntitySet<FuncRef>,
     code: CompiledCode,
     times: BTreeMap<FuncRef, Duration>,
 }
@@ -219,7 +224,9 @@ impl<'a> Compilation<'a> {
             stubs: Default::default(),
         };
         let relies_on_alignment = relies_on_alignment(unit);
-        Compilation { unit, engine, relies_on_alignment, code, times: BTreeMap::new() }
+        let mut callbacks = EntitySet::new();
+        callbacks.extend(unit.object.functions.values().flat_map(|f| f.callbacks()));
+        Compilation { unit, engine, relies_on_alignment, callbacks, code, times: BTreeMap::new() }
     }
 
     /// Compiles what a program consists of and is not compiled yet.
@@ -244,15 +251,25 @@ impl<'a> Compilation<'a> {
         if let Some(error) = chains::check_native(object, &self.unit.facts, id, &frame) {
             return Err(error);
         }
-        let entry = object.programs[id].function;
-        if self.code.convention == Convention::Saving
-            && self.unit.facts.functions[entry].reaches_tail_call
-        {
-            let stub = tailor_emit::entry_stub(entry, &object.programs[id].name)
+        let mut entered = self.unit.reachable(id)?;
+        entered.retain(|&func| self.needs_stub(func));
+        for func in entered {
+            let name = &object.functions[func].name;
+            let stub = tailor_emit::entry_stub(self.code.convention, func, name)
                 .map_err(|error| Error::new(error.to_string()))?;
-            self.code.stubs[entry] = Some(stub);
+            self.code.stubs[func] = Some(stub);
         }
         Ok(())
+    }
+
+    /// Whether C code enters a function that must be given a counter.
+    fn needs_stub(&self, func: FuncRef) -> bool {
+        let counts_itself = match self.code.convention {
+            Convention::Saving => false,
+            Convention::Kernel { .. } => self.kind(func) == FunctionKind::Program,
+        };
+        let entered = self.kind(func) == FunctionKind::Program || self.callbacks.contains(func);
+        entered && self.unit.facts.functions[func].reaches_tail_call && !counts_itself
     }
 
     fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {

@@ -1,5 +1,6 @@
 //! File tests: every file under tests/cases is a test of the stage that its
-//! folder names, and every file under examples/cases is a run in all engines.
+//! folder names, and every file under examples/cases and
+//! benches/programs/cases is a run in all engines.
 //!
 //! `TAILOR_BLESS=1` rewrites the expected part of the cases that differ.
 
@@ -42,7 +43,9 @@ fn trial(path: PathBuf) -> Option<Trial> {
     let relative = path.strip_prefix(&root).ok()?.to_path_buf();
     let mut parts = relative.components().map(|part| part.as_os_str().to_string_lossy());
     let run: Run = match (parts.next()?.as_ref(), parts.next()?.as_ref(), parts.next()?.as_ref()) {
-        ("examples", "cases", _) => Box::new(filetests::run::example),
+        ("examples", "cases", _) | ("benches", "programs", "cases") => {
+            Box::new(filetests::run::example)
+        }
         // Several tests each: see `filetests::semantics`.
         ("tests", "cases", "semantics") => return None,
         ("tests", "cases", "run") => Box::new(filetests::run::inline),
@@ -60,6 +63,7 @@ fn main() {
     let mut found = Vec::new();
     files(&root().join("tests/cases"), &mut found);
     files(&root().join("examples/cases"), &mut found);
+    files(&root().join("benches/programs/cases"), &mut found);
     let mut trials: Vec<Trial> = found.into_iter().filter_map(trial).collect();
     trials.extend(filetests::semantics::trials(&root().join("tests/cases/semantics")));
     libtest_mimic::run(&Arguments::from_args(), trials).exit();

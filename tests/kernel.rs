@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use tailor::emit::frame;
 use tailor::{Engine, Object, Trace, Unit};
 
-const FOLDERS: [&str; 3] = ["examples/objects", "corpus/selftests", "corpus/libxdp"];
+/// Objects are named by their folder, which lies in one of these, and their own name.
+const FOLDERS: [&str; 2] = ["examples", "corpus"];
 
 fn find(root: &Path, object: &str) -> Option<PathBuf> {
-    let paths = FOLDERS.map(|folder| root.join(folder).join(format!("{object}.o")));
-    paths.into_iter().find(|path| path.exists())
+    let mut names = FOLDERS.iter().flat_map(|folder| {
+        ["o", "elf"].map(|suffix| root.join(folder).join(format!("{object}.{suffix}")))
+    });
+    names.find(|path| path.exists())
 }
 
 /// Saved registers, frame_bytes, pop_sites and tail_call_sites of each function.

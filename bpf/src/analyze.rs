@@ -7,7 +7,6 @@ use crate::callgraph::CallGraph;
 use crate::cfg::Cfg;
 use crate::facts::{Facts, FunctionFacts};
 use crate::frequency::frequencies;
-use crate::insn::{Imm64, Op};
 use crate::{Error, FuncRef, Object, pointers};
 
 /// Analyses a validated object: the facts, and what is wrong with functions
@@ -33,35 +32,8 @@ pub fn analyze(object: &Object) -> (Facts, Vec<Error>) {
     let mut order = graph.callees_first(object);
     order.retain(|&function| object.functions[function].refused.is_none());
     let lost = graph.reaching(object, |function| object.functions[function].refused.is_some());
-    let mut errors = callback_errors(object, &graph, &facts);
-    errors.extend(pointers::analyze(object, &mut facts, &order, &lost));
+    let errors = pointers::analyze(object, &mut facts, &order, &lost);
     (facts, name_programs(object, errors))
-}
-
-/// Callbacks from which a tail call can be reached, where their address is taken.
-/// A helper enters them, so nothing hands them the count of tail calls. (The
-/// kernel refuses tail calls in callbacks, and lets some in functions that they
-/// call pass, with no count either.)
-fn callback_errors(object: &Object, graph: &CallGraph, facts: &Facts) -> Vec<(FuncRef, Error)> {
-    let mut errors = Vec::new();
-    for (id, function) in &object.functions {
-        let slots = facts.functions[id].cfg.blocks.iter().flat_map(|block| block.slots());
-        for slot in slots {
-            let Some(Op::LoadImm { value: Imm64::Function(callback), .. }) = function.ops.get(slot)
-            else {
-                continue;
-            };
-            if let Some((source, at)) = graph.first_tail_call(object, *callback, facts) {
-                let [callback, source] = [*callback, source].map(|id| &object.functions[id].name);
-                let what = format!(
-                    "takes the address of `{callback}`, a callback that can get to the tail call \
-                     at {source}+{at}: callbacks cannot tail-call"
-                );
-                errors.push((id, Error::at(&function.name, slot, what)));
-            }
-        }
-    }
-    errors
 }
 
 /// Names in each error the first program that reaches the function.
@@ -80,45 +52,4 @@ fn name_programs(object: &Object, errors: Vec<(FuncRef, Error)>) -> Vec<Error> {
         None => error,
     };
     errors.into_iter().map(name).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::analyze;
-    use crate::text::parse_object;
-
-    #[test]
-    fn callbacks_cannot_tail_call() {
-        // `second` is also called directly, which is fine.
-        let text = "
-map map0 \"jmp\" prog_array key 4 value 4 entries 1 { }
-program f0 \"direct\" xdp
-  call f4
-  exit
-program f1 \"main\" xdp
-  r6 = f2 ll
-  r1 = 1
-  r2 = f3 ll
-  r3 = 0
-  r4 = 0
-  call 181
-  exit
-function f2 \"harmless\"
-  r0 = 0
-  exit
-function f3 \"first\"
-  r1 = r2
-  call f4
-  exit
-function f4 \"second\"
-  r2 = map0 ll
-  r3 = 0
-  call 12
-  exit";
-        let (_, errors) = analyze(&parse_object(text).unwrap());
-        let errors: Vec<String> = errors.iter().map(|error| error.to_string()).collect();
-        let expected = "main: main+3: takes the address of `first`, a callback that can get to \
-                        the tail call at second+3: callbacks cannot tail-call";
-        assert_eq!(errors, [expected]);
-    }
 }

@@ -114,31 +114,6 @@ impl CallGraph {
         reaching
     }
 
-    /// A tail call that can be reached from a function by direct calls: its
-    /// function and slot.
-    pub(crate) fn first_tail_call(
-        &self,
-        object: &Object,
-        from: FuncRef,
-        facts: &Facts,
-    ) -> Option<(FuncRef, usize)> {
-        let mut seen = EntitySet::new();
-        let mut work = vec![from];
-        while let Some(function) = work.pop() {
-            if !seen.insert(function) {
-                continue;
-            }
-            if self.tail_calls[function] {
-                let blocks = &facts.functions.get(function)?.cfg.blocks;
-                let ops = &object.functions[function].ops;
-                let mut slots = blocks.iter().flat_map(|block| block.slots());
-                return Some((function, slots.find(|&slot| is_tail_call(&ops[slot]))?));
-            }
-            work.extend(&self.calls[function]);
-        }
-        None
-    }
-
     /// How often each function is entered in a run that starts at `entry`, by
     /// the frequencies of the blocks that call it. A callback is taken to be
     /// entered once for each time that its address is taken. What recursion

@@ -23,9 +23,9 @@ use crate::object::Object;
 use crate::{Error, FuncRef, Size};
 pub use profile::Profile;
 
-/// Frames at a time, the first one included. The kernel allows a program 8, and
-/// those above a subprogram's tail call stay: 34 programs can be in a chain.
-pub const MAX_FRAMES: usize = 8 * (1 + MAX_TAIL_CALLS as usize);
+/// Frames at a time, the first one included: 8 of a program, as in the kernel,
+/// each time that one is entered by a tail call below the frames of the last.
+pub const MAX_FRAMES: usize = 8 * (MAX_TAIL_CALLS as usize + 1);
 /// Tail calls that succeed in one top-level invocation.
 pub const MAX_TAIL_CALLS: u32 = 33;
 /// Bytes of a function's frame.

@@ -37,5 +37,5 @@ pub use insn::{
     AluOp, AtomicOp, Callee, Cond, EndKind, Imm64, MAY_GOTO_BUDGET, Op, Reg, Src, Width,
 };
 pub use object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
-pub use specialise::specialise;
+pub use specialise::{separate_entries, specialise};
 pub use tailor_ir::{CALL_BY_NUMBER, FuncRef, MapRef, Size};

@@ -312,4 +312,12 @@ impl Function {
             _ => None,
         })
     }
+
+    /// Functions whose address is taken here, likewise: callbacks.
+    pub fn callbacks(&self) -> impl Iterator<Item = FuncRef> {
+        self.ops.iter().filter_map(|op| match *op {
+            Op::LoadImm { value: Imm64::Function(function), .. } => Some(function),
+            _ => None,
+        })
+    }
 }

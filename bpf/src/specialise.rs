@@ -6,12 +6,15 @@
 //! the programs, is copied for each kind of context, after which the analysis
 //! sees a single kind in each. What is merely called by programs of different
 //! kinds stays shared.
+//!
+//! A program that other functions call is copied too where that matters.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cranelift_entity::SecondaryMap;
 
 use crate::ctx::KINDS;
+use crate::facts::Facts;
 use crate::insn::{Callee, Imm64, Op};
 use crate::object::Function;
 use crate::{Error, FuncRef, Object};
@@ -52,6 +55,28 @@ pub fn specialise(object: &mut Object, errors: &[Error]) -> bool {
         program.function = copies.of(program.function, program.kind.context());
     }
     true
+}
+
+/// Copies the programs that are also called, or whose address is taken, as far
+/// as a tail call can be reached from them; callers get the copy. As an entry
+/// such a function starts counting tail calls, and as a callee it must not. Says
+/// whether anything changed: then the object is to be analysed again.
+pub fn separate_entries(object: &mut Object, facts: &Facts) -> bool {
+    let called: HashSet<FuncRef> = object.functions.values().flat_map(|f| f.callees()).collect();
+    let reaches = |id: FuncRef| facts.functions.get(id).is_some_and(|own| own.reaches_tail_call);
+    let entries = object.programs.values().map(|program| program.function);
+    let entries: BTreeSet<FuncRef> =
+        entries.filter(|&id| called.contains(&id) && reaches(id)).collect();
+    let mut copies = Copies { of: HashMap::new() };
+    for &id in &entries {
+        let function = &object.functions[id];
+        let copy = Function { name: format!("{}.called", function.name), ..function.clone() };
+        copies.of.insert((id, None), object.functions.push(copy));
+    }
+    if !entries.is_empty() {
+        object.functions.values_mut().for_each(|function| copies.redirect(function, None));
+    }
+    !entries.is_empty()
 }
 
 /// The kinds of context of the programs that reach each function.

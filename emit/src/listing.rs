@@ -150,6 +150,7 @@ fn name(symbol: Symbol) -> String {
         Symbol::MapValue(map, offset) => format!("{map}.value+{offset}"),
         Symbol::MapSlot(map, key) => format!("{map}.slot[{key}]"),
         Symbol::Function(function) => function.to_string(),
+        Symbol::Entry(function) => format!("{function}.entry"),
         Symbol::Helper(CALL_BY_NUMBER) => "helper_by_number".into(),
         Symbol::HelperCell(CALL_BY_NUMBER) => "helper_by_number.cell".into(),
         Symbol::Helper(helper) => format!("helper{helper}"),
@@ -162,19 +163,28 @@ mod tests {
     use cranelift_entity::EntityRef;
 
     use super::*;
-    use crate::FuncRef;
+    use crate::{Convention, FuncRef};
 
+    /// The second is that of kernels since 6.12, the third of those before.
     #[test]
-    fn the_entry_stub() {
-        let stub = crate::entry_stub(FuncRef::new(3), "enter").unwrap();
-        let expected = "\
-stub enter: 15 bytes, frame 8 (padding 0), saved []
-     0  push 0x21
-     2  mov r9, rsp
-     5  call f3
-     a  add rsp, 8
-     e  ret
-";
-        assert_eq!(listing(&stub), expected);
+    fn entry_stubs() {
+        let conventions = [
+            (Convention::Saving, ["15", "     0  push 0x21\n     2  mov r9, rsp", "5", "a", "e"]),
+            (
+                Convention::Kernel { landing: 12 },
+                ["15", "     0  push 0\n     2  mov rax, rsp", "5", "a", "e"],
+            ),
+            (
+                Convention::Kernel { landing: 11 },
+                ["14", "     0  push 0\n     2  xor eax, eax", "4", "9", "d"],
+            ),
+        ];
+        for (convention, [bytes, start, call, add, ret]) in conventions {
+            let stub = crate::entry_stub(convention, FuncRef::new(3), "enter").unwrap();
+            let expected = format!(
+                "stub enter: {bytes} bytes, frame 8 (padding 0), saved []\n{start}\n     {call}  call f3\n     {add}  add rsp, 8\n     {ret}  ret\n"
+            );
+            assert_eq!(listing(&stub), expected);
+        }
     }
 }

@@ -317,6 +317,7 @@ fn symbol_text(symbol: Symbol) -> String {
         Symbol::MapValue(map, offset) => format!("{map}+{offset}"),
         Symbol::MapSlot(map, key) => format!("{map}[{key}]"),
         Symbol::Function(func) => func.to_string(),
+        Symbol::Entry(func) => format!("{func}.entry"),
         Symbol::Helper(number) => format!("helper{number}"),
         Symbol::HelperCell(number) => format!("helper_cell{number}"),
     }

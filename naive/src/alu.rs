@@ -82,7 +82,7 @@ impl Jit<'_> {
             Imm64::MapValue(map, offset) => {
                 self.asm.movabs_symbol(dst, Symbol::MapValue(map, offset));
             }
-            Imm64::Function(func) => self.asm.movabs_symbol(dst, Symbol::Function(func)),
+            Imm64::Function(func) => self.asm.movabs_symbol(dst, Symbol::Entry(func)),
             Imm64::Pseudo(..) => return Err(self.error(pc, "the load was not linked")),
         }
         Ok(())

@@ -9,6 +9,11 @@
 //! What is not: mitigations against speculation, control-flow integrity,
 //! private stacks, arenas, and the inlining of helpers.
 //!
+//! A function that is a program's entry and that another program calls has the
+//! entry's prologue here. No kernel's code exists to compare it with: loaders
+//! refuse such an object, whether the function is global or static. The frame's
+//! figures are those of a subprogram too; its count of tail calls starts anew.
+//!
 //! Nothing is optimised here and nothing must be: every ratio of the
 //! optimizing pipeline is against these frames.
 #![forbid(unsafe_code)]

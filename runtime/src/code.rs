@@ -178,7 +178,7 @@ impl Code {
         let mut lacks = None;
         for reloc in &compiled.relocs {
             match reloc.target {
-                Symbol::Function(callee) => callees.push(callee),
+                Symbol::Function(callee) | Symbol::Entry(callee) => callees.push(callee),
                 // Which helper that is, and whether it may be called, shows in the call.
                 Symbol::Helper(CALL_BY_NUMBER) | Symbol::HelperCell(CALL_BY_NUMBER) => {}
                 Symbol::Helper(id) | Symbol::HelperCell(id) => helpers.push(id),
@@ -212,6 +212,9 @@ impl Code {
 
     fn resolve(&self, symbol: Symbol) -> Result<u64, Error> {
         let map = |map: MapRef| self.maps[map.as_u32() as usize].clone();
+        let placed = |func: FuncRef| {
+            self.functions.get(&func).ok_or_else(|| Error::NoProgram(format!("{func}")))
+        };
         Ok(match symbol {
             Symbol::Map(m) => map(m)?.address(),
             Symbol::MapValue(m, offset) => first_value(&*map(m)?)? + u64::from(offset),
@@ -222,11 +225,8 @@ impl Code {
                     what: format!("no slot {index} to tail-call through"),
                 })?
             }
-            Symbol::Function(func) => {
-                let placed = self.functions.get(&func);
-                let body = placed.ok_or_else(|| Error::NoProgram(format!("{func}")))?.body;
-                self.space().address(body)
-            }
+            Symbol::Function(func) => self.space().address(placed(func)?.body),
+            Symbol::Entry(func) => self.space().address(placed(func)?.entry),
             Symbol::Helper(id) => self.runtime.helper_thunk(id)?,
             Symbol::HelperCell(id) => self.runtime.helper_cell(id)?,
         })

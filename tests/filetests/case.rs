@@ -16,9 +16,9 @@ pub struct Case {
     pub packet_out: Option<Vec<u8>>,
     /// `None` for the value: absent.
     pub maps_out: Vec<(String, Vec<u8>, Option<Vec<u8>>)>,
-    clock: Option<u64>,
-    random: Option<u32>,
-    cpu: Option<u32>,
+    pub clock: Option<u64>,
+    pub random: Option<u32>,
+    pub cpu: Option<u32>,
     pub error: Option<String>,
     /// The engines in which it holds; all if empty.
     pub engines: Vec<String>,

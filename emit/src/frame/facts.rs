@@ -7,7 +7,7 @@ use super::state::{State, Transfer, Value, gpr};
 use super::walk::Walk;
 use super::weigh::{self, Copy, Traffic, Weighted};
 use super::{DecodeError, FrameFacts, FrameHints};
-use crate::{Gpr, Weights};
+use crate::{Gpr, Unwound, Weights};
 
 /// Where a frame pointer points, from rsp at the entry: at what is pushed first.
 const FRAME_POINTER: i64 = -8;
@@ -67,8 +67,8 @@ pub(super) fn facts(
         tail_calls: 0,
     };
     collector.collect(walk)?;
-    collector.check_sites(hints)?;
-    Ok(collector.sum_up(hints))
+    let unwinds = collector.check_sites(hints)?;
+    Ok(FrameFacts { unwinds, ..collector.sum_up(hints) })
 }
 
 impl Collector<'_> {
@@ -171,18 +171,29 @@ impl Collector<'_> {
 
     /// Every recorded site that can be reached must be an exit; whether by a
     /// jump or by bytes that will be patched to one is the site's business.
-    fn check_sites(&self, hints: &FrameHints<'_>) -> Result<(), DecodeError> {
+    /// What each undoes on the way there.
+    fn check_sites(&self, hints: &FrameHints<'_>) -> Result<Vec<Unwound>, DecodeError> {
+        let steps = &self.flow.steps;
+        let mut unwinds = Vec::with_capacity(hints.sites.len());
         for site in hints.sites {
-            let step = self.flow.find(site.exit).map(|at| &self.flow.steps[at]);
             let patched = site.poke.is_some_and(|poke| poke.target == site.exit);
             let is_jump = |instruction: &Instruction| {
                 instruction.is_jmp_short_or_near() || instruction.is_jmp_near_indirect()
             };
-            if !step.is_some_and(|step| patched || is_jump(&step.instruction)) {
-                return Err(DecodeError::NoSite { at: site.exit });
-            }
+            let exit = self.flow.find(site.exit);
+            let exit = exit.filter(|&at| patched || is_jump(&steps[at].instruction));
+            let no_site = DecodeError::NoSite { at: site.exit };
+            let (Some(exit), Some(first)) = (exit, self.flow.find(site.offset)) else {
+                return Err(no_site);
+            };
+            let restored = (first..exit).rev().filter_map(|at| match self.unwinds[at] {
+                Unwind::Restores(reg) => Some(reg),
+                _ => None,
+            });
+            let bytes = (self.depths[exit] - self.depths[first]) as u32;
+            unwinds.push(Unwound { registers: restored.collect(), bytes });
         }
-        Ok(())
+        Ok(unwinds)
     }
 
     /// The depth that exits unwind: before the trailing run of restoring
@@ -252,6 +263,7 @@ impl Collector<'_> {
             body_push_bytes: (base - lowest) as u32,
             padding_bytes: hints.padding_bytes,
             code_bytes: self.flow.code_bytes,
+            unwinds: Vec::new(),
             weighted,
         }
     }

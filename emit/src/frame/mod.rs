@@ -39,7 +39,7 @@ mod tests;
 
 use smallvec::SmallVec;
 
-use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite, Weights};
+use crate::{CompiledFunction, FrameBelief, Gpr, Reloc, TailSite, Unwound, Weights};
 pub use weigh::Weighted;
 
 /// What the bytes do not say.
@@ -96,6 +96,8 @@ pub struct FrameFacts {
     pub padding_bytes: u32,
     /// All bytes.
     pub code_bytes: u32,
+    /// What each of the recorded tail-call sites undoes.
+    pub unwinds: Vec<Unwound>,
     /// What the frame costs when the function runs, if weights were given.
     pub weighted: Option<Weighted>,
 }
@@ -215,7 +217,8 @@ pub fn check(function: &CompiledFunction) -> Result<FrameFacts, FrameError> {
     let same = sorted(&decoded.saved) == sorted(&believed.saved)
         && decoded.frame_pointer == believed.frame_pointer
         && decoded.frame_bytes == believed.frame_bytes
-        && decoded.tail_call_sites as usize == function.tail_sites.len();
+        && decoded.tail_call_sites as usize == function.tail_sites.len()
+        && decoded.unwinds.iter().eq(function.tail_sites.iter().map(|site| &site.unwinds));
     if same {
         Ok(decoded)
     } else {

@@ -533,13 +533,16 @@ L0:
     32  pop rbx
     33  ret
 ";
-    let compiled = with_site(Site::Patched(MapRef::new(1), 3), &[Gpr::RBX, Gpr::R12]);
+    let mut compiled = with_site(Site::Patched(MapRef::new(1), 3), &[Gpr::RBX, Gpr::R12]);
     assert_eq!(listing(&compiled), patched);
     let site = &compiled.tail_sites[0];
     assert_eq!(site.direct, Some((MapRef::new(1), 3)));
     assert_eq!(site.poke, Some(Poke { bypass: 0x10, target: 0x22, out: 0x27 }));
     let facts = frame::check(&compiled).unwrap();
     assert_eq!((facts.push_sites, facts.pop_sites, facts.tail_call_sites), (2, 4, 1));
+    // What is recorded of the unwinding is compared with the bytes.
+    compiled.tail_sites[0].unwinds.registers.pop();
+    assert!(frame::check(&compiled).is_err());
 }
 
 /// What lowering and allocation must not do is reported with the instruction.

@@ -131,6 +131,9 @@ pub enum Symbol {
     MapSlot(MapRef, u32),
     /// A function of the module, where calls enter it.
     Function(FuncRef),
+    /// A function of the module, where C code enters it: what a callback's
+    /// address is. There may be a stub before it.
+    Entry(FuncRef),
     /// A helper by number, as C code calls it.
     Helper(u32),
     /// The cell of the runtime's table that holds a helper's address.

@@ -124,7 +124,7 @@ fn address_of(world: &mut World, symbol: Symbol) -> Result<u64, String> {
     match symbol {
         Symbol::Map(map) => world.map_address(map),
         Symbol::MapValue(map, offset) => Ok(world.map_value_address(map)? + u64::from(offset)),
-        Symbol::Function(func) => world.func_address(func),
+        Symbol::Function(func) | Symbol::Entry(func) => world.func_address(func),
         _ => Err("an unexpected symbol".into()),
     }
 }

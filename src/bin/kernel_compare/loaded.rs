@@ -1,59 +1,38 @@
-//! An object in the running kernel: loaded by bpftool, read back, unpinned.
+//! An object in the running kernel, read back.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use tailor::runtime::kernel::{Image, KernelProgram};
+use tailor::runtime::kernel::{self, Image, Libbpf};
 
 /// A loaded program.
 pub struct Loaded {
-    /// Name of its entry function.
-    pub name: String,
+    /// What libbpf and the verifier said of it; keeps its maps alive.
+    pub program: kernel::Loaded,
     /// What the kernel made of it.
     pub image: Image,
     /// The kernel's names of its functions.
     pub functions: Vec<String>,
-    /// Keeps its maps alive.
-    _program: KernelProgram,
 }
 
-/// Removes the pins when the object is done.
-struct Pins(PathBuf);
+/// A program's name, and why it is not loaded.
+type Refused = (String, String);
 
-impl Drop for Pins {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+/// The programs of an object that the kernel takes, and the names of the
+/// others with the reasons; an error says why the object is not read.
+pub fn load(libbpf: &Libbpf, path: &Path) -> Result<(Vec<Loaded>, Vec<Refused>), String> {
+    let (mut loaded, mut refused) = (Vec::new(), Vec::new());
+    for (name, program) in libbpf.load(path)? {
+        match program {
+            Ok(program) => {
+                let image = program.program.image().map_err(|error| error.to_string())?;
+                loaded.push(Loaded { program, image, functions: Vec::new() });
+            }
+            Err(why) => refused.push((name, why)),
+        }
     }
-}
-
-/// Loads all programs of an object; why the kernel or its loader refuses.
-pub fn load(path: &Path) -> Result<Vec<Loaded>, String> {
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy().replace('.', "_");
-    let pins = Pins(format!("/sys/fs/bpf/compare_{}_{stem}", std::process::id()).into());
-    let done = Command::new("bpftool")
-        .args(["prog", "loadall"])
-        .args([path, &pins.0])
-        .output()
-        .map_err(|error| format!("bpftool: {error}"))?;
-    if !done.status.success() {
-        let log = String::from_utf8_lossy(&done.stderr);
-        let line = log.lines().rev().find(|line| !line.trim().is_empty());
-        return Err(line.unwrap_or("bpftool failed").trim().to_string());
-    }
-    let text = |error: std::io::Error| error.to_string();
-    let mut loaded = Vec::new();
-    // An object without programs leaves no folder.
-    for entry in std::fs::read_dir(&pins.0).into_iter().flatten() {
-        let entry = entry.map_err(text)?;
-        let program = KernelProgram::pinned(&entry.path()).map_err(text)?;
-        let image = program.image().map_err(text)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        loaded.push(Loaded { name, image, functions: Vec::new(), _program: program });
-    }
-    loaded.sort_by(|a, b| a.name.cmp(&b.name));
-    name_functions(&mut loaded).map_err(text)?;
-    Ok(loaded)
+    name_functions(&mut loaded).map_err(|error| error.to_string())?;
+    Ok((loaded, refused))
 }
 
 /// The kernel's symbols are `bpf_prog_TAG_NAME`.

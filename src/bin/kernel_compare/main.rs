@@ -3,12 +3,19 @@
 //!
 //! Twice: naive-6.12 fed with the kernel's translated instructions, which must
 //! give the same frames, and with the object's bytecode, where what the
-//! verifier rewrote makes differences, each in a class. Both images and our
-//! code go through the one frame decoder.
+//! verifier rewrote makes differences, each in a class with its evidence. Both
+//! images and our code go through the one frame decoder.
+//!
+//! With the translated instructions come the stack depths, which the verifier
+//! hands to the JIT beside them (BPF_LOG_STATS prints them): a depth that was
+//! reached in code since removed or through a helper's arguments is in no
+//! instruction. They are never read off the image that is compared.
 
+mod classes;
 mod compare;
 mod image;
 mod loaded;
+mod report;
 mod sequence;
 mod translated;
 
@@ -17,6 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use compare::Comparison;
+use tailor::runtime::kernel::Libbpf;
 
 /// Compares naive-6.12 with the running kernel.
 #[derive(Parser)]
@@ -37,13 +45,16 @@ fn main() -> ExitCode {
         println!("kernel-compare: SKIPPED, the kernel cannot be asked: {why}");
         return ExitCode::SUCCESS;
     }
+    let libbpf = match Libbpf::find() {
+        Ok(libbpf) => libbpf,
+        Err(why) => {
+            println!("kernel-compare: SKIPPED, objects cannot be loaded: {why}");
+            return ExitCode::SUCCESS;
+        }
+    };
     let mut comparison = Comparison::default();
     for path in &arguments.objects {
-        if let Err(why) = comparison.add(path)
-            && arguments.verbose
-        {
-            println!("{}: not loaded: {why}", path.display());
-        }
+        comparison.add(&libbpf, path);
     }
     print!("{}", comparison.summary(arguments.verbose));
     if let Some(path) = &arguments.csv

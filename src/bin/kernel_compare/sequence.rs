@@ -2,12 +2,13 @@
 //!
 //! Addresses are left out: what we relocate, distances of calls and jumps
 //! (jumps must lead to the same instruction), and the bytes that are patched
-//! when a tail call's slot changes. So are the kernel's mitigations, for which
+//! when a tail call's slot changes, and offsets in the kernel's own structures.
+//! So are the kernel's mitigations, for which
 //! naive-6.12 has nothing: a return may be a jump to the return thunk, and an
 //! indirect jump one to a retpoline.
 
-use iced_x86::{FlowControl, Instruction};
-use tailor::emit::CompiledFunction;
+use iced_x86::{FlowControl, Instruction, Register};
+use tailor::emit::{CompiledFunction, TailSite};
 
 use super::image::{instructions, sites};
 
@@ -56,7 +57,7 @@ impl Pair<'_> {
                     && index(&self.left, a.near_branch_target())
                         == index(&self.right, b.near_branch_target())
             }
-            _ => self.same_bytes(a, b),
+            _ => self.same_bytes(a, b) || self.same_but_offset(a, b),
         }
     }
 
@@ -67,6 +68,26 @@ impl Pair<'_> {
         let compared = reloc.map_or(at.end, |reloc| reloc.offset as usize) - at.start;
         let (left, right) = (&self.ours.code[at.start..], &self.theirs[b.ip() as usize..]);
         a.len() == b.len() && left[..compared] == right[..compared]
+    }
+}
+
+impl Pair<'_> {
+    /// The same access to the map or the program of an indirect tail call,
+    /// whose fields lie elsewhere in each build of the kernel.
+    fn same_but_offset(&self, a: &Instruction, b: &Instruction) -> bool {
+        let fields = [0x24, 0x110, 0x30];
+        let near = |site: &TailSite| {
+            // The index is compared with the map's size some 16 bytes before the counter.
+            (site.offset.saturating_sub(24)..site.exit).contains(&(a.ip() as u32))
+        };
+        let offset = a.memory_displacement64();
+        let shape =
+            |i: &Instruction| (i.code(), i.memory_base(), i.memory_index(), i.op0_register());
+        self.ours.tail_sites.iter().any(near)
+            && fields.contains(&offset)
+            && matches!(a.memory_base(), Register::RSI | Register::RCX)
+            && shape(a) == shape(b)
+            && a.op1_register() == b.op1_register()
     }
 }
 

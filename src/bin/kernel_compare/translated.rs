@@ -1,5 +1,6 @@
 //! The kernel's translated instructions as an object: what the verifier left,
-//! so that naive-6.12 starts from what the kernel's JIT started from.
+//! so that naive-6.12 starts from what the kernel's JIT started from. And the
+//! instructions that went in, for objects that only libbpf can link.
 //!
 //! What only the kernel has (its scratch register, addresses of its functions,
 //! per-processor addresses) becomes something of the same effect on frames,
@@ -16,6 +17,7 @@ use tailor::runtime::kernel::{self, Image};
 
 const LOAD_IMM: u8 = 0x18;
 const CALL: u8 = 0x85;
+const TAIL_CALL: i32 = 12;
 /// `goto +0`
 const NOTHING: [u8; 8] = [0x05, 0, 0, 0, 0, 0, 0, 0];
 /// A helper that is in no table: it may do anything with its arguments.
@@ -33,23 +35,55 @@ fn fields(slot: &[u8]) -> (u8, u8, u8, i16, i32) {
     (slot[0], slot[1] & 15, slot[1] >> 4, i16::from_le_bytes([slot[2], slot[3]]), imm)
 }
 
-/// Builds the object.
+/// Where instructions come from.
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    /// The verifier: calls name functions by number.
+    Translated,
+    /// libbpf: calls are distances.
+    Linked,
+}
+
+/// Builds the object of what the verifier left.
 pub fn object(name: &str, image: &Image) -> Result<Translated, Error> {
     let slots: Vec<[u8; 8]> = image.translated.as_chunks().0.to_vec();
     let starts = starts(image, &slots)?;
+    build(name, &slots, &starts, Source::Translated)
+}
+
+/// Builds the object of what libbpf handed to the kernel.
+pub fn linked(name: &str, linked: &[u8]) -> Result<Object, Error> {
+    let slots: Vec<[u8; 8]> = linked.as_chunks().0.to_vec();
+    let mut starts = BTreeSet::from([0]);
+    for (pc, slot) in slots.iter().enumerate() {
+        let (opcode, _, src, _, imm) = fields(slot);
+        if matches!((opcode, src), (CALL, 1) | (LOAD_IMM, 4)) {
+            starts.insert((pc as i64 + 1 + i64::from(imm)) as u32);
+        }
+    }
+    let starts: Vec<u32> = starts.into_iter().collect();
+    build(name, &slots, &starts, Source::Linked).map(|built| built.object)
+}
+
+fn build(
+    name: &str,
+    slots: &[[u8; 8]],
+    starts: &[u32],
+    source: Source,
+) -> Result<Translated, Error> {
     let mut object = Object { name: name.into(), ..Object::default() };
     let mut notes = Vec::new();
     let mut maps = BTreeMap::new();
     for (index, &start) in starts.iter().enumerate() {
         let end = starts.get(index + 1).map_or(slots.len(), |&end| end as usize);
         let own = slots.get(start as usize..end).unwrap_or(&[]);
-        let (bytes, noted) = plain(own);
+        let (bytes, noted) = plain(own, source);
         notes.push(noted);
         let function = if index == 0 { name.to_string() } else { format!("sub{index}") };
         let mut ops = decode(&function, &bytes)?;
         for (pc, op) in ops.iter_mut().enumerate() {
             link(op, &mut maps, &mut object);
-            link_function(op, start as usize + pc, &starts);
+            link_function(op, start as usize + pc, starts, source);
         }
         let section = String::new();
         object.functions.push(Function {
@@ -91,12 +125,13 @@ fn starts(image: &Image, slots: &[[u8; 8]]) -> Result<Vec<u32>, Error> {
 }
 
 /// The bytes of a function without what has no meaning outside the kernel.
-fn plain(slots: &[[u8; 8]]) -> (Vec<u8>, BTreeSet<&'static str>) {
+fn plain(slots: &[[u8; 8]], source: Source) -> (Vec<u8>, BTreeSet<&'static str>) {
     const SCRATCH: u8 = 11;
     let mut notes = BTreeSet::new();
     let mut bytes = Vec::with_capacity(8 * slots.len());
     let (mut second, mut exchange) = (false, false);
-    let guards = guards(slots);
+    let rewritten = source == Source::Translated;
+    let guards = if rewritten { guards(slots) } else { BTreeSet::new() };
     for (pc, slot) in slots.iter().enumerate() {
         let (opcode, dst, src, off, imm) = fields(slot);
         let mut out = *slot;
@@ -118,7 +153,7 @@ fn plain(slots: &[[u8; 8]]) -> (Vec<u8>, BTreeSet<&'static str>) {
         }
         match opcode {
             CALL if src == 1 => out[2..4].fill(0),
-            CALL if src == 0 && imm == 12 => {}
+            CALL if src == 0 && (imm == TAIL_CALL || !rewritten) => {}
             CALL => {
                 out[1..4].fill(0);
                 out[4..8].copy_from_slice(&UNKNOWN_HELPER.to_le_bytes());
@@ -128,7 +163,7 @@ fn plain(slots: &[[u8; 8]]) -> (Vec<u8>, BTreeSet<&'static str>) {
                 out[2..4].fill(0);
             }
             // Our own code for the exchange has this.
-            0xbc if after_exchange && src == dst => out = NOTHING,
+            0xbc if rewritten && after_exchange && src == dst => out = NOTHING,
             // A barrier against speculation.
             0xc2 => {
                 notes.insert("a barrier");
@@ -142,11 +177,16 @@ fn plain(slots: &[[u8; 8]]) -> (Vec<u8>, BTreeSet<&'static str>) {
 }
 
 /// Names functions. The immediate of a translated call is the function's
-/// number, or still the distance where an inlined helper made the call.
-fn link_function(op: &mut Op, pc: usize, starts: &[u32]) {
+/// number, or still the distance where an inlined helper made the call. A
+/// callback that no path calls is removed, the call of it is not.
+fn link_function(op: &mut Op, pc: usize, starts: &[u32], source: Source) {
     let at = |distance: i32| {
         let target = pc as i64 + 1 + i64::from(distance);
         starts.iter().position(|&start| i64::from(start) == target)
+    };
+    let numbered = |number: i32| {
+        let index = usize::try_from(number).ok().filter(|&index| index < starts.len());
+        index.filter(|_| source == Source::Translated)
     };
     let function = |index: usize| FuncRef::from_u32(index as u32);
     match op {
@@ -154,14 +194,17 @@ fn link_function(op: &mut Op, pc: usize, starts: &[u32]) {
             let Callee::Relative(number) = *callee else {
                 return;
             };
-            let is_number = (number as usize) < starts.len();
-            let index = if is_number { None } else { at(number) };
-            let index = index.unwrap_or(number as usize);
-            *callee = Callee::Function(function(index));
+            *callee = match numbered(number).or_else(|| at(number)) {
+                Some(index) => Callee::Function(function(index)),
+                None => Callee::Helper(UNKNOWN_HELPER as u32),
+            };
         }
         Op::LoadImm { value, .. } => {
             if let Imm64::Pseudo(4, low, high) = *value {
-                *value = Imm64::Function(function(at(low).unwrap_or(high as usize)));
+                *value = match at(low).or_else(|| numbered(high)) {
+                    Some(index) => Imm64::Function(function(index)),
+                    None => Imm64::Const(0),
+                };
             }
         }
         _ => {}
@@ -215,7 +258,7 @@ fn link(op: &mut Op, maps: &mut BTreeMap<u32, MapRef>, object: &mut Object) {
 }
 
 fn definition(id: u32) -> MapDef {
-    let figures = kernel::map_figures(id).unwrap_or_default();
+    let figures = kernel::map_figures_by_id(id).unwrap_or_default();
     let name = format!("map{id}");
     MapDef {
         key_size: figures.key_size,

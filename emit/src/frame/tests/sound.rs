@@ -19,6 +19,7 @@ fn a_function_of_ours() {
         body_push_bytes: 0,
         padding_bytes: 0,
         code_bytes: assemble(ours).code.len() as u32,
+        unwinds: Vec::new(),
     };
     assert_eq!(facts, expected);
 }
@@ -104,6 +105,7 @@ fn kernel_functions() {
         // rbp, the stack, two counter slots, two registers.
         assert_eq!(facts.frame_bytes, 8 + 16 + 16 + 16);
         assert_eq!(facts.body_push_bytes, 8);
+        assert_eq!(facts.unwinds[1], sites[1].unwinds);
     }
 }
 

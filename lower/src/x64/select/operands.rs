@@ -156,7 +156,7 @@ impl Selector<'_> {
             (Opcode::MapValue, Payload::MapValue { map, offset }) => {
                 Constant::Symbol(Symbol::MapValue(map, offset))
             }
-            (Opcode::FuncAddr, Payload::Func(func)) => Constant::Symbol(Symbol::Function(func)),
+            (Opcode::FuncAddr, Payload::Func(func)) => Constant::Symbol(Symbol::Entry(func)),
             (Opcode::StackAddr, Payload::Slot { slot, offset }) => Constant::Slot(slot, offset),
             _ => return None,
         })

@@ -4,13 +4,16 @@
 //! Attributes of the system call are written field by field at their offsets
 //! in `union bpf_attr`; the kernel takes what is shorter than it knows.
 
-use std::ffi::CString;
+mod libbpf;
+mod object;
+
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::path::Path;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+pub use libbpf::{Libbpf, Loaded};
+pub use object::KernelObject;
 
 const PROG_LOAD: libc::c_int = 5;
-const OBJ_GET: libc::c_int = 7;
 const PROG_TEST_RUN: libc::c_int = 10;
 const MAP_GET_FD_BY_ID: libc::c_int = 14;
 const OBJ_GET_INFO_BY_FD: libc::c_int = 15;
@@ -79,6 +82,7 @@ pub struct Image {
 #[allow(missing_docs)] // they are the kernel's
 pub struct MapFigures {
     pub kind: u32,
+    pub id: u32,
     pub key_size: u32,
     pub value_size: u32,
     pub max_entries: u32,
@@ -104,14 +108,6 @@ impl KernelProgram {
         unsafe { attr.open(PROG_LOAD).map(KernelProgram) }
     }
 
-    /// Opens a pinned program.
-    pub fn pinned(path: &Path) -> io::Result<KernelProgram> {
-        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
-        let mut attr = Attr::new().u64(0, path.as_ptr() as u64);
-        // SAFETY: the path outlives the call.
-        unsafe { attr.open(OBJ_GET).map(KernelProgram) }
-    }
-
     /// Reads back code and translated instructions.
     pub fn image(&self) -> io::Result<Image> {
         // Offsets in `struct bpf_prog_info`.
@@ -122,7 +118,7 @@ impl KernelProgram {
         const RECORD: usize = 132;
         const RECORDS: usize = 144;
         let mut sizes = [0; 232];
-        info(&self.0, &mut sizes)?;
+        info(self.0.as_fd(), &mut sizes)?;
         let size = |at| get_u32(&sizes, at) as usize;
         let mut code = vec![0u8; size(JITED)];
         let mut translated = vec![0u8; size(TRANSLATED)];
@@ -143,7 +139,7 @@ impl KernelProgram {
         for (at, buffer) in buffers {
             wanted[at..at + 8].copy_from_slice(&buffer.to_le_bytes());
         }
-        info(&self.0, &mut wanted)?;
+        info(self.0.as_fd(), &mut wanted)?;
         let mut rest = code.as_slice();
         let mut functions = Vec::new();
         for length in lengths {
@@ -173,7 +169,7 @@ impl KernelProgram {
 }
 
 /// Fills an information structure, which may name buffers.
-fn info(fd: &OwnedFd, into: &mut [u8]) -> io::Result<()> {
+fn info(fd: BorrowedFd, into: &mut [u8]) -> io::Result<()> {
     let mut attr = Attr::new()
         .u32(0, fd.as_raw_fd() as u32)
         .u32(4, into.len() as u32)
@@ -183,17 +179,22 @@ fn info(fd: &OwnedFd, into: &mut [u8]) -> io::Result<()> {
     unsafe { attr.call(OBJ_GET_INFO_BY_FD).map(|_| ()) }
 }
 
-/// The figures of a map by its id.
-pub fn map_figures(id: u32) -> io::Result<MapFigures> {
-    // SAFETY: there is no address in it.
-    let fd = unsafe { Attr::new().u32(0, id).open(MAP_GET_FD_BY_ID)? };
+fn map_figures(fd: BorrowedFd) -> io::Result<MapFigures> {
     let mut bytes = [0; 80];
-    info(&fd, &mut bytes)?;
+    info(fd, &mut bytes)?;
     let figure = |at| get_u32(&bytes, at);
     Ok(MapFigures {
         kind: figure(0),
+        id: figure(4),
         key_size: figure(8),
         value_size: figure(12),
         max_entries: figure(16),
     })
+}
+
+/// The figures of a map by its id.
+pub fn map_figures_by_id(id: u32) -> io::Result<MapFigures> {
+    // SAFETY: there is no address in it.
+    let fd = unsafe { Attr::new().u32(0, id).open(MAP_GET_FD_BY_ID)? };
+    map_figures(fd.as_fd())
 }
