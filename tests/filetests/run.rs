@@ -45,9 +45,11 @@ fn every_engine(case: &Case, object: Object) -> Result<(), Failed> {
     }
     // The interpreter comes first, then what can name a pass that is at fault.
     engines.sort_by_key(|engine| *engine != Engine::Interp);
+    let mut passes_run = case.error.is_some();
     for &engine in &engines {
-        if engine == Engine::Tailor && case.error.is_none() {
+        if matches!(engine.family(), Family::Optimizing(_)) && !passes_run {
             passes(case, &unit)?;
+            passes_run = true;
         }
         run(case, &unit, engine, None).map_err(|what| format!("{engine}: {what}"))?;
         if let Family::Optimizing(_) = engine.family() {
