@@ -311,6 +311,7 @@ impl<'a> Compilation<'a> {
             ion_limit: ION_LIMIT,
             relies_on_alignment: &|callee| self.relies_on_alignment[callee],
             keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
+            levers: trace.levers.clone(),
         };
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;

@@ -85,8 +85,10 @@ impl Engine {
     /// else. The baselines leave no choice.
     pub fn poking(self) -> Poking {
         match self {
-            Engine::Naive510 | Engine::Naive612 | Engine::TailorKernel => Poking::Patch,
-            Engine::Interp | Engine::NaiveFixed | Engine::Tailor => Poking::Data,
+            Engine::Naive510 | Engine::Naive612 | Engine::TailorKernel | Engine::Tailor => {
+                Poking::Patch
+            }
+            Engine::Interp | Engine::NaiveFixed => Poking::Data,
         }
     }
 }

@@ -21,6 +21,7 @@ pub use engine::Engine;
 pub use instance::{Instance, Setup};
 pub use tailor_bpf::{Error, Object};
 pub use tailor_emit::Poking;
+pub use tailor_regalloc::{Lever, Levers};
 pub use tailor_runtime::{Environment, Skb, Xdp};
 pub use trace::Trace;
 

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use clap::ValueEnum;
 use tailor_ir::{Function, passes};
 use tailor_lower::{Features, Poking};
+use tailor_regalloc::Levers;
 
 /// A stage of the optimizing pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -62,6 +63,8 @@ pub struct Trace {
     /// What the optimizing pipeline makes of tail calls whose slot is known;
     /// `None` for what its engine does.
     pub poking: Option<Poking>,
+    /// What the allocator may do.
+    pub levers: Levers,
 }
 
 /// The listings that a trace collects.
@@ -87,6 +90,7 @@ impl Default for Trace {
             rewrites: 0,
             features: Features { bmi2: true },
             poking: None,
+            levers: Levers::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use tailor::report::Report;
-use tailor::{Engine, Object, Trace, Unit};
+use tailor::{Engine, Lever, Levers, Object, Trace, Unit};
 
 /// The sums of an object's functions, a line for each engine.
 fn totals(name: &str, bytes: &[u8]) -> Result<String, tailor::Error> {
@@ -58,5 +58,26 @@ fn examples() -> Result<(), Box<dyn std::error::Error>> {
     let expected = std::fs::read_to_string(&snapshot).unwrap_or_default();
     let diff = similar::TextDiff::from_lines(&expected, &found);
     assert!(found == expected, "{}", diff.unified_diff().header("committed", "found"));
+    Ok(())
+}
+
+/// Each lever gains what it is for, on the examples together.
+#[test]
+fn levers() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let objects: Vec<Unit> = std::fs::read_dir(root.join("examples/objects"))?
+        .map(|entry| Ok(Unit::new(Object::open(entry?.path())?)))
+        .collect::<Result<_, Box<dyn std::error::Error>>>()?;
+    let without = |off: &[Lever]| {
+        let mut report = Report::default();
+        let mut trace = Trace::checked();
+        trace.levers = Levers::without(off);
+        objects.iter().for_each(|unit| report.add(unit, &[Engine::Tailor], &mut trace));
+        let totals = &report.totals["tailor"];
+        (totals.weighted_cost.unwrap_or(f64::NAN), totals.frame_bytes)
+    };
+    let (cost, bytes) = without(&[]);
+    assert!(cost < without(&[Lever::Descent]).0);
+    assert!(bytes < without(&[Lever::Sharing]).1);
     Ok(())
 }

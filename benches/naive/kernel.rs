@@ -45,7 +45,7 @@ impl Kernel {
         let start = Instant::now();
         let kernel = KernelObject::new(object).map_err(text)?;
         for (map, key, value) in &case.maps {
-            kernel.update(map, key, value).map_err(text)?;
+            kernel.map(map).and_then(|map| kernel.update(map, key, value)).map_err(text)?;
         }
         let fixed = object.maps.values().flat_map(|map| {
             let program = |program| Some(object.programs[program].name.as_str());

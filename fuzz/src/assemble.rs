@@ -110,13 +110,23 @@ struct Assembler<'a> {
     maps: &'a mut Maps,
     ops: Vec<Op>,
     loops: i16,
+    /// Jumps out of the innermost loop, to be completed at its end.
+    leaves: Vec<usize>,
     uses_window: bool,
 }
 
 impl Assembler<'_> {
     fn function(case: &Case, function: &Function, maps: &mut Maps) -> Vec<Op> {
         let uses_window = function.uses_window();
-        let mut this = Assembler { case, function, maps, ops: Vec::new(), loops: 0, uses_window };
+        let mut this = Assembler {
+            case,
+            function,
+            maps,
+            ops: Vec::new(),
+            loops: 0,
+            leaves: Vec::new(),
+            uses_window,
+        };
         this.entry();
         if this.block(&function.body) {
             this.mix();
@@ -277,6 +287,10 @@ impl Assembler<'_> {
             }
             Stmt::If(branch, then, other) => return self.branch(*branch, then, other),
             Stmt::Loop(count, counter, body) => return self.repeat(*count, *counter, body),
+            Stmt::MayGoto(leaves, body) => return self.may_goto(*leaves, body),
+            Stmt::Switch { index, target, arms, refill } => {
+                return self.switch(*index, *target, arms, *refill);
+            }
             Stmt::Access { place, index, op, base, refill } => {
                 self.access(*place, *index, *op, *base, *refill);
             }
@@ -295,8 +309,9 @@ impl Assembler<'_> {
                 self.call(181);
                 self.refill(*refill);
             }
-            Stmt::Helper(helper, refill) => {
-                self.helper(*helper);
+            Stmt::Helper(helper, by, refill) => {
+                let number = self.arguments(*helper);
+                self.call_helper(*helper, number, *by);
                 self.refill(*refill);
             }
             Stmt::TailCall(index, refill) => self.tail_call(*index, *refill),
@@ -345,7 +360,7 @@ impl Assembler<'_> {
     fn land(&mut self, jump: usize) {
         let distance = self.ops.len() - jump - 1;
         match &mut self.ops[jump] {
-            Op::Branch { off, .. } => *off = distance as i16,
+            Op::Branch { off, .. } | Op::MayGoto { off } => *off = distance as i16,
             Op::Jump { off, .. } => *off = distance as i32,
             _ => {}
         }
@@ -373,18 +388,69 @@ impl Assembler<'_> {
         self.store(Size::D, Reg::FP, off, Src::Imm(count.into()));
         let start = self.ops.len();
         self.loops += 1;
+        let outer = std::mem::take(&mut self.leaves);
         let comes = self.block(body);
+        let leaves = std::mem::replace(&mut self.leaves, outer);
         self.loops -= 1;
-        if !comes {
-            return false;
+        if comes {
+            self.count_down(off, counter, start);
         }
+        leaves.iter().for_each(|&jump| self.land(jump));
+        comes || !leaves.is_empty()
+    }
+
+    /// A loop's end: its count is at this place, its first slot there.
+    fn count_down(&mut self, off: i16, counter: Reg, start: usize) {
         self.load(Size::D, counter, Reg::FP, off);
         self.alu(AluOp::Sub, counter, Src::Imm(1));
         self.store(Size::D, Reg::FP, off, Src::Reg(counter));
         let back = start as i64 - self.ops.len() as i64 - 1;
         let (cond, w, src) = (Cond::Ne, Width::W64, Src::Imm(0));
         self.ops.push(Op::Branch { cond, w, dst: counter, src, off: back as i16 });
+    }
+
+    fn may_goto(&mut self, leaves: bool, body: &[Stmt]) -> bool {
+        let jump = self.ops.len();
+        self.ops.push(Op::MayGoto { off: 0 });
+        if leaves && self.loops > 0 {
+            self.leaves.push(jump);
+            return self.block(body);
+        }
+        self.block(body);
+        self.land(jump);
         true
+    }
+
+    fn switch(&mut self, index: Reg, target: Reg, arms: &[Vec<Stmt>], refill: i32) -> bool {
+        let entries = arms.len().next_power_of_two();
+        let tables = self.maps.object.maps.len();
+        let table = self.maps.object.maps.push(MapDef {
+            key_size: 4,
+            value_size: 8,
+            max_entries: entries as u32,
+            // Read-only to programs.
+            flags: 0x80,
+            ..MapDef::new(&format!("table{tables}"), MapKind::InsnArray)
+        });
+        self.alu(AluOp::And, index, Src::Imm(entries as i32 - 1));
+        self.alu(AluOp::Lsh, index, Src::Imm(3));
+        self.immediate(target, Imm64::MapValue(table, 0));
+        self.alu(AluOp::Add, target, Src::Reg(index));
+        self.load(Size::D, target, target, 0);
+        self.ops.push(Op::IndirectJump { target });
+        let (mut starts, mut outs) = (Vec::new(), Vec::new());
+        for arm in arms {
+            starts.push(self.ops.len() as u64);
+            self.mov(target, Src::Imm(refill));
+            if self.block(arm) {
+                outs.push(self.ops.len());
+                self.ops.push(Op::Jump { off: 0, long: false });
+            }
+        }
+        outs.iter().for_each(|&jump| self.land(jump));
+        let slots = starts.iter().cycle().take(entries);
+        self.maps.object.maps[table].initial = slots.flat_map(|slot| slot.to_le_bytes()).collect();
+        !outs.is_empty()
     }
 
     /// Offsets of `data` and `data_end` in the context.
@@ -454,22 +520,50 @@ impl Assembler<'_> {
         self.frame_pointer(Reg::R2, KEY);
     }
 
-    fn helper(&mut self, helper: Helper) {
+    /// The call of a helper whose arguments are set.
+    fn call_helper(&mut self, helper: Helper, number: u32, by: Option<Reg>) {
+        let by = match (helper, by) {
+            (Helper::RandomOrProcessor(_) | Helper::NoHelper(_), by) => by.unwrap_or(Reg::R0),
+            (_, Some(by)) => by,
+            (_, None) => return self.call(number),
+        };
+        match helper {
+            Helper::RandomOrProcessor(reg) => {
+                self.mov(by, Src::Reg(reg));
+                self.alu(AluOp::And, by, Src::Imm(1));
+                self.alu(AluOp::Add, by, Src::Imm(number as i32));
+            }
+            Helper::NoHelper(src) => {
+                self.mov(by, src);
+                if let Src::Reg(_) = src {
+                    self.alu(AluOp::Or, by, Src::Imm(NO_HELPER));
+                }
+            }
+            _ => self.mov(by, Src::Imm(number as i32)),
+        }
+        self.ops.push(Op::Call(Callee::Register(by)));
+    }
+
+    /// Sets a helper's arguments; its number.
+    fn arguments(&mut self, helper: Helper) -> u32 {
         let packet = self.case.kind == ProgramKind::Xdp;
         match helper {
             Helper::Update { map, key, value, flags } => {
                 self.key_and_map(map, key);
                 self.frame_pointer(Reg::R3, value - WINDOW);
                 self.mov(Reg::R4, Src::Imm(flags));
-                self.call(2);
+                2
             }
             Helper::Delete { map, key } => {
                 self.key_and_map(map, key);
-                self.call(3);
+                3
             }
-            Helper::Time => self.call(5),
-            Helper::Random => self.call(7),
-            Helper::Processor => self.call(8),
+            Helper::Time => 5,
+            // 8 is the processor.
+            Helper::Random | Helper::RandomOrProcessor(_) => 7,
+            Helper::Processor => 8,
+            // None.
+            Helper::NoHelper(_) => 0,
             Helper::ChecksumDifference { from, from_size, to, to_size, seed } => {
                 self.mov(Reg::R5, seed);
                 for (pointer, size, at, bytes) in
@@ -481,18 +575,18 @@ impl Assembler<'_> {
                     }
                     self.mov(register(size), Src::Imm(bytes));
                 }
-                self.call(28);
+                28
             }
             Helper::LoadBytes { at, to, size } => {
                 self.packet_bytes(at, to, size);
-                self.call(if packet { 189 } else { 26 });
+                if packet { 189 } else { 26 }
             }
             Helper::StoreBytes { at, from, size } => {
                 self.packet_bytes(at, from, size);
                 if !packet {
                     self.mov(Reg::R5, Src::Imm(0));
                 }
-                self.call(if packet { 190 } else { 9 });
+                if packet { 190 } else { 9 }
             }
         }
     }

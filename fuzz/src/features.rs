@@ -49,6 +49,19 @@ fn of_statement(case: &Case, role: Role, stmt: &Stmt, found: &mut BTreeSet<&'sta
                 found.insert("calls in loops");
             }
         }
+        Stmt::MayGoto(leaves, _) => {
+            found.insert(match leaves {
+                true => "may_goto out of loops",
+                false => "may_goto",
+            });
+        }
+        Stmt::Switch { arms, .. } => {
+            found.insert("jump tables");
+            // Their number is a power of two.
+            if !arms.len().is_power_of_two() {
+                found.insert("jump tables: repeated entries");
+            }
+        }
         Stmt::Access { place, index, op, .. } => {
             if index.is_some() {
                 found.insert("variable indices");
@@ -70,13 +83,18 @@ fn of_statement(case: &Case, role: Role, stmt: &Stmt, found: &mut BTreeSet<&'sta
         Stmt::Repeat { .. } => {
             found.insert("callbacks");
         }
-        Stmt::Helper(helper, _) => {
+        Stmt::Helper(helper, by, _) => {
+            if by.is_some() {
+                found.insert("callx");
+            }
             found.insert(match helper {
                 Helper::Update { .. } => "map updates",
                 Helper::Delete { .. } => "map deletions",
                 Helper::Time | Helper::Random | Helper::Processor => "environment",
                 Helper::ChecksumDifference { .. } => "checksums",
                 Helper::LoadBytes { .. } | Helper::StoreBytes { .. } => "packet bytes by helper",
+                Helper::RandomOrProcessor(_) => "callx: one of two helpers",
+                Helper::NoHelper(_) => "callx: no helper's number",
             });
         }
         Stmt::TailCall(index, _) => {
@@ -112,6 +130,8 @@ fn of_operation(case: &Case, op: &Op, found: &mut BTreeSet<&'static str>) {
         Op::Load { signed: true, .. } => "sign-extending loads",
         Op::Load { .. } => "loads",
         Op::Store { .. } => "stores",
+        Op::LoadAcquire { .. } => "load-acquire",
+        Op::StoreRelease { .. } => "store-release",
         Op::Atomic { .. } | Op::CmpXchg { .. } => "atomics",
         _ => "moves",
     });

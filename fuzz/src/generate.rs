@@ -134,7 +134,8 @@ impl Generator<'_> {
         });
         let most = if self.role == Role::Program { 24 } else { 10 };
         let mut body = self.block(s, most, 0);
-        if self.role == Role::Program && self.tail_calls && body.len() < 3 {
+        // What ends in a tail call makes chains up to the limit.
+        if self.role == Role::Program && self.tail_calls && (body.len() < 3 || !s.one_in(3)) {
             body.extend(self.tail_call(s));
         }
         if self.role == Role::Program && self.tail_calls {
@@ -174,7 +175,7 @@ impl Generator<'_> {
         }
         self.statements += 1;
         let simple = Stmt::Op(operations::on_registers(s, self.limits));
-        let made = match s.below(24) {
+        let made = match s.below(27) {
             0..=7 => None,
             8..=11 => self.direct(s),
             12..=14 => self.access(s),
@@ -182,9 +183,13 @@ impl Generator<'_> {
             17 if depth < 4 => self.repeated(s, depth),
             18 => self.call(s),
             19 => self.callback(s),
-            20 | 21 => self.helper(s),
+            20 | 21 => Some(Stmt::Helper(self.helper(s), None, s.immediate())),
             22 if self.tail_calls => self.tail_call(s),
             23 => self.context(s),
+            24 if depth < 4 => Some(self.may_goto(s, depth)),
+            // Kernel 6.18 takes neither of these.
+            25 if depth < 4 && !self.options.kernel => Some(self.switch(s, depth)),
+            26 if !self.options.kernel => Some(self.call_by_number(s)),
             _ => None,
         };
         Some(made.unwrap_or(simple))
@@ -291,6 +296,21 @@ impl Generator<'_> {
         Some(Stmt::Loop(count as u8, data(s), body))
     }
 
+    fn may_goto(&mut self, s: &mut Source, depth: usize) -> Stmt {
+        let leaves = self.loops > 0 && s.one_in(2);
+        Stmt::MayGoto(leaves, self.block(s, 4, depth + 1))
+    }
+
+    fn switch(&mut self, s: &mut Source, depth: usize) -> Stmt {
+        let count = s.pick(&[1, 2, 3, 4, 5]);
+        let mut arms: Vec<_> = (0..count).map(|_| self.block(s, 3, depth + 1)).collect();
+        if s.one_in(6) {
+            arms[s.below(count)].push(Stmt::Return(data(s)));
+        }
+        let [index, target] = Self::others(s, &[]);
+        Stmt::Switch { index, target, arms, refill: s.immediate() }
+    }
+
     /// A function behind this one with a role.
     fn callee(&self, s: &mut Source, role: Role) -> Option<(usize, usize)> {
         let found: Vec<usize> =
@@ -322,13 +342,30 @@ impl Generator<'_> {
         Some(Stmt::Repeat { callee, rounds, at: self.lent(s), refill: s.immediate() })
     }
 
-    fn helper(&mut self, s: &mut Source) -> Option<Stmt> {
+    fn call_by_number(&mut self, s: &mut Source) -> Stmt {
+        let helper = match s.below(4) {
+            0 => Helper::RandomOrProcessor(data(s)),
+            1 => Helper::NoHelper(match s.one_in(2) {
+                true => Src::Reg(data(s)),
+                // Beside numbers that are none, the tail call's.
+                false => Src::Imm(s.pick(&[0, tailor_bpf::cfg::TAIL_CALL as i32, 10_000, -1])),
+            }),
+            _ => {
+                // No argument is in one of these.
+                let by = s.pick(&[Reg::R0, Reg::R6, register(7), register(8)]);
+                return Stmt::Helper(self.helper(s), Some(by), s.immediate());
+            }
+        };
+        Stmt::Helper(helper, Some(data(s)), s.immediate())
+    }
+
+    fn helper(&mut self, s: &mut Source) -> Helper {
         let map = s.pick(&[TestMap::Hash, TestMap::Array, TestMap::PercpuArray]);
         let key = self.key(s);
         let slot =
             |s: &mut Source, size: i16| 8 * s.below(((WINDOW - size) / 8) as usize + 1) as i16;
         let on_packet = self.has_context() && !self.is_raw();
-        let helper = match s.below(8) {
+        match s.below(8) {
             0 => Helper::Delete { map: TestMap::Hash, key },
             1 => {
                 let sizes = [s.pick(&[0, 4, 8, 20, 32]), s.pick(&[0, 4, 16, 32])];
@@ -354,8 +391,7 @@ impl Generator<'_> {
                 let flags = s.pick(&[0, 0, 0, 1, 2, 3]);
                 Helper::Update { map, key, value: slot(s, map.value_size()), flags }
             }
-        };
-        Some(Stmt::Helper(helper, s.immediate()))
+        }
     }
 
     fn tail_call(&mut self, s: &mut Source) -> Option<Stmt> {
@@ -414,19 +450,25 @@ pub fn reads(stmt: &Stmt, reg: Reg) -> bool {
         Stmt::If(op, then, other) => {
             registers(op).contains(&reg) || then.iter().chain(other).any(|stmt| reads(stmt, reg))
         }
-        Stmt::Loop(_, _, body) => body.iter().any(|stmt| reads(stmt, reg)),
+        Stmt::Loop(_, _, body) | Stmt::MayGoto(_, body) => body.iter().any(|stmt| reads(stmt, reg)),
+        Stmt::Switch { index, arms, .. } => {
+            *index == reg || arms.iter().flatten().any(|stmt| reads(stmt, reg))
+        }
         Stmt::Access { place, index, op, .. } => {
             let by_lookup = matches!(place, Place::Element(_, k) if call(key(k)));
             by_lookup
                 || index.is_some_and(|(index, _)| index == reg)
                 || registers(op).contains(&reg)
         }
-        Stmt::Helper(helper, _) => call(match helper {
+        Stmt::Helper(helper, ..) => call(match helper {
             Helper::Update { key: k, .. }
             | Helper::Delete { key: k, .. }
             | Helper::LoadBytes { at: k, .. }
             | Helper::StoreBytes { at: k, .. } => key(k),
-            Helper::ChecksumDifference { seed, .. } => *seed == Src::Reg(reg),
+            Helper::ChecksumDifference { seed: src, .. } | Helper::NoHelper(src) => {
+                *src == Src::Reg(reg)
+            }
+            Helper::RandomOrProcessor(other) => *other == reg,
             _ => false,
         }),
         Stmt::TailCall(index, _) => {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tailor::Unit;
-use tailor::runtime::kernel_run::{Loaded, Refusal};
+use tailor::runtime::kernel::run::{Loaded, Refusal};
 use tailor_bpf::{MapKind, Op, ProgramKind, Reg, Src, Width, ctx};
 
 use crate::compare::{Outcome, SKB_FIELDS, Subject};

@@ -93,6 +93,14 @@ static MEMORY: &[Row<Extent>] = &[
         let (w, off) = word(s, extent);
         Op::CmpXchg { w, base: Reg::R0, off, src: data(s) }
     }),
+    row(1, |s, extent| {
+        let (size, off) = place(s, Extent { aligned: true, ..extent });
+        Op::LoadAcquire { size, dst: data(s), base: Reg::R0, off }
+    }),
+    row(1, |s, extent| {
+        let (size, off) = place(s, Extent { aligned: true, ..extent });
+        Op::StoreRelease { size, base: Reg::R0, off, src: data(s) }
+    }),
 ];
 
 fn alu(s: &mut Source, limits: Limits) -> Op {
@@ -177,7 +185,9 @@ pub fn base(op: &Op) -> Option<Reg> {
         Op::Load { base, .. }
         | Op::Store { base, .. }
         | Op::Atomic { base, .. }
-        | Op::CmpXchg { base, .. } => Some(base),
+        | Op::CmpXchg { base, .. }
+        | Op::LoadAcquire { base, .. }
+        | Op::StoreRelease { base, .. } => Some(base),
         _ => None,
     }
 }
@@ -188,7 +198,9 @@ pub fn at(mut op: Op, to: Reg, by: i16) -> Op {
         Op::Load { base, off, .. }
         | Op::Store { base, off, .. }
         | Op::Atomic { base, off, .. }
-        | Op::CmpXchg { base, off, .. } => {
+        | Op::CmpXchg { base, off, .. }
+        | Op::LoadAcquire { base, off, .. }
+        | Op::StoreRelease { base, off, .. } => {
             *base = to;
             *off += by;
         }
@@ -209,9 +221,9 @@ pub fn registers(op: &Op) -> Vec<Reg> {
         }
         Op::MovSx { dst, src, .. } => vec![dst, src],
         Op::Neg { dst, .. } | Op::End { dst, .. } | Op::LoadImm { dst, .. } => vec![dst],
-        Op::Load { dst, .. } => vec![dst],
+        Op::Load { dst, .. } | Op::LoadAcquire { dst, .. } => vec![dst],
         Op::Store { src, .. } => of(src),
-        Op::Atomic { src, .. } => vec![src],
+        Op::Atomic { src, .. } | Op::StoreRelease { src, .. } => vec![src],
         Op::CmpXchg { src, .. } => vec![Reg::R0, src],
         // Whatever it is: all of them.
         _ => (0..DATA).map(register).collect(),
@@ -220,5 +232,5 @@ pub fn registers(op: &Op) -> Vec<Reg> {
 
 /// Whether an operation writes memory.
 pub fn writes_memory(op: &Op) -> bool {
-    base(op).is_some() && !matches!(op, Op::Load { .. })
+    base(op).is_some() && !matches!(op, Op::Load { .. } | Op::LoadAcquire { .. })
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use tailor_bpf::text::print_object;
-use tailor_bpf::{Object, ProgramKind};
+use tailor_bpf::{MapKind, Object, ProgramKind};
 
 use crate::compare::{CLOCK, Outcome, RANDOM};
 use crate::program::{Case, Helper, Stmt, TestMap};
@@ -23,12 +23,19 @@ pub fn file_test(case: &Case, object: &Object, outcome: &Outcome, why: &str) -> 
     if outcome.data != case.data {
         bytes(&mut out, "packet-out", &outcome.data);
     }
-    let asks = |stmt: &&Stmt| matches!(stmt, Stmt::Helper(Helper::Time | Helper::Random, _));
+    let asks = |stmt: &&Stmt| {
+        let Stmt::Helper(helper, ..) = stmt else {
+            return false;
+        };
+        matches!(helper, Helper::Time | Helper::Random | Helper::RandomOrProcessor(_))
+    };
     if case.functions.iter().any(|f| f.statements().iter().any(asks)) {
         let _ = writeln!(out, "; clock: {CLOCK:#x}\n; prandom: {RANDOM:#x}");
     }
     let _ = writeln!(out, "; retval: {:#x}", outcome.retval);
-    for (map, entries) in &outcome.maps {
+    let tables = object.maps.values().filter(|map| map.kind == MapKind::InsnArray);
+    let tables: Vec<&String> = tables.map(|map| &map.name).collect();
+    for (map, entries) in outcome.maps.iter().filter(|(map, _)| !tables.contains(&map)) {
         let input: Vec<u8> = case.input.iter().flat_map(|word| word.to_le_bytes()).collect();
         let unchanged = |value: &Vec<u8>| map == TestMap::Input.name() && *value == input;
         for (key, value) in entries.iter().filter(|(_, value)| !unchanged(value)) {

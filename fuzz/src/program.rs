@@ -147,15 +147,45 @@ pub enum Index {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)] // the arguments are the helpers'
 pub enum Helper {
-    Update { map: TestMap, key: Key, value: i16, flags: i32 },
-    Delete { map: TestMap, key: Key },
+    Update {
+        map: TestMap,
+        key: Key,
+        value: i16,
+        flags: i32,
+    },
+    Delete {
+        map: TestMap,
+        key: Key,
+    },
     Time,
     Random,
     Processor,
-    ChecksumDifference { from: i16, from_size: i32, to: i16, to_size: i32, seed: Src },
-    LoadBytes { at: Key, to: i16, size: i32 },
-    StoreBytes { at: Key, from: i16, size: i32 },
+    ChecksumDifference {
+        from: i16,
+        from_size: i32,
+        to: i16,
+        to_size: i32,
+        seed: Src,
+    },
+    LoadBytes {
+        at: Key,
+        to: i16,
+        size: i32,
+    },
+    StoreBytes {
+        at: Key,
+        from: i16,
+        size: i32,
+    },
+    /// `callx` of one or the other, by the register's lowest bit.
+    RandomOrProcessor(Reg),
+    /// `callx` of what is no helper's number: this one, or at least
+    /// [`NO_HELPER`] with the register's other bits.
+    NoHelper(Src),
 }
+
+/// A bit that makes any number that of no helper.
+pub const NO_HELPER: i32 = 1 << 30;
 
 /// A statement. `refill` is what registers that a call leaves undefined are
 /// made of afterwards.
@@ -167,6 +197,21 @@ pub enum Stmt {
     If(Op, Vec<Stmt>, Vec<Stmt>),
     /// The body, so many times; the register counts.
     Loop(u8, Reg, Vec<Stmt>),
+    /// The body behind a `may_goto` over it, or, if so, out of the innermost
+    /// loop around it. No run comes near the budget, so none jumps.
+    MayGoto(bool, Vec<Stmt>),
+    /// One of the arms, by a jump table of so many entries as the next power of
+    /// two, which lead to the arms in turn.
+    Switch {
+        /// Chooses; masked and shifted.
+        index: Reg,
+        /// Another, which holds the address and the target meanwhile.
+        target: Reg,
+        /// At least one.
+        arms: Vec<Vec<Stmt>>,
+        /// Afterwards in the target's register.
+        refill: i32,
+    },
     /// A load, store or atomic operation, whose base is replaced and whose
     /// offset counts from the place's start.
     Access {
@@ -194,8 +239,8 @@ pub enum Stmt {
         /// See above.
         refill: i32,
     },
-    /// A helper.
-    Helper(Helper, i32),
+    /// A helper; its number is in the register, if there is one (`callx`).
+    Helper(Helper, Option<Reg>, i32),
     /// A tail call, which may fail.
     TailCall(Index, i32),
     /// The packet's length, through the register's pair of pointers.
@@ -235,7 +280,8 @@ impl Stmt {
     pub fn bodies(&self) -> Vec<&Vec<Stmt>> {
         match self {
             Stmt::If(_, then, other) => vec![then, other],
-            Stmt::Loop(_, _, body) => vec![body],
+            Stmt::Loop(_, _, body) | Stmt::MayGoto(_, body) => vec![body],
+            Stmt::Switch { arms, .. } => arms.iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -244,7 +290,8 @@ impl Stmt {
     pub fn bodies_mut(&mut self) -> Vec<&mut Vec<Stmt>> {
         match self {
             Stmt::If(_, then, other) => vec![then, other],
-            Stmt::Loop(_, _, body) => vec![body],
+            Stmt::Loop(_, _, body) | Stmt::MayGoto(_, body) => vec![body],
+            Stmt::Switch { arms, .. } => arms.iter_mut().collect(),
             _ => Vec::new(),
         }
     }
@@ -254,9 +301,12 @@ impl Stmt {
             Stmt::Op(op) => crate::operations::base(op) == Some(Reg::FP),
             Stmt::Access { place, .. } => *place == Place::Window,
             Stmt::Call(..) | Stmt::Repeat { .. } => true,
-            Stmt::Helper(helper, _) => !matches!(
+            Stmt::Helper(helper, ..) => matches!(
                 helper,
-                Helper::Delete { .. } | Helper::Time | Helper::Random | Helper::Processor
+                Helper::Update { .. }
+                    | Helper::ChecksumDifference { .. }
+                    | Helper::LoadBytes { .. }
+                    | Helper::StoreBytes { .. }
             ),
             _ => false,
         }

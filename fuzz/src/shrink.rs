@@ -21,6 +21,8 @@ pub enum Edit {
     DropFunction(usize),
     /// Runs another program.
     Run(usize),
+    /// Runs a subprogram instead of the program.
+    Promote(usize),
     /// Empties a slot of the program array.
     EmptySlot(usize),
     /// Removes statements: list, first, count.
@@ -31,9 +33,9 @@ pub enum Edit {
     Inline(usize, usize),
     /// Shows no longer what is observed there.
     Hide(usize, usize),
-    /// A loop runs once.
+    /// A loop runs once, or a switch loses its last arm.
     Once(usize, usize),
-    /// No index is added.
+    /// No index is added, or a helper is called by a constant number.
     Fix(usize, usize),
     /// Sets a register to something simpler at the start.
     Start(usize, usize, Option<Initial>),
@@ -96,6 +98,7 @@ pub fn edits(case: &Case) -> Vec<Edit> {
     edits.extend((1..case.functions.len()).map(Edit::DropFunction));
     let programs = case.functions.iter().filter(|f| f.role == Role::Program).count();
     edits.extend((1..programs).map(Edit::Run));
+    edits.extend((programs..case.functions.len()).map(Edit::Promote));
     let full = (0..case.slots.len()).filter(|&slot| case.slots[slot].is_some());
     edits.extend(full.map(Edit::EmptySlot));
     let lists = lists(case);
@@ -124,7 +127,10 @@ pub fn edits(case: &Case) -> Vec<Edit> {
         for (at, stmt) in statements.iter().enumerate() {
             match stmt {
                 Stmt::Loop(2.., ..) => edits.push(Edit::Once(list, at)),
-                Stmt::Access { index: Some(_), .. } => edits.push(Edit::Fix(list, at)),
+                Stmt::Switch { arms, .. } if arms.len() > 1 => edits.push(Edit::Once(list, at)),
+                Stmt::Access { index: Some(_), .. } | Stmt::Helper(_, Some(_), _) => {
+                    edits.push(Edit::Fix(list, at));
+                }
                 _ => {}
             }
             if let Some(value) = immediate(stmt) {
@@ -171,6 +177,18 @@ pub fn apply(case: &Case, edit: &Edit) -> Option<Case> {
             }
             new.functions[number].body.clear();
         }
+        Edit::Promote(number) => {
+            let mut promoted = new.functions[number].clone();
+            let of_caller =
+                |stmt: &&Stmt| matches!(stmt, Stmt::Access { place: Place::Caller, .. });
+            if promoted.role != Role::Subprogram || promoted.statements().iter().any(of_caller) {
+                return None;
+            }
+            promoted.role = Role::Program;
+            // Or it could be done again and again.
+            new.functions[number].body.clear();
+            new.functions[0] = promoted;
+        }
         Edit::EmptySlot(slot) => new.slots[slot] = None,
         Edit::Remove(list, first, count) => {
             let list = list_mut(&mut new, list)?;
@@ -193,7 +211,7 @@ pub fn apply(case: &Case, edit: &Edit) -> Option<Case> {
             let callee = &case.functions[callee];
             // What only means something in a function of its own.
             let own = |stmt: &&Stmt| match stmt {
-                Stmt::Return(_) | Stmt::Loop(..) => true,
+                Stmt::Return(_) | Stmt::Loop(..) | Stmt::MayGoto(true, _) => true,
                 Stmt::Access { place, .. } => *place == Place::Caller,
                 _ => false,
             };
@@ -207,10 +225,12 @@ pub fn apply(case: &Case, edit: &Edit) -> Option<Case> {
         }
         Edit::Once(list, at) => match list_mut(&mut new, list)?.get_mut(at)? {
             Stmt::Loop(count, ..) => *count = 1,
+            Stmt::Switch { arms, .. } if arms.len() > 1 => arms.truncate(arms.len() - 1),
             _ => return None,
         },
         Edit::Fix(list, at) => match list_mut(&mut new, list)?.get_mut(at)? {
             Stmt::Access { index, .. } => *index = None,
+            Stmt::Helper(_, by, _) => *by = None,
             _ => return None,
         },
         Edit::Start(function, at, initial) => {
@@ -320,7 +340,8 @@ fn immediate(stmt: &Stmt) -> Option<u64> {
             _ => None,
         },
         Stmt::Call(_, _, refill)
-        | Stmt::Helper(_, refill)
+        | Stmt::Helper(_, _, refill)
+        | Stmt::Switch { refill, .. }
         | Stmt::TailCall(_, refill)
         | Stmt::Access { refill, .. }
         | Stmt::LoadPacket(_, refill)
@@ -342,7 +363,8 @@ fn set_immediate(stmt: &mut Stmt, value: u64) -> Option<()> {
             _ => return None,
         },
         Stmt::Call(_, _, refill)
-        | Stmt::Helper(_, refill)
+        | Stmt::Helper(_, _, refill)
+        | Stmt::Switch { refill, .. }
         | Stmt::TailCall(_, refill)
         | Stmt::Access { refill, .. }
         | Stmt::LoadPacket(_, refill)

@@ -146,6 +146,7 @@ fn emit(module: &Module, func: tailor_ir::FuncRef, convention: Convention, pokin
         ion_limit: 250_000,
         relies_on_alignment: &|_| true,
         keeps_addresses: &|_| true,
+        levers: tailor_regalloc::Levers::default(),
     };
     let allocated = tailor_regalloc::allocate(&mach, &options).expect("the checker accepts it");
     let kind = tailor_emit::FunctionKind::Program;

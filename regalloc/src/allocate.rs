@@ -6,8 +6,9 @@
 //! preferred. It knows no cost of the first use of a callee-saved register and
 //! takes one before it would spill, although a value that is used on a cold
 //! path alone is cheaper in a slot than in a register pushed at entry. So it
-//! runs again with fewer and fewer callee-saved registers, and the cheapest
-//! result stands; of equal ones, that with fewer saves. Above
+//! runs again with fewer callee-saved registers, first with as many as have
+//! more accesses than saving one costs, then with one less or more as long as
+//! that is cheaper; of equal ones, that with fewer saves stands. Above
 //! [`Options::ion_limit`] instructions the linear-time allocator runs once.
 //! Invariants: the function is not changed; r11 is never allocated, so that
 //! moves and emission sequences may use it; with [`Options::check`] regalloc2's
@@ -26,6 +27,7 @@ use thiserror::Error;
 use crate::adapter::Adapter;
 use crate::cost;
 use crate::frame::{self, FrameLayout};
+use crate::levers::{Lever, Levers};
 use crate::saves;
 use crate::sharing::Interference;
 
@@ -52,6 +54,8 @@ pub struct Options<'a> {
     /// Whether a helper may keep an address that it is given, or hand it to
     /// other code of the program.
     pub keeps_addresses: &'a dyn Fn(u32) -> bool,
+    /// What may be done.
+    pub levers: Levers,
 }
 
 /// Why a function got no registers. All of these are faults of this compiler.
@@ -91,7 +95,8 @@ struct Candidate {
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let chosen = cheapest(function, options)?;
     let spill_slots = chosen.output.num_spillslots as u32;
-    let accesses = objects::accesses(function, options.keeps_addresses);
+    let shares = options.levers.has(Lever::Sharing);
+    let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let Output { allocs, edits, .. } = &chosen.output;
     let interference = Interference::new(function, accesses, allocs, edits);
     let relies = options.relies_on_alignment;
@@ -99,32 +104,43 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
     Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
 }
 
-/// Descends from all callee-saved registers to none.
+/// Starts with all callee-saved registers, guesses how many of those that were
+/// taken are worth saving, and looks further on while that is cheaper.
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
     let mut ctx = Ctx::default();
     let ion = function.insts.len() <= options.ion_limit;
     let callee_saved = function.convention.callee_saved();
     let mut best = run(function, options, callee_saved, ion, &mut ctx)?;
-    if !ion {
+    if !ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }
-    // As many registers once more where others than the preferred ones were
-    // taken. Costs need not fall or rise steadily, so one worse step is looked past.
-    let preferred = callee_saved.starts_with(&best.saved);
-    let most = best.saved.len() + usize::from(!preferred);
-    let mut worse = 0;
-    for limit in (0..most).rev() {
+    let used = best.saved.len();
+    let Output { allocs, edits, .. } = &best.output;
+    let worth = cost::worth_saving(function, allocs, edits, &best.saved);
+    if worth == used && callee_saved.starts_with(&best.saved) {
+        return Ok(best);
+    }
+    let mut cheaper_with = |limit: usize| {
         let candidate = match run(function, options, &callee_saved[..limit], ion, &mut ctx) {
             // Fewer registers than some instruction needs at once.
-            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => break,
+            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => return Ok(false),
             result => result?,
         };
-        if candidate.cost <= best.cost {
+        let cheaper = candidate.cost <= best.cost;
+        if cheaper {
             best = candidate;
-            worse = 0;
-        } else {
-            worse += 1;
-            if worse == 2 {
+        }
+        Ok::<_, Error>(cheaper)
+    };
+    if cheaper_with(worth)? {
+        for limit in (0..worth).rev() {
+            if !cheaper_with(limit)? {
+                break;
+            }
+        }
+    } else {
+        for limit in worth + 1..used {
+            if !cheaper_with(limit)? {
                 break;
             }
         }

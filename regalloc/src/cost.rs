@@ -6,7 +6,7 @@
 //! time.
 
 use regalloc2::{Allocation, Edit, Inst, ProgPoint};
-use tailor_lower::{MachFunction, Role};
+use tailor_lower::{Gpr, MachFunction, Role};
 
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
@@ -55,4 +55,31 @@ fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Ra
         info.map_or(function.operands.len(), |info| info.first as usize)
     };
     first(start)..first(end)
+}
+
+/// How many of these registers are accessed more often than saving one costs:
+/// an estimate, as values in slots need not be reloaded for each access.
+pub fn worth_saving(
+    function: &MachFunction,
+    locations: &[Allocation],
+    edits: &[(ProgPoint, Edit)],
+    saved: &[Gpr],
+) -> usize {
+    let mut accesses = [0.0; 16];
+    let mut edits = edits.iter().peekable();
+    for block in &function.blocks {
+        let mut note = |location: &Allocation| {
+            if let Some(preg) = location.as_reg() {
+                accesses[Gpr::from_preg(preg).enc() as usize] += block.frequency;
+            }
+        };
+        locations[block_operands(function, block.start, block.end)].iter().for_each(&mut note);
+        let end = ProgPoint::before(Inst::new(block.end as usize));
+        while let Some((_, Edit::Move { from, to })) = edits.next_if(|(point, _)| *point < end) {
+            note(from);
+            note(to);
+        }
+    }
+    let cost = save_cost(function);
+    saved.iter().filter(|reg| accesses[reg.enc() as usize] > cost).count()
 }

@@ -11,9 +11,11 @@ pub mod allocate;
 pub mod bound;
 pub mod cost;
 pub mod frame;
+pub mod levers;
 pub mod saves;
 pub mod sharing;
 pub mod text;
 
 pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;
+pub use levers::{Lever, Levers};

@@ -16,10 +16,6 @@ pub mod helpers;
 mod interpreted;
 #[cfg(feature = "kernel")]
 pub mod kernel;
-#[cfg(feature = "kernel")]
-mod kernel_btf;
-#[cfg(feature = "kernel")]
-pub mod kernel_run;
 pub mod map;
 mod memory;
 pub mod module;

@@ -4,8 +4,10 @@
 //! Attributes of the system call are written field by field at their offsets
 //! in `union bpf_attr`; the kernel takes what is shorter than it knows.
 
+mod btf;
 mod libbpf;
 mod object;
+pub mod run;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

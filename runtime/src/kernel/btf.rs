@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
-use crate::kernel::Attr;
+use super::Attr;
 
 const BTF_LOAD: libc::c_int = 18;
 const MAGIC: u16 = 0xeb9f;
