@@ -154,6 +154,14 @@ pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Tr
             errors.insert(id, error.in_program(&unit.object.programs[id].name));
         }
     }
+    if trace.check
+        && let Err(error) = tailor_emit::walk::check_module(&compilation.code)
+    {
+        let error = Error::new(bug(error.to_string(), String::new));
+        unit.object.programs.keys().for_each(|id| {
+            errors.entry(id).or_insert(error.clone());
+        });
+    }
     Compiled { code: compilation.code, errors, times: compilation.times }
 }
 

@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tailor_bpf::host::Host;
 use tailor_bpf::{Error, FuncRef, MapRef, Object, ProgId};
 use tailor_emit::{Convention, Poking};
+use tailor_ir::Module;
 use tailor_runtime::helpers::Table;
 use tailor_runtime::module::{MapSet, make_maps, slot_layout};
-use tailor_runtime::{Context, Environment, Interpreted, Map, Module, Runtime};
+use tailor_runtime::{Context, Environment, Interpreted, Map, Runtime};
 
 use crate::compile::{Compiled, Unit, compile};
 use crate::engine::{Engine, Family};
+use crate::ir_world;
 use crate::trace::Trace;
 
 /// What an object is loaded into and with.
@@ -61,7 +64,7 @@ type Refused = BTreeMap<ProgId, Error>;
 
 enum Kind {
     Interpreted(Interpreted),
-    Native(Module),
+    Native(tailor_runtime::Module),
 }
 
 impl Instance {
@@ -204,7 +207,7 @@ impl Instance {
     }
 
     /// The loaded code; none in the interpreter.
-    pub fn module(&self) -> Option<&Module> {
+    pub fn module(&self) -> Option<&tailor_runtime::Module> {
         match &self.kind {
             Kind::Interpreted(_) => None,
             Kind::Native(module) => Some(module),
@@ -218,6 +221,24 @@ impl Instance {
             Some(error) => Err(error.clone()),
             None => Ok(self.unit.object.programs[id].function),
         }
+    }
+
+    /// Runs the IR of a program instead of its bytecode, in the world that the
+    /// interpreter has: every access is checked. An error in any other engine.
+    pub fn run_ir(
+        &self,
+        ir: &Module,
+        program: &str,
+        context: &mut dyn Context,
+    ) -> Result<u64, Error> {
+        let Kind::Interpreted(interpreted) = &self.kind else {
+            return Err(Error::new("IR runs in the world of the interpreter alone"));
+        };
+        let func = self.entry(program)?;
+        // An instruction of bytecode is a few of the IR.
+        let limit = interpreted.step_limit.saturating_mul(8);
+        let run = |host: &mut dyn Host, args: [u64; 2]| ir_world::run(ir, func, &args, host, limit);
+        interpreted.run_with(func, context, run).map_err(runtime_error)
     }
 
     /// A program by name, ready to run.

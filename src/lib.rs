@@ -10,6 +10,8 @@ pub mod compile;
 pub mod compiler;
 pub mod engine;
 pub mod instance;
+mod ir_world;
+pub mod pass_check;
 pub mod relocatable;
 pub mod report;
 pub mod trace;

@@ -2,7 +2,8 @@
 //!
 //! `TAILOR_DUMP` in the environment prints what every stage and pass made of
 //! each function; `TAILOR_BISECT=n` stops optimising after n rewrites, so that
-//! a wrong one can be found by bisection.
+//! a wrong one can be found by bisection; `TAILOR_CHECK` makes a release build
+//! check what debug builds do.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -53,6 +54,8 @@ pub struct Trace {
     pub check: bool,
     /// Rewrites left before optimisation stops.
     bisect: Option<u64>,
+    /// Rewrites made so far.
+    pub(crate) rewrites: u64,
     /// Instructions of the processor that may be used. Figures are of one
     /// processor everywhere (with BMI2, as the baseline assumes); what is to
     /// run gets what this one has.
@@ -84,6 +87,7 @@ impl Default for Trace {
             only: None,
             check,
             bisect: None,
+            rewrites: 0,
             features: Features { bmi2: true },
             poking: None,
             levers: Levers::default(),
@@ -102,6 +106,7 @@ impl Trace {
         }
         let bisect = std::env::var("TAILOR_BISECT").ok();
         trace.bisect = bisect.and_then(|count| count.parse().ok());
+        trace.check |= std::env::var_os("TAILOR_CHECK").is_some();
         trace
     }
 
@@ -146,20 +151,31 @@ impl Trace {
 
     /// Runs the passes of the IR.
     pub fn optimise(&mut self, function: &mut Function) -> Result<(), passes::BrokenPass> {
+        self.optimise_watched(function, &mut |_, _| {})
+    }
+
+    /// The same; after each pass `watch` sees its name and the function.
+    pub fn optimise_watched(
+        &mut self,
+        function: &mut Function,
+        watch: &mut dyn FnMut(&str, &Function),
+    ) -> Result<(), passes::BrokenPass> {
         let every_pass = self.only.is_none();
         let mut sink = self.sink.as_mut().filter(|_| every_pass);
         let mut dump = |pass: &str, function: &Function| {
             if let Some(sink) = &mut sink {
                 sink(pass, &function.name, &function.to_string());
             }
+            watch(pass, function);
         };
         let mut context = passes::Context {
             bisect: self.bisect,
-            dump: every_pass.then_some(&mut dump),
+            dump: Some(&mut dump),
             verify: self.check,
             ..passes::Context::default()
         };
         let result = passes::run(function, &mut context);
+        self.rewrites += context.rewrites;
         self.bisect = context.bisect;
         result
     }

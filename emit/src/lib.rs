@@ -10,10 +10,12 @@ pub mod code;
 pub mod elf;
 pub mod error;
 pub mod frame;
+pub mod intent;
 pub mod kernel;
 pub mod layout;
 pub mod listing;
 pub mod unwind;
+pub mod walk;
 pub mod x64;
 
 pub use asm::{Assembled, Assembler};

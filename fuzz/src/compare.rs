@@ -8,8 +8,9 @@
 use std::fmt;
 
 use tailor::emit::Poking;
-use tailor::runtime::{Clock, Environment, ctx};
-use tailor::{Engine, Instance, Trace, Unit};
+use tailor::ir::Module;
+use tailor::runtime::{Clock, Context, Environment, ctx};
+use tailor::{Engine, Instance, Trace, Unit, pass_check};
 use tailor_bpf::{Object, ProgramKind};
 
 use crate::assemble;
@@ -124,6 +125,26 @@ impl Subject for Patched {
     }
 }
 
+/// The IR, as lifted and as every pass of the optimiser leaves it, executed by
+/// the IR's interpreter: names the pass that is at fault.
+pub struct Passes;
+
+impl Subject for Passes {
+    fn name(&self) -> String {
+        "passes".into()
+    }
+
+    fn run(&self, case: &Case, unit: &Unit) -> Result<Outcome, String> {
+        let main = unit.object.programs.keys().next().ok_or("no program")?;
+        let expected = Engine::Interp.run(case, unit)?;
+        pass_check::check(unit, main, &expected, &mut |ir| {
+            execute(case, unit, Engine::Interp, Trace::checked(), Some(ir))
+                .map_err(tailor::Error::new)
+        })?;
+        Ok(expected)
+    }
+}
+
 /// Whether the tail-call counts of kernels up to 6.11 may show in the result:
 /// they count calls through empty slots, and subprograms count for themselves.
 fn count_decides(case: &Case) -> bool {
@@ -136,7 +157,18 @@ fn count_decides(case: &Case) -> bool {
 }
 
 /// Runs a case's first program in an engine.
-pub fn run(case: &Case, unit: &Unit, engine: Engine, mut trace: Trace) -> Result<Outcome, String> {
+pub fn run(case: &Case, unit: &Unit, engine: Engine, trace: Trace) -> Result<Outcome, String> {
+    execute(case, unit, engine, trace, None)
+}
+
+/// The same, or in the interpreter's world a version of its IR.
+fn execute(
+    case: &Case,
+    unit: &Unit,
+    engine: Engine,
+    mut trace: Trace,
+    ir: Option<&Module>,
+) -> Result<Outcome, String> {
     let text = |error: tailor::Error| error.to_string();
     let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
     *instance.environment() = environment();
@@ -146,18 +178,21 @@ pub fn run(case: &Case, unit: &Unit, engine: Engine, mut trace: Trace) -> Result
     let mut skb = (main.kind == ProgramKind::SchedCls).then(|| tailor::Skb::new(main.kind, &data));
     let mut fields = Vec::new();
     let program = instance.program(&main.name).map_err(text)?;
+    let run = |context: &mut dyn Context| match ir {
+        Some(ir) => instance.run_ir(ir, &main.name, context),
+        // SAFETY: generated programs stay within what they were given, and the
+        // interpreter, which checks every access, runs each of them first.
+        None => unsafe { program.run(context) },
+    };
     let (retval, data) = match &mut skb {
         Some(skb) => {
-            // SAFETY: generated programs stay within what they were given, and the
-            // interpreter, which checks every access, runs each of them first.
-            let retval = unsafe { program.run(skb) }.map_err(text)?;
+            let retval = run(skb).map_err(text)?;
             fields.extend(SKB_FIELDS.iter().filter_map(|name| skb.get(name)));
-            (retval, ctx::Context::data(skb))
+            (retval, Context::data(skb))
         }
         None => {
             let mut context = ctx::for_program(main.kind, &mut data);
-            // SAFETY: as above.
-            let retval = unsafe { program.run(&mut *context) }.map_err(text)?;
+            let retval = run(&mut *context).map_err(text)?;
             (retval, context.data())
         }
     };

@@ -5,7 +5,7 @@
 //! tests/cases/run. `cargo run --release -p tailor-fuzz --bin differential` does
 //! more of it.
 
-use tailor_fuzz::compare::{Agreed, compare, compilers};
+use tailor_fuzz::compare::{Agreed, Passes, compare, compilers};
 use tailor_fuzz::generate::Options;
 use tailor_fuzz::report::report;
 use tailor_fuzz::shrink::shrink;
@@ -16,7 +16,9 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 fn programs(first: u64, count: u64) {
-    let subjects = compilers();
+    // First what can name a pass that is at fault.
+    let mut subjects = compilers();
+    subjects.insert(0, &Passes);
     for seed in first..first + count {
         let case = seeded(seed, Options::default());
         let Err(difference) = compare(&case, &subjects) else {

@@ -18,7 +18,7 @@ mod prologue;
 mod stub;
 mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod threading;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
@@ -27,9 +27,11 @@ use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
-use crate::frame;
 use crate::listing::listing;
-use crate::{CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound, WeightLabels};
+use crate::{
+    CompiledFunction, EmitError, FunctionKind, Poke, TailSite, Unwound, WeightLabels, frame,
+    intent, walk,
+};
 use operands::Operands;
 pub use stub::entry_stub;
 
@@ -45,8 +47,9 @@ pub fn emit(
     emitter.prologue(kind);
     emitter.body()?;
     let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
-    let Emitter { asm, sites, weights, .. } = emitter;
+    let Emitter { asm, sites, weights, labels, .. } = emitter;
     let assembled = asm.finish()?;
+    let blocks: Vec<u32> = labels.into_iter().map(|label| assembled.offset(label)).collect();
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
@@ -58,16 +61,26 @@ pub fn emit(
         insns,
         frame,
     };
+    if cfg!(debug_assertions)
+        && let Err(error) = intent::check(function, allocated, &compiled, &blocks)
+    {
+        panic!("the bytes of {}: {error}\n{}", compiled.name, listing(&compiled));
+    }
     check(&compiled);
     Ok(compiled)
 }
 
-/// In debug builds, that the bytes have the frame that the compiler believes in.
+/// In debug builds, that the bytes keep the stack and the registers as they
+/// must, and have the frame that the compiler believes in.
 fn check(compiled: &CompiledFunction) {
-    if cfg!(debug_assertions)
-        && let Err(error) = frame::check(compiled)
-    {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    if let Err(error) = frame::check(compiled) {
         panic!("the frame of {}: {error}\n{}", compiled.name, listing(compiled));
+    }
+    if let Err(error) = walk::check(compiled) {
+        panic!("the code of {}: {error}\n{}", compiled.name, listing(compiled));
     }
 }
 

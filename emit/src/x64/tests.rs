@@ -20,7 +20,7 @@ const W64: Width = Width::W64;
 
 /// A location by name: a register, or a spill slot.
 #[derive(Clone, Copy)]
-enum At {
+pub(crate) enum At {
     R(Gpr),
     S(usize),
 }
@@ -45,13 +45,13 @@ const R8: At = R(Gpr::R8);
 const R9: At = R(Gpr::R9);
 
 /// A function under construction.
-struct Build {
-    function: MachFunction,
-    allocated: Allocated,
+pub(crate) struct Build {
+    pub(crate) function: MachFunction,
+    pub(crate) allocated: Allocated,
 }
 
 impl Build {
-    fn new() -> Build {
+    pub(crate) fn new() -> Build {
         Build {
             function: MachFunction {
                 id: FuncRef::new(0),
@@ -74,21 +74,21 @@ impl Build {
     }
 
     /// Pushes, room, and the lowest byte of the spill slots.
-    fn frame(mut self, saved: &[Gpr], adjust: u32) -> Build {
+    pub(crate) fn frame(mut self, saved: &[Gpr], adjust: u32) -> Build {
         self.allocated.frame.saved = saved.iter().copied().collect();
         self.allocated.frame.adjust = adjust;
         self
     }
 
     /// A stack object at a distance from rsp.
-    fn slot(&mut self, offset: i32) -> StackSlot {
+    pub(crate) fn slot(&mut self, offset: i32) -> StackSlot {
         let slot =
             self.function.stack_slots.push(StackSlotData { size: 8, align: 8, escapes: false });
         self.allocated.frame.slots[slot] = offset;
         slot
     }
 
-    fn inst(mut self, inst: MInst, locations: &[At]) -> Build {
+    pub(crate) fn inst(mut self, inst: MInst, locations: &[At]) -> Build {
         let vreg = VReg::new(0, RegClass::Int);
         self.function.info.push(InstInfo {
             first: self.function.operands.len() as u32,
@@ -106,7 +106,7 @@ impl Build {
     }
 
     /// A move before the next instruction.
-    fn edit(mut self, from: At, to: At) -> Build {
+    pub(crate) fn edit(mut self, from: At, to: At) -> Build {
         let next = Inst::new(self.function.insts.len());
         let (from, to) = (from.allocation(), to.allocation());
         let edit = Edit::Move { from, to };
@@ -115,7 +115,7 @@ impl Build {
     }
 
     /// Ends a block.
-    fn block(mut self, succs: &[usize]) -> Build {
+    pub(crate) fn block(mut self, succs: &[usize]) -> Build {
         let start = self.function.blocks.last().map_or(0, |block| block.end);
         self.function.blocks.push(MachBlock {
             start,
@@ -127,7 +127,7 @@ impl Build {
         self
     }
 
-    fn emit(&self) -> Result<CompiledFunction, EmitError> {
+    pub(crate) fn emit(&self) -> Result<CompiledFunction, EmitError> {
         emit(&self.function, &self.allocated, FunctionKind::Program, 0)
     }
 
@@ -354,6 +354,53 @@ fn branches() {
         assert_eq!(lines[..2], ["cmp rdi, 5", branch]);
         assert_eq!(lines[2..], body);
     }
+}
+
+/// Each condition is taken where it holds, and its opposite where the code
+/// continues with what it would go to.
+#[test]
+fn conditions_and_their_opposites() {
+    let pairs = [
+        (Cc::B, "jb", "jae"),
+        (Cc::Ae, "jae", "jb"),
+        (Cc::E, "je", "jne"),
+        (Cc::Ne, "jne", "je"),
+        (Cc::Be, "jbe", "ja"),
+        (Cc::A, "ja", "jbe"),
+        (Cc::L, "jl", "jge"),
+        (Cc::Ge, "jge", "jl"),
+        (Cc::Le, "jle", "jg"),
+        (Cc::G, "jg", "jle"),
+    ];
+    for (cc, holds, fails) in pairs {
+        for (taken, other, branch) in [(1, 2, fails), (2, 1, holds)] {
+            let mut build = diamond(taken, other);
+            build.function.insts[1] = MInst::Jcc(cc);
+            assert_eq!(build.lines()[1], format!("{branch} L0"));
+        }
+    }
+}
+
+/// What an addition has left in the flags is no longer the register's value
+/// once the allocator has moved another one there.
+#[test]
+fn a_move_ends_what_flags_tell() {
+    let compare = |build: Build| {
+        let lines = build
+            .inst(MInst::Test(W64, Rhs::Reg), &[RDI, RDI])
+            .inst(MInst::Jcc(Cc::E), &[])
+            .block(&[1, 2])
+            .inst(MInst::Ret, &[RAX])
+            .block(&[])
+            .inst(MInst::Trap, &[])
+            .block(&[])
+            .lines();
+        lines[..lines.len() - 4].to_vec()
+    };
+    let add = || Build::new().inst(MInst::Alu(AluOp::Add, W64, Rhs::Imm(1)), &[RDI, RDI]);
+    assert_eq!(compare(add()), ["add rdi, 1"]);
+    let moved = compare(add().edit(RSI, RDI));
+    assert_eq!(moved, ["add rdi, 1", "mov rdi, rsi", "test rdi, rdi"]);
 }
 
 /// With a move in it, it has.

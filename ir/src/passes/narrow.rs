@@ -20,6 +20,7 @@ use super::bits::demand::Demand;
 use super::bits::low_ones;
 use super::edges::{Edge, Edges};
 use super::edit::{Editor, Rewrite, Rules, walk};
+use crate::opcode::Effect;
 use crate::{
     Block, Function, Inst, InstData, Opcode, Payload, Size, Type, Value, ValueData, ValueDef,
 };
@@ -97,13 +98,22 @@ impl Rules for Narrow {
         }
         let bits = result.map_or(0, |result| self.demand.of(result));
         if bits == 0 {
-            return Rewrite::Keep;
+            return unasked(editor, data, result);
         }
         match data.args[..] {
             [x, y] => drop_binary(editor, data, bits, x, y).or(|| half(editor, data, bits)),
             [x] => drop_unary(editor, data, bits, x).or(|| half(editor, data, bits)),
             _ => Rewrite::Keep,
         }
+    }
+}
+
+/// Nobody asks for what is loaded, so nobody has asked for its address either,
+/// which need not lie in any memory from here on: the load has to go.
+fn unasked(editor: &Editor, data: &InstData, result: Option<Value>) -> Rewrite {
+    match result.filter(|_| data.op.info().effect == Effect::Load) {
+        Some(result) => Rewrite::constant(editor.ty(result), 0),
+        None => Rewrite::Keep,
     }
 }
 

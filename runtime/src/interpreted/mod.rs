@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
 
 use tailor_bpf::facts::Facts;
+use tailor_bpf::host::Host;
 use tailor_bpf::{FuncRef, Imm64, MapRef, Object, Op, ProgramKind};
 
 use crate::Error;
@@ -128,6 +129,20 @@ impl Interpreted {
 
     /// Runs a program once.
     pub fn run(&self, func: FuncRef, context: &mut dyn Context) -> Result<u64, Error> {
+        self.run_with(func, context, |host, args| {
+            let (object, facts) = (&self.object, &self.facts);
+            tailor_bpf::interp::run(object, facts, func, args, host, self.step_limit)
+        })
+    }
+
+    /// The same, executed by another interpreter: it gets this object's world,
+    /// every access in which is checked, and R1 and R2.
+    pub fn run_with(
+        &self,
+        func: FuncRef,
+        context: &mut dyn Context,
+        execute: impl FnOnce(&mut dyn Host, [u64; 2]) -> Result<u64, tailor_bpf::Error>,
+    ) -> Result<u64, Error> {
         let kind = self.programs.get(&func).map_or(ProgramKind::Opaque, |(kind, _)| *kind);
         ctx::check(kind, context)?;
         if let Some(error) = self.refused.get(&func) {
@@ -135,16 +150,6 @@ impl Interpreted {
         }
         let args = context.args();
         let mut host = Checked::new(self, kind, args[0], context);
-        env::enter(&self.environment, kind, || {
-            tailor_bpf::interp::run(
-                &self.object,
-                &self.facts,
-                func,
-                args,
-                &mut host,
-                self.step_limit,
-            )
-        })
-        .map_err(Error::Interpreter)
+        env::enter(&self.environment, kind, || execute(&mut host, args)).map_err(Error::Interpreter)
     }
 }
