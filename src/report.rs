@@ -186,7 +186,9 @@ impl ObjectReport<'_> {
         let code = &self.compiled.code;
         for (func, body) in code.functions.iter() {
             for compiled in [code.stubs[func].as_ref(), body.as_ref()].into_iter().flatten() {
-                let row = self.row(func, compiled);
+                let Some(row) = self.row(func, compiled) else {
+                    continue;
+                };
                 if self.all.iter().all(|(_, other)| other.code.functions[func].is_some()) {
                     self.totals().add(&row);
                 }
@@ -212,14 +214,20 @@ impl ObjectReport<'_> {
         }
     }
 
-    fn row(&mut self, func: FuncRef, compiled: &CompiledFunction) -> FunctionRow {
+    /// A function's figures; an error instead if its frame is not as believed.
+    fn row(&mut self, func: FuncRef, compiled: &CompiledFunction) -> Option<FunctionRow> {
         let bounds = self.bounds(func, compiled);
-        let facts = frame::check(compiled).unwrap_or_else(|error| {
-            // The compiler compares the two on every compilation.
-            panic!("the frame of {} cannot be decoded: {error}", compiled.name)
-        });
+        let facts = match frame::check(compiled) {
+            Ok(facts) => facts,
+            Err(error) => {
+                let what = format!("internal error: {error}");
+                let error = Error { function: Some(compiled.name.clone()), ..Error::new(what) };
+                self.report.error(&self.unit.object.name, None, Some(self.engine), &error);
+                return None;
+            }
+        };
         self.weighted.insert((func, compiled.kind), facts.weighted);
-        FunctionRow {
+        Some(FunctionRow {
             object: self.unit.object.name.clone(),
             program: self.only_program(func),
             function: compiled.name.clone(),
@@ -245,7 +253,7 @@ impl ObjectReport<'_> {
             weighted_saves: facts.weighted.map(|weighted| weighted.saves),
             weighted_tail_call_restores: facts.weighted.map(|w| w.tail_call_restores),
             inlined: false,
-        }
+        })
     }
 
     /// The name of the program that a function belongs to, unless several share it.

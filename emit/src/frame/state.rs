@@ -64,7 +64,8 @@ impl State {
     /// Writes `bytes` bytes from `at`: what overlaps is lost.
     fn store(&mut self, at: i64, bytes: i64, value: Value) {
         self.slots.retain(|&(slot, _)| slot + 8 <= at || at + bytes <= slot);
-        if value != Value::Other && bytes == 8 {
+        // Addresses are not followed through memory: programs keep theirs there.
+        if matches!(value, Value::Entry(_)) && bytes == 8 {
             let place = self.slots.partition_point(|slot| slot.0 < at);
             self.slots.insert(place, (at, value));
         }

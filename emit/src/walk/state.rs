@@ -82,10 +82,11 @@ impl State {
         }
     }
 
-    /// Writes `bytes` bytes at a place.
+    /// Writes `bytes` bytes at a place. Addresses are not followed through memory:
+    /// where one from there leads is for a verifier to see to.
     fn write(&mut self, at: i64, bytes: i64, holds: Option<Holds>) {
         self.slots.retain(|&slot, _| slot + 8 <= at || at + bytes <= slot);
-        if let Some(holds) = holds.filter(|_| bytes == 8) {
+        if let Some(holds @ Holds::Entry(_)) = holds.filter(|_| bytes == 8) {
             self.slots.insert(at, holds);
         }
         if at < self.lost {

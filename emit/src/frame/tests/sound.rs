@@ -199,3 +199,21 @@ fn conditional_jumps_out_must_have_unwound() {
     assert_eq!(exit(false).unwrap().frame_bytes, 0);
     assert!(matches!(exit(true), Err(DecodeError::Depth { found: -8, .. })));
 }
+
+/// A pointer that a program keeps in memory and stores through: where it leads
+/// is a verifier's business, though the sum of the offsets is on the saved rbp.
+#[test]
+fn a_store_through_a_reloaded_pointer() {
+    let code = |asm: &mut Assembler| {
+        asm.push(Gpr::RBP);
+        asm.mov(W, Gpr::RBP, Gpr::RSP);
+        asm.alu_imm32(AluOp::Sub, W, Gpr::RSP, 16);
+        asm.lea(W, Gpr::RSI, Mem::new(Gpr::RBP, -8));
+        asm.store(8, Mem::new(Gpr::RBP, -16), Gpr::RSI);
+        asm.load(W, Gpr::RDX, Mem::new(Gpr::RBP, -16));
+        asm.store(8, Mem::new(Gpr::RDX, 8), Gpr::RDI);
+        asm.leave();
+        asm.ret();
+    };
+    assert_eq!(decode(code).unwrap().frame_bytes, 24);
+}
