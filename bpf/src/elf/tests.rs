@@ -1,4 +1,5 @@
 mod facts;
+mod lines;
 mod write;
 
 use proptest::prelude::*;
