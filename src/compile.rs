@@ -15,6 +15,7 @@ use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
+use tailor_lower::MachFunction;
 use tailor_naive::Variant;
 use tailor_runtime::helpers::Table;
 
@@ -22,7 +23,7 @@ use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
 
 /// Above this many machine instructions the linear-time allocator is used.
-const ION_LIMIT: usize = 250_000;
+pub const ION_LIMIT: usize = 250_000;
 
 /// An object with what analysis found out about it.
 #[derive(Clone, Debug)]
@@ -197,6 +198,38 @@ fn bug(what: String, listing: impl FnOnce() -> String) -> String {
     format!("internal error: {what}")
 }
 
+/// The optimizing pipeline up to machine instructions over virtual registers.
+pub fn machine(
+    unit: &Unit,
+    engine: Engine,
+    func: FuncRef,
+    trace: &mut Trace,
+) -> Result<MachFunction, Error> {
+    let Unit { object, facts, .. } = unit;
+    let name = &object.functions[func].name;
+    let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
+
+    let mut ir = lift(object, facts, func)?;
+    trace.show(Stage::Lift, name, || ir.to_string());
+
+    trace.optimise(&mut ir).map_err(|broken| {
+        let what = format!("after pass {}: {}", broken.pass, broken.errors);
+        fail(bug(what, || broken.listing.clone()))
+    })?;
+    trace.show(Stage::Opt, name, || ir.to_string());
+
+    let options = tailor_lower::Options {
+        features: trace.features,
+        convention: engine.convention(),
+        poking: trace.poking.unwrap_or(engine.poking()),
+        wants_record: &|callee| facts.functions[callee].reaches_tail_call,
+        ctx_field: &crate::engine::ctx_field,
+    };
+    let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
+    trace.show(Stage::Lower, name, || mach.to_string());
+    Ok(mach)
+}
+
 struct Compilation<'a> {
     unit: &'a Unit,
     engine: Engine,
@@ -282,30 +315,12 @@ impl<'a> Compilation<'a> {
 
     /// The optimizing pipeline, stage by stage.
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts, .. } = self.unit;
+        let object = &self.unit.object;
         let source = &object.functions[func];
         let name = &source.name;
         let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
 
-        let mut ir = lift(object, facts, func)?;
-        trace.show(Stage::Lift, name, || ir.to_string());
-
-        trace.optimise(&mut ir).map_err(|broken| {
-            let what = format!("after pass {}: {}", broken.pass, broken.errors);
-            fail(bug(what, || broken.listing.clone()))
-        })?;
-        trace.show(Stage::Opt, name, || ir.to_string());
-
-        let options = tailor_lower::Options {
-            features: trace.features,
-            convention: self.code.convention,
-            poking: self.code.poking,
-            wants_record: &|callee| facts.functions[callee].reaches_tail_call,
-            ctx_field: &crate::engine::ctx_field,
-        };
-        let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Lower, name, || mach.to_string());
-
+        let mach = machine(self.unit, self.engine, func, trace)?;
         let options = tailor_regalloc::Options {
             check: trace.check,
             ion_limit: ION_LIMIT,

@@ -70,7 +70,7 @@ pub enum Error {
 }
 
 /// The registers that may be allocated: all caller-saved, and these of the others.
-fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
+pub(crate) fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
     let set = |regs: &[Gpr]| {
         let mut set = PRegSet::empty();
         regs.iter().for_each(|reg| set.add(reg.preg()));

@@ -1,3 +1,5 @@
+//! Objects made by hand, well-formed and damaged, and what reading them gives.
+
 mod facts;
 mod lines;
 mod write;
