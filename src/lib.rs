@@ -12,6 +12,7 @@ pub mod engine;
 pub mod instance;
 mod ir_world;
 pub mod pass_check;
+pub mod profile;
 pub mod relocatable;
 pub mod report;
 pub mod trace;

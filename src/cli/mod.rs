@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::Unit;
+
 /// An optimizing eBPF compiler that saves as few registers as it can.
 #[derive(Parser)]
 #[command(name = "tailor", version)]
@@ -58,6 +60,14 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(1)
         }
+    }
+}
+
+/// Measures the frequencies of a unit's functions; says for which programs it
+/// cannot.
+fn measure(unit: &mut Unit, data: &[u8]) {
+    for error in crate::profile::measure(unit, data) {
+        eprintln!("{}: {error}: its frequencies are estimated", unit.object.name);
     }
 }
 
