@@ -12,7 +12,7 @@ use std::time::Instant;
 use tailor::compile::{ION_LIMIT, machine};
 use tailor::{Engine, Lever, Levers, Object, Trace, Unit};
 use tailor_lower::MachFunction;
-use tailor_regalloc::{Options, allocate, plain};
+use tailor_regalloc::{Options, allocate, plain, prepare};
 
 const ROUNDS: usize = 9;
 
@@ -54,6 +54,8 @@ fn lowered(path: &Path) -> Option<Lowered> {
 
 /// Nanoseconds that a way takes.
 fn time(way: &Way, unit: &Unit, function: &MachFunction) -> f64 {
+    // A copy for whoever rewrites it.
+    let own = function.clone();
     let start = Instant::now();
     match &way.levers {
         None => drop(std::hint::black_box(plain(function).expect("a plain run"))),
@@ -65,7 +67,9 @@ fn time(way: &Way, unit: &Unit, function: &MachFunction) -> f64 {
                 keeps_addresses: &|helper| unit.object.helper(helper).keeps_addresses(),
                 levers: levers.clone(),
             };
-            drop(std::hint::black_box(allocate(function, &options).expect("an allocation")));
+            drop(std::hint::black_box(
+                allocate(&prepare(own, &options), &options).expect("an allocation"),
+            ));
         }
     }
     start.elapsed().as_nanos() as f64

@@ -328,6 +328,9 @@ impl<'a> Compilation<'a> {
             keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
             levers: trace.levers.clone(),
         };
+        let mach = tailor_regalloc::prepare(mach, &options);
+        trace.show(Stage::Prepare, name, || mach.to_string());
+
         let allocated = tailor_regalloc::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;
         trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
