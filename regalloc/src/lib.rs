@@ -12,6 +12,7 @@ pub mod bound;
 pub mod cost;
 pub mod frame;
 pub mod levers;
+pub mod region;
 pub mod saves;
 pub mod sharing;
 pub mod text;
