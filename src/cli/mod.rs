@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod explain;
 mod frames;
 mod input;
 mod run;
@@ -29,6 +30,8 @@ enum Command {
     Run(run::Arguments),
     /// Say everything that is wrong with objects, without compiling them.
     Check(check::Arguments),
+    /// Say what a function's saved registers and slots are for, and what they cost.
+    Explain(explain::Arguments),
     /// Compile programs: a listing, a relocatable file, or what a stage makes of them.
     Compile(compile::Arguments),
 }
@@ -50,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Frames(arguments) => frames::main(arguments),
         Command::Run(arguments) => run::main(arguments),
         Command::Check(arguments) => check::main(arguments),
+        Command::Explain(arguments) => explain::main(arguments),
         Command::Compile(arguments) => compile::main(arguments),
     };
     match result {

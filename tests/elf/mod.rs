@@ -1,6 +1,7 @@
 //! eBPF objects made for tests of the command line.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use object::write::{Object, Symbol, SymbolSection};
 use object::{Architecture, BinaryFormat, Endianness, SectionKind};
@@ -72,7 +73,10 @@ pub struct File(pub PathBuf);
 
 impl File {
     pub fn new(name: &str, bytes: &[u8]) -> File {
-        let path = std::env::temp_dir().join(format!("tailor-{}-{name}", std::process::id()));
+        static FILES: AtomicU32 = AtomicU32::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let process = std::process::id();
+        let path = std::env::temp_dir().join(format!("tailor-{process}-{number}-{name}"));
         std::fs::write(&path, bytes).expect("room for a file");
         File(path)
     }
