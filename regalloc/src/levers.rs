@@ -9,18 +9,21 @@ use tailor_lower::{Convention, Gpr};
 pub enum Lever {
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Values computed again instead of kept.
+    Remat,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
 }
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 2] = [Lever::Descent, Lever::Sharing];
+    pub const ALL: [Lever; 3] = [Lever::Descent, Lever::Remat, Lever::Sharing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Descent => "descent",
+            Lever::Remat => "remat",
             Lever::Sharing => "sharing",
         }
     }

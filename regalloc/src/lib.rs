@@ -17,6 +17,7 @@ pub mod liveness;
 pub mod plain;
 pub mod prepare;
 pub mod region;
+pub mod remat;
 pub mod saves;
 pub mod sharing;
 pub mod text;
