@@ -1,6 +1,9 @@
 //! What is done for smaller and cheaper frames, each with a switch, so that its
 //! gain can be measured.
 
+use smallvec::SmallVec;
+use tailor_lower::{Convention, Gpr};
+
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lever {
@@ -33,12 +36,33 @@ impl Lever {
 #[derive(Clone, Debug, Default)]
 pub struct Levers {
     off: Vec<Lever>,
+    /// Callee-saved registers that are not to be used.
+    excluded: Vec<Gpr>,
 }
 
 impl Levers {
     /// All but these.
     pub fn without(off: &[Lever]) -> Levers {
-        Levers { off: off.to_vec() }
+        Levers { off: off.to_vec(), excluded: Vec::new() }
+    }
+
+    /// The same, but a callee-saved register is not to be used: to see what it is
+    /// worth.
+    pub fn excluding(mut self, reg: Gpr) -> Levers {
+        self.excluded.push(reg);
+        self
+    }
+
+    /// Whether a register is not to be used.
+    pub fn excludes_any(&self) -> bool {
+        !self.excluded.is_empty()
+    }
+
+    /// The callee-saved registers that a function may take, in the order of
+    /// preference.
+    pub fn callee_saved(&self, convention: Convention) -> SmallVec<[Gpr; 6]> {
+        let all = convention.callee_saved().iter().copied();
+        all.filter(|reg| !self.excluded.contains(reg)).collect()
     }
 
     /// Whether it is in use.
