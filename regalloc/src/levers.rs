@@ -6,19 +6,26 @@
 pub enum Lever {
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Registers saved and restored only around where they are used.
+    Placement,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Restores at tail calls weighed like those at returns.
+    TailPricing,
 }
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 2] = [Lever::Descent, Lever::Sharing];
+    pub const ALL: [Lever; 4] =
+        [Lever::Descent, Lever::Placement, Lever::Sharing, Lever::TailPricing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Descent => "descent",
+            Lever::Placement => "placement",
             Lever::Sharing => "sharing",
+            Lever::TailPricing => "tail-pricing",
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod bound;
 pub mod cost;
 pub mod frame;
 pub mod levers;
+pub mod placement;
 pub mod region;
 pub mod saves;
 pub mod sharing;
