@@ -15,14 +15,16 @@ use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
+use tailor_lower::MachFunction;
 use tailor_naive::Variant;
+use tailor_regalloc::Allocated;
 use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
 
 /// Above this many machine instructions the linear-time allocator is used.
-const ION_LIMIT: usize = 250_000;
+pub const ION_LIMIT: usize = 250_000;
 
 /// An object with what analysis found out about it.
 #[derive(Clone, Debug)]
@@ -197,7 +199,49 @@ fn bug(what: String, listing: impl FnOnce() -> String) -> String {
     format!("internal error: {what}")
 }
 
-struct Compilation<'a> {
+/// The optimizing pipeline up to machine instructions over virtual registers.
+pub fn machine(
+    unit: &Unit,
+    engine: Engine,
+    func: FuncRef,
+    trace: &mut Trace,
+) -> Result<MachFunction, Error> {
+    let Unit { object, facts, .. } = unit;
+    let name = &object.functions[func].name;
+    let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
+
+    let mut ir = lift(object, facts, func)?;
+    trace.show(Stage::Lift, name, || ir.to_string());
+
+    trace.optimise(&mut ir).map_err(|broken| {
+        let what = format!("after pass {}: {}", broken.pass, broken.errors);
+        fail(bug(what, || broken.listing.clone()))
+    })?;
+    trace.show(Stage::Opt, name, || ir.to_string());
+
+    let options = tailor_lower::Options {
+        features: trace.features,
+        convention: engine.convention(),
+        poking: trace.poking.unwrap_or(engine.poking()),
+        wants_record: &|callee| facts.functions[callee].reaches_tail_call,
+        ctx_field: &crate::engine::ctx_field,
+    };
+    let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
+    trace.show(Stage::Lower, name, || mach.to_string());
+    Ok(mach)
+}
+
+/// A function at the end of the optimizing pipeline.
+pub(crate) struct Finished {
+    /// What registers were allocated for.
+    pub mach: MachFunction,
+    /// Them, and the frame.
+    pub allocated: Allocated,
+    /// The bytes.
+    pub compiled: CompiledFunction,
+}
+
+pub(crate) struct Compilation<'a> {
     unit: &'a Unit,
     engine: Engine,
     /// By function: it, or something it calls, calls C code or can tail-call,
@@ -210,7 +254,7 @@ struct Compilation<'a> {
 }
 
 impl<'a> Compilation<'a> {
-    fn new(unit: &'a Unit, engine: Engine, trace: &Trace) -> Compilation<'a> {
+    pub(crate) fn new(unit: &'a Unit, engine: Engine, trace: &Trace) -> Compilation<'a> {
         let functions = unit.object.functions.keys().map(|_| None).collect();
         let poking = match engine.family() {
             Family::Optimizing(_) => trace.poking.unwrap_or(engine.poking()),
@@ -280,31 +324,22 @@ impl<'a> Compilation<'a> {
         }
     }
 
-    /// The optimizing pipeline, stage by stage.
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
-        let Unit { object, facts, .. } = self.unit;
+        let mach = machine(self.unit, self.engine, func, trace)?;
+        Ok(self.finish(func, mach, trace)?.compiled)
+    }
+
+    /// The rest of the optimizing pipeline, stage by stage.
+    pub(crate) fn finish(
+        &self,
+        func: FuncRef,
+        mach: MachFunction,
+        trace: &mut Trace,
+    ) -> Result<Finished, Error> {
+        let object = &self.unit.object;
         let source = &object.functions[func];
         let name = &source.name;
         let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
-
-        let mut ir = lift(object, facts, func)?;
-        trace.show(Stage::Lift, name, || ir.to_string());
-
-        trace.optimise(&mut ir).map_err(|broken| {
-            let what = format!("after pass {}: {}", broken.pass, broken.errors);
-            fail(bug(what, || broken.listing.clone()))
-        })?;
-        trace.show(Stage::Opt, name, || ir.to_string());
-
-        let options = tailor_lower::Options {
-            features: trace.features,
-            convention: self.code.convention,
-            poking: self.code.poking,
-            wants_record: &|callee| facts.functions[callee].reaches_tail_call,
-            ctx_field: &crate::engine::ctx_field,
-        };
-        let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
-        trace.show(Stage::Lower, name, || mach.to_string());
 
         let options = tailor_regalloc::Options {
             check: trace.check,
@@ -313,8 +348,17 @@ impl<'a> Compilation<'a> {
             keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
             levers: trace.levers.clone(),
         };
-        let allocated = tailor_regalloc::allocate(&mach, &options)
-            .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;
+        let mach = tailor_regalloc::prepare(mach, &options);
+        trace.show(Stage::Prepare, name, || mach.to_string());
+
+        let allocated = tailor_regalloc::allocate(&mach, &options).map_err(|error| match trace
+            .levers
+            .excludes_any()
+        {
+            // There may be too few registers then.
+            true => fail(error.to_string()),
+            false => fail(bug(error.to_string(), || mach.to_string())),
+        })?;
         trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 
         let insns = source.ops.len() as u32;
@@ -322,7 +366,7 @@ impl<'a> Compilation<'a> {
             .map_err(|error| fail(error.to_string()))?;
         trace.show(Stage::Emit, name, || tailor_emit::listing::listing(&compiled));
         self.check_frame(&compiled, trace)?;
-        Ok(compiled)
+        Ok(Finished { mach, allocated, compiled })
     }
 
     /// Compares the frame that the compiler believes in with what the bytes say.

@@ -22,6 +22,8 @@ pub enum Stage {
     Opt,
     /// Machine instructions over virtual registers.
     Lower,
+    /// The same, rewritten for the allocator.
+    Prepare,
     /// The same with registers.
     Regalloc,
     /// Bytes, disassembled.
@@ -35,6 +37,7 @@ impl Stage {
             Stage::Lift => "lift",
             Stage::Opt => "opt",
             Stage::Lower => "lower",
+            Stage::Prepare => "prepare",
             Stage::Regalloc => "regalloc",
             Stage::Emit => "emit",
         }

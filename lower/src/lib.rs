@@ -9,9 +9,10 @@
 //! The steps of [`lower`]: [`legalise`] rewrites what the target does not have,
 //! [`order`] splits critical edges and puts the blocks in their final order,
 //! [`x64::select`] chooses the instructions. [`objects`] says of the result which
-//! stack objects may share memory.
+//! stack objects may share memory, and [`edit`] changes it.
 #![forbid(unsafe_code)]
 
+pub mod edit;
 pub mod legalise;
 pub mod mach;
 pub mod objects;
@@ -20,7 +21,8 @@ pub mod order;
 mod text;
 pub mod x64;
 
-pub use mach::{MachBlock, MachFunction, Role};
+pub use edit::Editor;
+pub use mach::{InstInfo, MachBlock, MachFunction, Role};
 pub use options::{Convention, CtxField, Error, Features, Options, Poking};
 pub use x64::inst::{MInst, Site, Symbol};
 pub use x64::regs::Gpr;

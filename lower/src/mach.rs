@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 use tailor_ir::function::StackSlotData;
 use tailor_ir::{FuncRef, StackSlot};
 
+use crate::x64::inst::Flags;
 use crate::{Convention, MInst};
 
 /// A function between selection and emission. Instructions, operands and
@@ -48,6 +49,8 @@ pub struct InstInfo {
     pub clobbers: PRegSet,
     /// The bytecode instruction that it comes from.
     pub origin: u32,
+    /// Computes again what another instruction has computed, to save registers.
+    pub recomputed: bool,
 }
 
 /// What an instruction is to the allocator and to the frame.
@@ -92,5 +95,25 @@ impl MachFunction {
     pub fn inst_operands(&self, inst: usize) -> &[Operand] {
         let info = &self.info[inst];
         &self.operands[info.first as usize..info.first as usize + info.count as usize]
+    }
+
+    /// The comparison that the conditional jump at the end of a block waits for;
+    /// the block's first instruction if there is none to be found.
+    pub fn comparison(&self, block: regalloc2::Block) -> Option<usize> {
+        let block = &self.blocks[block.index()];
+        let range = block.start as usize..block.end as usize;
+        let Some((MInst::Jcc(_), body)) = self.insts[range].split_last() else {
+            return None;
+        };
+        let at = body.iter().rposition(|inst| inst.flags() == Flags::Compares);
+        Some(block.start as usize + at.unwrap_or(0))
+    }
+
+    /// Whether a conditional jump waits for the flags as they are just before
+    /// this instruction.
+    pub fn flags_awaited(&self, inst: usize) -> bool {
+        let block = self.blocks.partition_point(|block| block.end as usize <= inst);
+        let comparison = self.comparison(regalloc2::Block::new(block));
+        comparison.is_some_and(|comparison| comparison < inst)
     }
 }

@@ -83,7 +83,7 @@ pub enum Error {
 }
 
 /// The registers that may be allocated: all caller-saved, and these of the others.
-fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
+pub(crate) fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
     let set = |regs: &[Gpr]| {
         let mut set = PRegSet::empty();
         regs.iter().for_each(|reg| set.add(reg.preg()));
@@ -141,8 +141,8 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
     let ion = function.insts.len() <= options.ion_limit;
     let ctx = Ctx::default();
     let mut runner = Runner { function, options, ion, placer, ctx };
-    let callee_saved = function.convention.callee_saved();
-    let mut best = runner.run(callee_saved)?;
+    let callee_saved = options.levers.callee_saved(function.convention);
+    let mut best = runner.run(&callee_saved)?;
     if !ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }

@@ -16,143 +16,55 @@
 //! live or can be computed, so can it, whatever else is left out.
 //! Source: the design's definition of `lower_bound_bytes`.
 
-use regalloc2::{OperandKind, VReg};
-use tailor_lower::{Gpr, MachFunction, Role, objects};
+use regalloc2::{Block, OperandKind, VReg};
+use tailor_lower::{Gpr, MachFunction, Role, StackSlot, objects};
 
-use crate::sharing::live_bytes;
-
-/// More bits than this are not spent on liveness.
-const MOST_BITS: usize = 1 << 31;
+use crate::liveness::{Live, Liveness};
+use crate::sharing::live_objects;
 
 /// The least bytes of the function's frame, or `None` if it is too large to
 /// tell. `keeps` says of a helper whether it may keep an address.
 pub fn lower_bound(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<u32> {
-    let vregs = function.vreg_bytes.len();
-    if vregs.saturating_mul(function.blocks.len()) > MOST_BITS {
-        return None;
-    }
-    let objects = live_bytes(function, &objects::accesses(function, keeps)?);
-    let live = Liveness::new(function);
+    Some(tightest(function, keeps)?.map_or(0, |point| point.bytes))
+}
+
+/// A point of a function where something must be in memory.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// All that must be.
+    pub bytes: u32,
+    /// The instruction.
+    pub inst: usize,
+    /// Values that live there and cannot be computed again.
+    pub values: Vec<VReg>,
+    /// Registers for these values that cost nothing.
+    pub free: usize,
+    /// Objects that live there.
+    pub objects: Vec<StackSlot>,
+}
+
+/// The point that determines the bound; none if nothing need be in memory
+/// anywhere. `None` if the function is too large to tell.
+pub fn tightest(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<Option<Point>> {
+    let objects = live_objects(function, &objects::accesses(function, keeps)?);
+    let liveness = Liveness::new(function)?;
+    let mut live = Live::new(function);
     let mut points = Points::new(function);
-    let mut most = 0;
+    let mut most: Option<Point> = None;
     for block in 0..function.blocks.len() {
-        live.for_each_point(function, block, |inst, around| {
+        liveness.for_each_point(function, Block::new(block), &mut live, |inst, around| {
             let kind = function.info[inst].role;
             let is_call = matches!(kind, Role::CallC | Role::CallLocal);
             let free = if is_call { 0 } else { Gpr::CALLER_SAVED.len() + 1 };
             let values = points.stored(function, around, free);
-            most = most.max(values.next_multiple_of(8) + objects[inst]);
+            let bytes = values.next_multiple_of(8) + objects.bytes(inst);
+            if bytes > most.as_ref().map_or(0, |point| point.bytes) {
+                let values = points.stored.clone();
+                most = Some(Point { bytes, inst, values, free, objects: objects.at(inst) });
+            }
         });
     }
     Some(most)
-}
-
-/// A set of virtual registers.
-#[derive(Clone, Default, PartialEq)]
-struct Set(Vec<u64>);
-
-impl Set {
-    fn new(vregs: usize) -> Set {
-        Set(vec![0; vregs.div_ceil(64)])
-    }
-
-    fn insert(&mut self, vreg: VReg) {
-        self.0[vreg.vreg() / 64] |= 1 << (vreg.vreg() % 64);
-    }
-
-    fn remove(&mut self, vreg: VReg) {
-        self.0[vreg.vreg() / 64] &= !(1 << (vreg.vreg() % 64));
-    }
-
-    fn contains(&self, vreg: usize) -> bool {
-        self.0[vreg / 64] >> (vreg % 64) & 1 == 1
-    }
-
-    fn extend(&mut self, other: &Set) {
-        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine |= theirs);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(word, &bits)| {
-            let bits = std::iter::successors(Some(bits), |bits| Some(bits & bits.wrapping_sub(1)));
-            let bits = bits.take_while(|bits| *bits != 0);
-            bits.map(move |bits| 64 * word + bits.trailing_zeros() as usize)
-        })
-    }
-}
-
-/// The values live at the ends of blocks.
-struct Liveness {
-    at_end: Vec<Set>,
-}
-
-impl Liveness {
-    fn new(function: &MachFunction) -> Liveness {
-        let empty = Set::new(function.vreg_bytes.len());
-        let mut live = Liveness { at_end: vec![empty.clone(); function.blocks.len()] };
-        let mut at_start = vec![empty; function.blocks.len()];
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (at, block) in function.blocks.iter().enumerate().rev() {
-                for succ in &block.succs {
-                    live.at_end[at].extend(&at_start[succ.index()]);
-                }
-                block.args.iter().for_each(|&arg| live.at_end[at].insert(arg));
-                let mut start = live.at_end[at].clone();
-                for inst in (block.start as usize..block.end as usize).rev() {
-                    step(function, inst, &mut start);
-                }
-                block.params.iter().for_each(|&param| start.remove(param));
-                if start != at_start[at] {
-                    at_start[at] = start;
-                    changed = true;
-                }
-            }
-        }
-        live
-    }
-
-    /// Visits the instructions of a block with what must be kept while they
-    /// execute: at calls what lives across, elsewhere what lives before or after.
-    fn for_each_point(
-        &self,
-        function: &MachFunction,
-        block: usize,
-        mut visit: impl FnMut(usize, &Set),
-    ) {
-        let mut live = self.at_end[block].clone();
-        let range = &function.blocks[block];
-        for inst in (range.start as usize..range.end as usize).rev() {
-            let is_call = matches!(function.info[inst].role, Role::CallC | Role::CallLocal);
-            if !is_call {
-                visit(inst, &live);
-            }
-            for operand in function.inst_operands(inst) {
-                if operand.kind() == OperandKind::Def {
-                    live.remove(operand.vreg());
-                }
-            }
-            if is_call {
-                visit(inst, &live);
-            }
-            step(function, inst, &mut live);
-            if !is_call {
-                visit(inst, &live);
-            }
-        }
-    }
-}
-
-/// From what lives after an instruction to what lives before it.
-fn step(function: &MachFunction, inst: usize, live: &mut Set) {
-    let operands = function.inst_operands(inst);
-    for operand in operands.iter().filter(|operand| operand.kind() == OperandKind::Def) {
-        live.remove(operand.vreg());
-    }
-    for operand in operands.iter().filter(|operand| operand.kind() == OperandKind::Use) {
-        live.insert(operand.vreg());
-    }
 }
 
 /// How a value comes about, as far as computing it again goes.
@@ -170,6 +82,8 @@ struct Points {
     /// What is known of each value at the point of this number.
     known: Vec<(u32, bool)>,
     point: u32,
+    /// The values that must be somewhere at that point, if there may be too many.
+    stored: Vec<VReg>,
 }
 
 impl Points {
@@ -185,20 +99,22 @@ impl Points {
             }
         }
         let known = vec![(0, false); definitions.len()];
-        Points { definitions, known, point: 0 }
+        Points { definitions, known, point: 0, stored: Vec::new() }
     }
 
     /// Bytes of the values that must be in memory where these live and `free`
     /// registers cost nothing.
-    fn stored(&mut self, function: &MachFunction, live: &Set, free: usize) -> u32 {
-        if free > 0 && live.0.iter().map(|word| word.count_ones()).sum::<u32>() as usize <= free {
+    fn stored(&mut self, function: &MachFunction, live: &Live, free: usize) -> u32 {
+        self.stored.clear();
+        if free > 0 && live.members().len() <= free {
             return 0;
         }
         self.point += 1;
         let (mut wide, mut narrow) = (0, 0);
-        for vreg in live.iter() {
+        for &vreg in live.members() {
             if !self.follows(function, live, vreg) {
-                match function.vreg_bytes[vreg] {
+                self.stored.push(vreg);
+                match function.vreg_bytes[vreg.vreg()] {
                     8 => wide += 1,
                     _ => narrow += 1,
                 }
@@ -209,28 +125,29 @@ impl Points {
     }
 
     /// Whether a value can be computed from others that live.
-    fn follows(&mut self, function: &MachFunction, live: &Set, vreg: usize) -> bool {
+    fn follows(&mut self, function: &MachFunction, live: &Live, vreg: VReg) -> bool {
         // Depth first, without recursion: chains can be long.
         let mut stack = vec![(vreg, false)];
         while let Some((vreg, inputs_done)) = stack.pop() {
-            if self.known[vreg].0 == self.point {
+            let number = vreg.vreg();
+            if self.known[number].0 == self.point {
                 continue;
             }
-            let Definition::By(inst) = self.definitions[vreg] else {
-                self.known[vreg] = (self.point, false);
+            let Definition::By(inst) = self.definitions[number] else {
+                self.known[number] = (self.point, false);
                 continue;
             };
             let uses = function.inst_operands(inst).iter();
             let uses = uses.filter(|operand| operand.kind() == OperandKind::Use);
-            let mut unknown = uses.map(|operand| operand.vreg().vreg());
+            let mut inputs = uses.map(|operand| operand.vreg());
             if inputs_done {
-                let all = unknown.all(|input| live.contains(input) || self.known[input].1);
-                self.known[vreg] = (self.point, all);
+                let all = inputs.all(|input| live.contains(input) || self.known[input.vreg()].1);
+                self.known[number] = (self.point, all);
             } else {
                 stack.push((vreg, true));
-                stack.extend(unknown.filter(|input| !live.contains(*input)).map(|v| (v, false)));
+                stack.extend(inputs.filter(|&input| !live.contains(input)).map(|v| (v, false)));
             }
         }
-        self.known[vreg].1
+        self.known[vreg.vreg()].1
     }
 }

@@ -11,6 +11,10 @@ use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 
+/// What an instruction that computes a value again counts, beside memory
+/// operations, which count 1.
+pub const RECOMPUTED: f64 = 0.25;
+
 /// How often a function is left.
 #[derive(Clone, Debug)]
 pub struct Exits {

@@ -1,19 +1,25 @@
 //! Registers, saves and the frame.
 //!
-//! Virtual registers get locations from regalloc2; the function itself is left
-//! alone. From the locations and the inserted moves follows which callee-saved
+//! [`prepare`] rewrites a function so that its registers cost less. Then virtual
+//! registers get locations from regalloc2, which leaves the function alone. From the locations and the inserted moves follows which callee-saved
 //! registers the function must preserve, and with the spill slots and the
 //! stack objects the layout of its frame.
 #![forbid(unsafe_code)]
 
 mod adapter;
 pub mod allocate;
+mod arguments;
 pub mod bound;
 pub mod cost;
 pub mod frame;
+pub mod holdings;
 pub mod levers;
+pub mod liveness;
 pub mod placement;
+pub mod plain;
+pub mod prepare;
 pub mod region;
+pub mod remat;
 pub mod saves;
 pub mod sharing;
 pub mod text;
@@ -21,3 +27,5 @@ pub mod text;
 pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;
 pub use levers::{Lever, Levers};
+pub use plain::plain;
+pub use prepare::prepare;

@@ -272,7 +272,7 @@ impl Code {
             Convention::Kernel { .. } => placed.descriptor.as_ptr() as u64,
             Convention::Saving => self.space().address(placed.landing),
         };
-        Ok(Entry { code: self.clone(), func, landing: placed.landing, value })
+        Ok(Entry { _code: self.clone(), func, landing: placed.landing, value })
     }
 
     /// All bytes of its block as they are now.

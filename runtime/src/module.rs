@@ -138,7 +138,7 @@ impl Runtime {
         let linkage = Linkage::Native(code.convention, self.clone());
         let programs = programs(object, &placed, &linkage);
         placed.publish(code);
-        let parts = Outside::new(Parts { users, code: Arc::new(placed) });
+        let parts = Outside::new(Parts { _users: users, code: Arc::new(placed) });
         let runtime = self.clone();
         let mut module = Module { runtime, programs, parts, environment: Environment::default() };
         module.fill(object);
@@ -248,8 +248,8 @@ pub struct Module {
 
 /// What waits for readers when it is dropped, in this order.
 struct Parts {
-    #[allow(dead_code)] // held to keep the slots of arrays filled
-    users: Vec<User>,
+    /// Held to keep the slots of arrays filled.
+    _users: Vec<User>,
     code: Arc<Code>,
 }
 

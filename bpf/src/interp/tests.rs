@@ -1,3 +1,5 @@
+//! What instructions compute, and the errors of those that cannot go on.
+
 use super::*;
 use crate::MapRef;
 use crate::facts::FunctionFacts;

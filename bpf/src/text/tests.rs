@@ -1,3 +1,5 @@
+//! Parsing what was printed gives the same object; what is wrong is named.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -4,6 +4,7 @@
 //! shorter encodings that do are free to be used.
 
 use tailor_lower::MInst;
+use tailor_lower::x64::inst::Flags;
 
 /// A position in a block, and the range in which flags are awaited.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,10 +32,6 @@ pub(super) fn awaited(insts: &[MInst]) -> Awaited {
     let Some((MInst::Jcc(_), body)) = insts.split_last() else {
         return Awaited::default();
     };
-    let from = body.iter().rposition(compares).unwrap_or(0);
+    let from = body.iter().rposition(|inst| inst.flags() == Flags::Compares).unwrap_or(0);
     Awaited { at: 0, from, to: body.len() }
-}
-
-fn compares(inst: &MInst) -> bool {
-    matches!(inst, MInst::Cmp(..) | MInst::CmpMemImm(..) | MInst::Test(..) | MInst::TestMemImm(..))
 }

@@ -97,6 +97,7 @@ impl Build {
             role: Role::Plain,
             clobbers: PRegSet::empty(),
             origin: self.function.insts.len() as u32,
+            recomputed: false,
         });
         self.function.insts.push(inst);
         for at in locations {

@@ -1,3 +1,5 @@
+//! Where the builder puts block parameters, and that it stays fast on long chains.
+
 use std::time::{Duration, Instant};
 
 use cranelift_entity::EntityRef;

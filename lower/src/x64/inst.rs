@@ -161,6 +161,17 @@ impl Site {
     }
 }
 
+/// What an instruction does to the flags.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Flags {
+    /// Leaves them alone, or can be emitted so that it does.
+    Keeps,
+    /// May leave anything in them.
+    Changes,
+    /// Sets them for a conditional jump.
+    Compares,
+}
+
 /// A machine instruction.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum MInst {
@@ -294,6 +305,20 @@ impl MInst {
                     | Swap16
                     | Ext(_)
             )
+    }
+
+    /// What it does to the flags.
+    pub fn flags(&self) -> Flags {
+        use MInst::{
+            Addr, Args, Bswap, Cmp, CmpMemImm, Counter, Ext, Imm, Jcc, Jmp, Lea, Load, Mov, ShiftX,
+            Store, StoreImm, Test, TestMemImm,
+        };
+        match self {
+            Args | Mov(_) | Imm(_) | Addr(_) | Lea(..) | ShiftX(..) | Bswap(_) | Ext(_)
+            | Load(..) | Store(..) | StoreImm(..) | Counter | Jcc(_) | Jmp => Flags::Keeps,
+            Cmp(..) | CmpMemImm(..) | Test(..) | TestMemImm(..) => Flags::Compares,
+            _ => Flags::Changes,
+        }
     }
 
     /// The memory that it reads or writes, spill slots of operands aside.

@@ -56,9 +56,8 @@ pub(crate) struct Slots {
 /// A program in a slot.
 #[derive(Clone)]
 pub(crate) struct Entry {
-    /// The code that must stay.
-    #[allow(dead_code)] // held, not looked at
-    pub(crate) code: Arc<Code>,
+    /// The code that must stay: held, not looked at.
+    pub(crate) _code: Arc<Code>,
     pub(crate) func: FuncRef,
     /// Offset where tail calls enter.
     pub(crate) landing: usize,

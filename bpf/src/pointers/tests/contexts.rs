@@ -1,3 +1,5 @@
+//! Context accesses, found through moves, spills and calls.
+
 use super::{errors, facts, function};
 use crate::MapRef;
 use crate::facts::CtxAccess;

@@ -1,3 +1,5 @@
+//! Depth and objects of frames.
+
 use super::{errors, facts, function, objects_of};
 
 /// Depth and objects of a raw program's only function.

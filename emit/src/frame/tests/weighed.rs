@@ -47,9 +47,9 @@ fn saves_restores_and_slots() {
         asm.ret();
     };
     let weighted = weighed(&[(1.0, false, &enter), (0.25, false, &spill), (1.0, false, &leave)]);
-    assert_eq!(weighted, Weighted { cost: 2.75, saves: 2.0, tail_call_restores: 0.0 });
+    assert_eq!(weighted, Weighted { cost: 2.75, saves: 2.0, ..Weighted::default() });
     let object = weighed(&[(1.0, false, &enter), (0.25, true, &spill), (1.0, false, &leave)]);
-    assert_eq!(object, Weighted { cost: 2.0, saves: 2.0, tail_call_restores: 0.0 });
+    assert_eq!(object, Weighted { cost: 2.0, saves: 2.0, ..Weighted::default() });
 }
 
 #[test]
@@ -70,7 +70,8 @@ fn frame_pointer_and_pushes_in_the_body() {
     };
     let weighted = weighed(&[(1.0, false, &all)]);
     // rbp twice, r13 twice, one load; no scratch pushes, no memory elsewhere.
-    assert_eq!(weighted, Weighted { cost: 5.0, saves: 2.0, tail_call_restores: 0.0 });
+    let expected = Weighted { cost: 5.0, saves: 2.0, tail_call_restores: 0.0, frame_pointer: 2.0 };
+    assert_eq!(weighted, expected);
 }
 
 #[test]
@@ -105,7 +106,35 @@ fn restores_before_a_tail_call() {
     };
     let weighted = weighed(&[(1.0, false, &enter), (0.5, false, &leave), (0.5, false, &exit)]);
     // rbp, two registers, and a counter that only the tail call pops.
-    assert_eq!(weighted, Weighted { cost: 7.5, saves: 4.0, tail_call_restores: 1.0 });
+    let expected = Weighted { cost: 7.5, saves: 4.0, tail_call_restores: 1.0, frame_pointer: 2.0 };
+    assert_eq!(weighted, expected);
+}
+
+/// A quarter for each instruction, beside what it reads of the frame.
+#[test]
+fn computed_again() {
+    let mut labels = WeightLabels::default();
+    let mut asm = Assembler::new();
+    let start = asm.here();
+    labels.from(start, 1.0);
+    asm.alu_imm(AluOp::Sub, W, Gpr::RSP, 24);
+    asm.store(8, SLOT, Gpr::RDI);
+    asm.mov_imm(Gpr::RSI, 1);
+    let hot = asm.here();
+    labels.from(hot, 3.0);
+    asm.lea(W, Gpr::RDI, Mem::new(Gpr::RSI, 4));
+    asm.alu(AluOp::Add, W, Gpr::RDI, SLOT);
+    let end = asm.here();
+    labels.recomputed(hot, end);
+    labels.from(end, 1.0);
+    asm.alu_imm(AluOp::Add, W, Gpr::RSP, 24);
+    asm.ret();
+    let done = asm.finish().unwrap();
+    let weights = labels.place(&done);
+    let hints = FrameHints { weights: Some(&weights), ..FrameHints::default() };
+    let weighted = decode_frame(&done.code, &hints).unwrap().weighted.unwrap();
+    // A store, and thrice: two instructions, one of which loads.
+    assert_eq!(weighted.cost, 1.0 + 3.0 * (0.25 + 0.25 + 1.0));
 }
 
 #[test]

@@ -141,6 +141,7 @@ impl Output {
                 role: pending.role,
                 clobbers: pending.clobbers,
                 origin: pending.origin,
+                recomputed: false,
             });
             lists.operands.extend(pending.operands);
             lists.insts.push(pending.inst);
