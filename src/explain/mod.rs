@@ -21,6 +21,7 @@ use tailor_lower::{MachFunction, Role, StackSlot, objects};
 use tailor_regalloc::bound::{self, Point};
 use tailor_regalloc::cost;
 use tailor_regalloc::holdings::{Event, Holding, Place, holdings};
+use tailor_regalloc::placement::Placed;
 
 use crate::bounds::{Bounds, bounds};
 use crate::compile::{Compilation, Finished, Unit, machine};
@@ -259,7 +260,7 @@ impl Explainer<'_> {
             frame_bytes: facts.frame_bytes,
             frame_pointer: 8 * u32::from(frame.frame_pointer),
             counter: frame.counter_bytes,
-            saved: 8 * facts.saved.len() as u32,
+            saved: 8 * frame.saved.len() as u32,
             padding: frame.padding,
             ..FrameParts::default()
         };
@@ -355,7 +356,7 @@ impl Explainer<'_> {
         let Finished { mach, allocated, .. } = &self.finished;
         let slots = allocated.frame.spills.len() as u32;
         let holdings = if slots == 0 { Vec::new() } else { self.holdings()? };
-        let saved = allocated.frame.saved.len();
+        let saved = allocated.frame.saved.len() + allocated.placed.len();
         let further = saved < self.convention.callee_saved().len();
         let slot = |slot| {
             let (holds, cost) = self.held(&holdings, Place::Slot(slot));
@@ -364,11 +365,16 @@ impl Explainer<'_> {
                 bytes: SLOT_BYTES as u32,
                 cost,
                 holds,
-                register: further.then(|| cost::save_cost(mach)),
+                register: further.then(|| cost::Exits::new(mach, true).save_cost()),
                 shares: self.shares(Thing::Slot(slot)),
             }
         };
-        Ok((0..slots).map(slot).collect())
+        // Those of saved registers are told of with the registers.
+        let is_save = |slot: u32| {
+            let of = |placed: &Placed| placed.slot.as_stack().map(|slot| slot.index() as u32);
+            allocated.placed.iter().any(|placed| of(placed) == Some(slot))
+        };
+        Ok((0..slots).filter(|&slot| !is_save(slot)).map(slot).collect())
     }
 
     fn objects(&self) -> Vec<Object> {
