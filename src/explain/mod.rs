@@ -186,6 +186,7 @@ pub fn explain(unit: &Unit, engine: Engine, func: FuncRef) -> Result<Explanation
     let finished = compilation.finish(func, lowered.clone(), &mut trace)?;
     let facts = decoded(&finished)?;
     let explainer = Explainer { unit, convention, func, compilation, lowered, finished };
+    let bounds = bounds(unit, engine, func, &mut Trace::default());
     Ok(Explanation {
         object: unit.object.name.clone(),
         function: source.name.clone(),
@@ -196,8 +197,8 @@ pub fn explain(unit: &Unit, engine: Engine, func: FuncRef) -> Result<Explanation
         measured: unit.facts.functions[func].measured,
         weighted: facts.weighted.unwrap_or_default(),
         frame: explainer.frame_parts(&facts),
-        bounds: bounds(unit, engine, func, &mut Trace::default()),
-        tightest: explainer.tightest(),
+        bounds,
+        tightest: explainer.tightest(bounds),
         registers: explainer.registers(&facts)?,
         slots: explainer.slots()?,
         objects: explainer.objects(),
@@ -302,9 +303,9 @@ impl Explainer<'_> {
         others.map(|(other, _)| other.name()).collect()
     }
 
-    fn tightest(&self) -> Option<Tightest> {
+    fn tightest(&self, bounds: Bounds) -> Option<Tightest> {
         let mach = &self.lowered;
-        let Point { inst, values, free, objects, .. } = bound::tightest(mach, &self.keeps())??;
+        let Point { bytes, inst, values, free, objects } = bound::tightest(mach, &self.keeps())??;
         let names = Values::new(self.unit, self.func, mach);
         let name = |slot: &StackSlot| (Thing::Object(*slot).name(), mach.stack_slots[*slot].size);
         Some(Tightest {
@@ -314,10 +315,7 @@ impl Explainer<'_> {
             free,
             values: values.into_iter().map(|value: VReg| names.describe(value)).collect(),
             objects: objects.iter().map(name).collect(),
-            fixed: match self.convention {
-                Convention::Kernel { .. } => 8 + 16 * u32::from(mach.reaches_tail_call),
-                Convention::Saving => 0,
-            },
+            fixed: bounds.optimised?.saturating_sub(bytes),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use tailor_emit::frame::Weighted;
+
 use super::{At, Explanation, Held, Object, Register, Save, Slot, Tightest, Value};
 
 const WIDTH: usize = 100;
@@ -110,15 +112,17 @@ impl Page<'_> {
         let saved = if saved.is_empty() { "nothing".into() } else { saved.join(" ") };
         self.line(&format!("saves  {saved}"));
         let slots: f64 = this.slots.iter().map(|slot| slot.cost).sum();
-        let rest = this.weighted.cost - this.weighted.saves - slots;
-        let kernel = this.frame.frame_pointer > 0;
-        let cost = parts(&[
-            (this.weighted.saves, "saves and restores"),
+        let Weighted { cost, saves, frame_pointer, .. } = this.weighted;
+        let rest = cost - saves - frame_pointer - slots;
+        let counts = this.frame.counter > 0;
+        let parts_of_cost = parts(&[
+            (saves, "saves and restores"),
             (slots, "loads and stores of spill slots"),
-            (rest, if kernel { OF_KERNEL } else { OF_PROGRAM }),
+            (frame_pointer, "frame pointer"),
+            (rest, if counts { OF_COUNTER } else { OF_PROGRAM }),
         ]);
         let whole = number(this.weighted.cost);
-        self.line(&format!("cost   {whole} memory operations in a run{cost}"));
+        self.line(&format!("cost   {whole} memory operations in a run{parts_of_cost}"));
         let frame = &this.frame;
         let bytes = parts(&[
             (frame.saved.into(), "saved registers"),
@@ -271,8 +275,8 @@ impl Page<'_> {
     }
 }
 
-const OF_KERNEL: &str = "frame pointer, counter and slots of the program";
-const OF_PROGRAM: &str = "slots of the program and recomputation";
+const OF_COUNTER: &str = "counter, recomputation, and slots of the program";
+const OF_PROGRAM: &str = "recomputation, and slots of the program";
 
 /// The last part of a path.
 fn base(path: &str) -> &str {

@@ -172,7 +172,8 @@ impl<'a> Values<'a> {
     }
 
     fn add_source(&self, value: &mut Value, inst: usize, vreg: VReg) {
-        let what = self.what(inst, vreg);
+        let again = if self.mach.info[inst].recomputed { ", computed again" } else { "" };
+        let what = self.what(inst, vreg) + again;
         // Constants are made where they are wanted, which may be anywhere.
         let placeless = match self.mach.insts[inst] {
             MInst::Args | MInst::Counter => true,
