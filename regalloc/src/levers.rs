@@ -7,6 +7,8 @@ use tailor_lower::{Convention, Gpr};
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lever {
+    /// Arguments that live on are copied before the call.
+    Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
     /// Values computed again instead of kept.
@@ -17,11 +19,12 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 3] = [Lever::Descent, Lever::Remat, Lever::Sharing];
+    pub const ALL: [Lever; 4] = [Lever::Arguments, Lever::Descent, Lever::Remat, Lever::Sharing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Lever::Arguments => "arguments",
             Lever::Descent => "descent",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",

@@ -8,6 +8,7 @@
 
 mod adapter;
 pub mod allocate;
+mod arguments;
 pub mod bound;
 pub mod cost;
 pub mod frame;
