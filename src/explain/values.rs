@@ -114,7 +114,7 @@ impl<'a> Values<'a> {
             MInst::CallHelper(number) => helper_name(number),
             MInst::CallLocal(callee) => self.unit.object.functions[callee].name.clone(),
             MInst::TailCall(_) => "tail call".into(),
-            _ => self.code(inst),
+            _ => format!("`{}`", self.code(inst)),
         }
     }
 
