@@ -19,7 +19,6 @@ use tailor_emit::frame::{FrameFacts, Weighted, decode};
 use tailor_emit::{Convention, Gpr};
 use tailor_lower::{MachFunction, Role, StackSlot, objects};
 use tailor_regalloc::bound::{self, Point};
-use tailor_regalloc::cost;
 use tailor_regalloc::holdings::{Event, Holding, Place, holdings};
 
 use crate::bounds::{Bounds, bounds};
@@ -148,8 +147,11 @@ pub struct Slot {
     pub cost: f64,
     /// What it holds.
     pub holds: Vec<Held>,
-    /// What saving a further register instead would cost; none if all are saved.
+    /// The least that saving a further register for its values would cost; none if
+    /// there is no further one, or the function is too large to tell.
     pub register: Option<f64>,
+    /// There is no further one.
+    pub all_saved: bool,
     /// What lies in the same memory at other times.
     pub shares: Vec<String>,
 }
@@ -260,7 +262,7 @@ impl Explainer<'_> {
             frame_bytes: facts.frame_bytes,
             frame_pointer: 8 * u32::from(frame.frame_pointer),
             counter: frame.counter_bytes,
-            saved: 8 * facts.saved.len() as u32,
+            saved: 8 * frame.saved.len() as u32,
             padding: frame.padding,
             ..FrameParts::default()
         };
@@ -271,12 +273,15 @@ impl Explainer<'_> {
             match thing {
                 Thing::Object(_) => parts.objects += range.len() as u32,
                 Thing::Slot(_) => parts.slots += range.len() as u32,
+                // Not a push, and above.
+                Thing::Save(_) => parts.saved += range.len() as u32,
             }
             covered += (range.end - range.start.max(end)).max(0) as u32;
             end = end.max(range.end);
         }
-        parts.shared = parts.objects + parts.slots - covered;
-        let used = parts.frame_pointer + parts.counter + parts.saved + parts.padding + covered;
+        let pushed = 8 * frame.saved.len() as u32;
+        parts.shared = parts.objects + parts.slots + parts.saved - pushed - covered;
+        let used = parts.frame_pointer + parts.counter + pushed + parts.padding + covered;
         parts.gaps = parts.frame_bytes.saturating_sub(used);
         parts
     }
@@ -289,8 +294,15 @@ impl Explainer<'_> {
             (Thing::Object(slot), frame.slots[slot]..frame.slots[slot] + data.size as i32)
         });
         let slots = frame.spills.iter().enumerate();
-        let slots = slots.map(|(slot, &at)| (Thing::Slot(slot as u32), at..at + SLOT_BYTES));
+        let slots = slots.map(|(slot, &at)| (self.thing(slot), at..at + SLOT_BYTES));
         objects.chain(slots).collect()
+    }
+
+    /// What a slot is for: the allocator's, or a register saved by moves.
+    fn thing(&self, slot: usize) -> Thing {
+        let is_it = |at: regalloc2::Allocation| at.as_stack().is_some_and(|s| s.index() == slot);
+        let placed = self.finished.allocated.placed.iter().find(|placed| is_it(placed.slot));
+        placed.map_or(Thing::Slot(slot as u32), |placed| Thing::Save(placed.reg))
     }
 
     /// What has memory in common with a thing.
@@ -351,22 +363,29 @@ impl Explainer<'_> {
 
     fn slots(&self) -> Result<Vec<Slot>, Error> {
         let Finished { mach, allocated, .. } = &self.finished;
-        let slots = allocated.frame.spills.len() as u32;
-        let holdings = if slots == 0 { Vec::new() } else { self.holdings()? };
-        let saved = allocated.frame.saved.len();
+        let slots = 0..allocated.frame.spills.len();
+        let slots: Vec<Thing> = slots.map(|slot| self.thing(slot)).collect();
+        let holdings = if slots.is_empty() { Vec::new() } else { self.holdings()? };
+        let saved = allocated.frame.saved.len() + allocated.placed.len();
         let further = saved < self.convention.callee_saved().len();
-        let slot = |slot| {
-            let (holds, cost) = self.held(&holdings, Place::Slot(slot));
-            Slot {
-                name: Thing::Slot(slot).name(),
+        let slot = |thing: &Thing| {
+            let &Thing::Slot(number) = thing else {
+                return None;
+            };
+            let place = Place::Slot(number);
+            let (holds, cost) = self.held(&holdings, place);
+            let held: Vec<&Holding> = holdings.iter().filter(|h| h.place == place).collect();
+            Some(Slot {
+                name: thing.name(),
                 bytes: SLOT_BYTES as u32,
                 cost,
                 holds,
-                register: further.then(|| cost::save_cost(mach)),
-                shares: self.shares(Thing::Slot(slot)),
-            }
+                register: if further { saves::further(mach, &held) } else { None },
+                all_saved: !further,
+                shares: self.shares(*thing),
+            })
         };
-        Ok((0..slots).map(slot).collect())
+        Ok(slots.iter().filter_map(slot).collect())
     }
 
     fn objects(&self) -> Vec<Object> {
@@ -404,6 +423,8 @@ const SLOT_BYTES: i32 = 8;
 enum Thing {
     Object(StackSlot),
     Slot(u32),
+    /// A register saved by moves.
+    Save(Gpr),
 }
 
 impl Thing {
@@ -411,6 +432,7 @@ impl Thing {
         match self {
             Thing::Object(slot) => format!("{slot}"),
             Thing::Slot(slot) => format!("slot {slot}"),
+            Thing::Save(reg) => format!("the saved {}", reg.name()),
         }
     }
 }

@@ -276,10 +276,14 @@ impl Page<'_> {
         self.line(&format!("{} ({} bytes) costs {cost}", slot.name, slot.bytes));
         self.all_held(&slot.holds);
         self.shares(&slot.shares);
-        self.line(&match slot.register {
-            None => "  all callee-saved registers are saved already".into(),
-            Some(cost) => format!("  to save a further register instead costs {}", number(cost)),
-        });
+        match slot.register {
+            _ if slot.all_saved => self.line("  all callee-saved registers are saved already"),
+            None => {}
+            Some(cost) => {
+                let cost = number(cost);
+                self.line(&format!("  to save a further register for it instead costs {cost}"));
+            }
+        }
     }
 
     fn object(&mut self, object: &Object) {
