@@ -251,7 +251,10 @@ impl Explainer<'_> {
         let here = all.iter().filter(|holding| holding.place == place);
         let mut held: Vec<Held> = here.map(|holding| held(&values, holding)).collect();
         let accesses = held.iter().map(|held| held.accesses).sum();
-        held.retain(|held| !held.crosses.is_empty() || !held.uses.is_empty());
+        let is_used = |held: &Held| !held.crosses.is_empty() || !held.uses.is_empty();
+        if held.iter().any(is_used) {
+            held.retain(is_used);
+        }
         held.sort_by_key(|held| held.value.defined.first().map(|at| at.as_ref().map(|at| at.insn)));
         (held, accesses)
     }

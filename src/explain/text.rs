@@ -238,6 +238,9 @@ impl Page<'_> {
         let crossed = held.crosses.iter().map(|(callee, at)| (&**callee, at));
         self.list("    across", crossed);
         self.list("    used  ", held.uses.iter().map(|at| ("", at)));
+        if held.crosses.is_empty() && held.uses.is_empty() {
+            self.line("    and nobody reads it there");
+        }
     }
 
     fn register(&mut self, register: &Register) {
