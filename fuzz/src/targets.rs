@@ -162,6 +162,7 @@ fn emit(
         keeps_addresses: &|_| true,
         levers: levers.clone(),
     };
+    let mach = tailor_regalloc::prepare(mach, &options);
     let allocated = tailor_regalloc::allocate(&mach, &options).expect("the checker accepts it");
     let kind = tailor_emit::FunctionKind::Program;
     if let Ok(compiled) = tailor_emit::emit(&mach, &allocated, kind, 1) {

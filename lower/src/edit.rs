@@ -16,7 +16,7 @@ use regalloc2::{Block, Operand, OperandKind, PRegSet, RegClass, VReg};
 use smallvec::SmallVec;
 
 use crate::mach::{InstInfo, MachBlock, MachFunction, Role};
-use crate::x64::inst::{Flags, MInst, Width};
+use crate::x64::inst::{Extend, Flags, MInst, Width};
 
 /// A place between instructions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -129,12 +129,24 @@ impl Editor {
         to
     }
 
+    /// The same from wherever the allocator keeps it, a slot included.
+    pub fn load_or_copy(&mut self, place: Place, from: VReg) -> VReg {
+        let bytes = self.function.vreg_bytes[from.vreg()];
+        let to = self.new_vreg(bytes);
+        let extend = if bytes == 8 { Extend::None64 } else { Extend::Zero32 };
+        let operands = [Operand::reg_def(to), Operand::any_use(from)];
+        self.insert(place, MInst::Ext(extend), &operands);
+        to
+    }
+
     /// Executes a pure instruction with one result again, into a new register.
-    /// `input` says which register stands in for each that it uses.
+    /// `input` says which register stands in for each that it uses. What only
+    /// takes the instruction's place is not `recomputed`.
     pub fn compute_again(
         &mut self,
         place: Place,
         inst: usize,
+        recomputed: bool,
         mut input: impl FnMut(VReg) -> VReg,
     ) -> VReg {
         let code = self.function.insts[inst];
@@ -153,7 +165,7 @@ impl Editor {
             *operand = with_vreg(*operand, vreg);
         }
         let origin = self.function.info[inst].origin;
-        self.insert_from(place, code, &operands, origin, true);
+        self.insert_from(place, code, &operands, origin, recomputed);
         result
     }
 

@@ -109,8 +109,8 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
     let mut ctx = Ctx::default();
     let ion = function.insts.len() <= options.ion_limit;
-    let callee_saved = function.convention.callee_saved();
-    let mut best = run(function, options, callee_saved, ion, &mut ctx)?;
+    let callee_saved = options.levers.callee_saved(function.convention);
+    let mut best = run(function, options, &callee_saved, ion, &mut ctx)?;
     if !ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }

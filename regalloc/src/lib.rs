@@ -8,13 +8,17 @@
 
 mod adapter;
 pub mod allocate;
+mod arguments;
 pub mod bound;
 pub mod cost;
 pub mod frame;
+pub mod holdings;
 pub mod levers;
 pub mod liveness;
 pub mod plain;
 pub mod prepare;
+pub mod region;
+pub mod remat;
 pub mod saves;
 pub mod sharing;
 pub mod text;
