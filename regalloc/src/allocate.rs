@@ -30,6 +30,7 @@ use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
 use crate::saves;
 use crate::sharing::Interference;
+use crate::webs;
 
 /// Locations for a function's operands, and moves to insert.
 #[derive(Clone, Debug)]
@@ -93,9 +94,13 @@ struct Candidate {
 
 /// Allocates registers and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
-    let chosen = cheapest(function, options)?;
-    let spill_slots = chosen.output.num_spillslots as u32;
+    let mut chosen = cheapest(function, options)?;
     let shares = options.levers.has(Lever::Sharing);
+    if shares {
+        let Output { allocs, edits, num_spillslots, .. } = &mut chosen.output;
+        *num_spillslots = webs::separate(function, allocs, edits, *num_spillslots);
+    }
+    let spill_slots = chosen.output.num_spillslots as u32;
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let Output { allocs, edits, .. } = &chosen.output;
     let interference = Interference::new(function, accesses, allocs, edits);
@@ -109,8 +114,8 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
     let mut ctx = Ctx::default();
     let ion = function.insts.len() <= options.ion_limit;
-    let callee_saved = function.convention.callee_saved();
-    let mut best = run(function, options, callee_saved, ion, &mut ctx)?;
+    let callee_saved = options.levers.callee_saved(function.convention);
+    let mut best = run(function, options, &callee_saved, ion, &mut ctx)?;
     if !ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }

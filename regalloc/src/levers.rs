@@ -1,9 +1,14 @@
 //! What is done for smaller and cheaper frames, each with a switch, so that its
 //! gain can be measured.
 
+use smallvec::SmallVec;
+use tailor_lower::{Convention, Gpr};
+
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lever {
+    /// Arguments that live on are copied before the call.
+    Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
     /// Values computed again instead of kept.
@@ -14,11 +19,12 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 3] = [Lever::Descent, Lever::Remat, Lever::Sharing];
+    pub const ALL: [Lever; 4] = [Lever::Arguments, Lever::Descent, Lever::Remat, Lever::Sharing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
+            Lever::Arguments => "arguments",
             Lever::Descent => "descent",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
@@ -30,12 +36,33 @@ impl Lever {
 #[derive(Clone, Debug, Default)]
 pub struct Levers {
     off: Vec<Lever>,
+    /// Callee-saved registers that are not to be used.
+    excluded: Vec<Gpr>,
 }
 
 impl Levers {
     /// All but these.
     pub fn without(off: &[Lever]) -> Levers {
-        Levers { off: off.to_vec() }
+        Levers { off: off.to_vec(), excluded: Vec::new() }
+    }
+
+    /// The same, but a callee-saved register is not to be used: to see what it is
+    /// worth.
+    pub fn excluding(mut self, reg: Gpr) -> Levers {
+        self.excluded.push(reg);
+        self
+    }
+
+    /// Whether a register is not to be used.
+    pub fn excludes_any(&self) -> bool {
+        !self.excluded.is_empty()
+    }
+
+    /// The callee-saved registers that a function may take, in the order of
+    /// preference.
+    pub fn callee_saved(&self, convention: Convention) -> SmallVec<[Gpr; 6]> {
+        let all = convention.callee_saved().iter().copied();
+        all.filter(|reg| !self.excluded.contains(reg)).collect()
     }
 
     /// Whether it is in use.

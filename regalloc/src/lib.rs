@@ -8,17 +8,21 @@
 
 mod adapter;
 pub mod allocate;
+mod arguments;
 pub mod bound;
 pub mod cost;
 pub mod frame;
+pub mod holdings;
 pub mod levers;
 pub mod liveness;
 pub mod plain;
 pub mod prepare;
+pub mod region;
 pub mod remat;
 pub mod saves;
 pub mod sharing;
 pub mod text;
+mod webs;
 
 pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;
