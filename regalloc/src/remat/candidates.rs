@@ -58,6 +58,10 @@ pub(super) struct Candidates {
     pub(super) is_one: Vec<bool>,
     /// By virtual register, the block that defines it.
     pub(super) home: Vec<u32>,
+    /// By instruction, the calls before it.
+    calls: Vec<u32>,
+    /// By virtual register, the calls before it is there.
+    born: Vec<u32>,
     /// Uses, by virtual register from `first` on, in the order of the code.
     pub(super) uses: Vec<Use>,
     pub(super) first: Vec<u32>,
@@ -79,16 +83,27 @@ impl Candidates {
         if !is_one.contains(&true) {
             return None;
         }
-        let mut home = vec![0; definitions.len()];
+        let mut calls = Vec::with_capacity(function.insts.len() + 1);
+        calls.push(0);
+        for inst in 0..function.insts.len() {
+            calls.push(calls[inst] + u32::from(is_call(function, inst)));
+        }
+        let (mut home, mut born) = (vec![0; definitions.len()], vec![0; definitions.len()]);
         let mut found = Vec::new();
         for (index, block) in function.blocks.iter().enumerate() {
             let block_number = index as u32;
-            block.params.iter().for_each(|param| home[param.vreg()] = block_number);
+            for param in &block.params {
+                home[param.vreg()] = block_number;
+                born[param.vreg()] = calls[block.start as usize];
+            }
             for at in block.start..block.end {
                 for (position, operand) in function.inst_operands(at as usize).iter().enumerate() {
                     let position = position as u32;
                     match operand.kind() {
-                        OperandKind::Def => home[operand.vreg().vreg()] = block_number,
+                        OperandKind::Def => {
+                            home[operand.vreg().vreg()] = block_number;
+                            born[operand.vreg().vreg()] = calls[at as usize + 1];
+                        }
                         OperandKind::Use => {
                             found.push((operand.vreg(), Use { block: block_number, at, position }))
                         }
@@ -105,7 +120,7 @@ impl Candidates {
         (1..first.len()).for_each(|vreg| first[vreg] += first[vreg - 1]);
         found.sort_by_key(|(vreg, _)| vreg.vreg());
         let uses = found.into_iter().map(|(_, used)| used).collect();
-        Some(Candidates { definitions, is_one, home, uses, first })
+        Some(Candidates { definitions, is_one, home, calls, born, uses, first })
     }
 
     pub(super) fn uses(&self, vreg: VReg) -> &[Use] {
@@ -239,17 +254,19 @@ impl Ranks {
     }
 }
 
-/// Loads and stores of a value that is kept in a slot: one for each block.
+/// Loads and stores of a value that is kept in a slot: one where it is defined,
+/// and one for each stretch between calls that uses it.
 pub(super) fn slot_cost(function: &MachFunction, candidates: &Candidates, vreg: VReg) -> f64 {
     let frequency = |block: u32| function.blocks[block as usize].frequency;
     let home = candidates.home[vreg.vreg()];
-    let mut last = home;
+    let mut last = (home, candidates.born[vreg.vreg()]);
     let mut cost = frequency(home);
     for used in candidates.uses(vreg) {
-        if used.block != last {
-            last = used.block;
-            cost += frequency(last);
+        let stretch = (used.block, candidates.calls[used.at as usize]);
+        if stretch != last {
+            last = stretch;
+            cost += frequency(used.block);
         }
     }
-    cost.max(2.0 * frequency(home).min(frequency(last)))
+    cost
 }
