@@ -15,6 +15,7 @@ pub mod levers;
 pub mod liveness;
 pub mod plain;
 pub mod prepare;
+pub mod region;
 pub mod saves;
 pub mod sharing;
 pub mod text;
