@@ -331,7 +331,7 @@ impl<'a> Compilation<'a> {
         let mach = tailor_regalloc::prepare(mach, &options);
         trace.show(Stage::Prepare, name, || mach.to_string());
 
-        let allocated = tailor_regalloc::allocate(&mach, &options)
+        let (mach, allocated) = tailor_regalloc::split::allocate(&mach, &options)
             .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;
         trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 

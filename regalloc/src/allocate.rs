@@ -40,6 +40,8 @@ pub struct Allocated {
     pub edits: Vec<(ProgPoint, Edit)>,
     /// The frame.
     pub frame: FrameLayout,
+    /// What it costs per execution of the function (see [`crate::cost`]).
+    pub cost: f64,
 }
 
 /// What the caller chooses.
@@ -100,8 +102,9 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
     let Output { allocs, edits, .. } = &chosen.output;
     let interference = Interference::new(function, accesses, allocs, edits);
     let relies = options.relies_on_alignment;
-    let frame = frame::layout(function, chosen.saved, spill_slots, &interference, relies);
-    Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
+    let frame = frame::layout(function, chosen.saved.clone(), spill_slots, &interference, relies);
+    let Candidate { output, cost, .. } = chosen;
+    Ok(Allocated { locations: output.allocs, edits: output.edits, frame, cost })
 }
 
 /// Starts with all callee-saved registers, guesses how many of those that were

@@ -6,18 +6,21 @@
 pub enum Lever {
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Other registers where values cross calls on cold paths alone.
+    Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
 }
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 2] = [Lever::Descent, Lever::Sharing];
+    pub const ALL: [Lever; 3] = [Lever::Descent, Lever::Split, Lever::Sharing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Descent => "descent",
+            Lever::Split => "split",
             Lever::Sharing => "sharing",
         }
     }

@@ -18,6 +18,7 @@ pub mod prepare;
 pub mod region;
 pub mod saves;
 pub mod sharing;
+pub mod split;
 pub mod text;
 
 pub use allocate::{Allocated, Error, Options, allocate};
