@@ -71,6 +71,10 @@ pub struct Weights {
     /// Code that accesses objects of the program whose address escapes, which
     /// are memory and no slots, though they lie in the frame. Ascending.
     pub objects: Vec<Range<u32>>,
+    /// Code that computes again what was computed elsewhere, so that it need not
+    /// be kept. Ascending. Constants are not among this: every engine makes
+    /// them where they are used.
+    pub recomputed: Vec<Range<u32>>,
 }
 
 /// [`Weights`] while offsets are not known yet.
@@ -78,6 +82,7 @@ pub struct Weights {
 pub struct WeightLabels {
     stretches: Vec<(Label, f64)>,
     objects: Vec<(Label, Label)>,
+    recomputed: Vec<(Label, Label)>,
 }
 
 impl WeightLabels {
@@ -91,6 +96,11 @@ impl WeightLabels {
         self.objects.push((start, end));
     }
 
+    /// Code between two labels computes something again.
+    pub fn recomputed(&mut self, start: Label, end: Label) {
+        self.recomputed.push((start, end));
+    }
+
     /// With offsets. Of stretches that start at one place the last counts.
     pub fn place(&self, code: &Assembled) -> Weights {
         let mut stretches: Vec<(u32, f64)> = Vec::with_capacity(self.stretches.len());
@@ -102,7 +112,11 @@ impl WeightLabels {
             stretches.push((start, frequency));
         }
         let range = |&(start, end): &(Label, Label)| code.offset(start)..code.offset(end);
-        Weights { stretches, objects: self.objects.iter().map(range).collect() }
+        Weights {
+            stretches,
+            objects: self.objects.iter().map(range).collect(),
+            recomputed: self.recomputed.iter().map(range).collect(),
+        }
     }
 }
 

@@ -130,11 +130,13 @@ impl Editor {
     }
 
     /// Executes a pure instruction with one result again, into a new register.
-    /// `input` says which register stands in for each that it uses.
+    /// `input` says which register stands in for each that it uses. What only
+    /// takes the instruction's place is not `recomputed`.
     pub fn compute_again(
         &mut self,
         place: Place,
         inst: usize,
+        recomputed: bool,
         mut input: impl FnMut(VReg) -> VReg,
     ) -> VReg {
         let code = self.function.insts[inst];
@@ -153,7 +155,7 @@ impl Editor {
             *operand = with_vreg(*operand, vreg);
         }
         let origin = self.function.info[inst].origin;
-        self.insert_from(place, code, &operands, origin, true);
+        self.insert_from(place, code, &operands, origin, recomputed);
         result
     }
 

@@ -71,7 +71,7 @@ fn computed_again() {
     let used = uses.clone().position(|operand| operand.vreg() == result).expect("a use");
 
     let mut editor = Editor::new(before.clone());
-    let again = editor.compute_again(Place::after(call), sum, |input| input);
+    let again = editor.compute_again(Place::after(call), sum, true, |input| input);
     editor.set_operand(call + 1, used, again);
     editor.remove(sum);
     let after = editor.finish();
@@ -167,5 +167,5 @@ fn arithmetic_before_a_branch() {
     let comparison = find(&before, |inst| inst.flags() == Flags::Compares);
     let sum = (0..comparison).find(|&inst| matches!(before.insts[inst], MInst::Alu(..)));
     let mut editor = Editor::new(before);
-    editor.compute_again(Place::after(comparison), sum.expect("a sum"), |input| input);
+    editor.compute_again(Place::after(comparison), sum.expect("a sum"), true, |input| input);
 }

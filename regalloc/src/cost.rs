@@ -11,6 +11,10 @@ use tailor_lower::{Gpr, MachFunction, Role};
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 
+/// What an instruction that computes a value again counts, beside memory
+/// operations, which count 1.
+pub const RECOMPUTED: f64 = 0.25;
+
 /// Memory operations per execution of the function, for one callee-saved
 /// register that is saved at entry and restored at every exit.
 pub fn save_cost(function: &MachFunction) -> f64 {

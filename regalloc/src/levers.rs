@@ -6,6 +6,8 @@
 pub enum Lever {
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Values computed again instead of kept.
+    Remat,
     /// Other registers where values cross calls on cold paths alone.
     Split,
     /// Memory shared by stack objects and slots that are not live together.
@@ -14,12 +16,13 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 3] = [Lever::Descent, Lever::Split, Lever::Sharing];
+    pub const ALL: [Lever; 4] = [Lever::Descent, Lever::Remat, Lever::Split, Lever::Sharing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Descent => "descent",
+            Lever::Remat => "remat",
             Lever::Split => "split",
             Lever::Sharing => "sharing",
         }

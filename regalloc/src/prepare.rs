@@ -6,9 +6,17 @@
 
 use tailor_lower::MachFunction;
 
-use crate::Options;
+use crate::remat::remat;
+use crate::{Lever, Options};
 
 /// The function that registers are to be allocated for.
-pub fn prepare(function: MachFunction, _options: &Options) -> MachFunction {
+pub fn prepare(mut function: MachFunction, options: &Options) -> MachFunction {
+    // What takes the linear-time allocator does not take more than linear time before.
+    if function.insts.len() > options.ion_limit {
+        return function;
+    }
+    if options.levers.has(Lever::Remat) {
+        function = remat(function);
+    }
     function
 }

@@ -21,6 +21,7 @@ pub fn by_name(folder: &str) -> Option<Print> {
         "text" => text,
         "lift" => |input| stage(input, Stage::Lift),
         "lower" => lower,
+        "prepare" => |input| stage(input, Stage::Prepare),
         "regalloc" => |input| stage(input, Stage::Regalloc),
         "emit" => |input| stage(input, Stage::Emit),
         "ir" => ir_text,

@@ -4,10 +4,13 @@
 //! Counted are saves and restores of callee-saved registers, those of a frame
 //! pointer included, and every load and store at a known place of the frame:
 //! spill slots, counter slots, and the program's stack where it is no object
-//! whose address escapes ([`Weights::objects`]). Not counted are pushes and
-//! pops below the frame, return addresses, and arguments.
+//! whose address escapes ([`Weights::objects`]). An instruction that computes a
+//! value again instead of keeping it ([`Weights::recomputed`]) counts a quarter.
+//! Not counted are pushes and pops below the frame, return addresses, and
+//! arguments; nor constants, which every engine makes anew where it uses them.
 
 use iced_x86::{Code, FlowControl, Instruction, InstructionInfoFactory, OpAccess, Register};
+use tailor_regalloc::cost::RECOMPUTED;
 
 use super::state::State;
 use crate::{Gpr, Weights};
@@ -108,6 +111,7 @@ pub(super) fn sum<'a>(
 ) -> Option<Weighted> {
     let mut stretches = weights.stretches.iter().peekable();
     let mut objects = weights.objects.iter().peekable();
+    let mut recomputed = weights.recomputed.iter().peekable();
     let mut frequency = stretches.peek()?.1;
     let mut sum = Weighted::default();
     for (at, (traffic, for_tail_call)) in steps {
@@ -115,6 +119,10 @@ pub(super) fn sum<'a>(
             frequency = stretch.1;
         }
         while objects.next_if(|object| object.end <= at).is_some() {}
+        while recomputed.next_if(|again| again.end <= at).is_some() {}
+        if recomputed.peek().is_some_and(|again| again.start <= at) {
+            sum.cost += frequency * RECOMPUTED;
+        }
         match traffic.copy {
             Copy::Saves(Gpr::RBP) | Copy::Restores(Gpr::RBP) if frame_pointer => {
                 sum.cost += frequency;

@@ -167,12 +167,7 @@ impl<'a> Emitter<'a> {
             self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
             for inst in start..end {
                 self.edits(ProgPoint::before(Inst::new(inst)))?;
-                let start = self.object_access(inst).then(|| self.asm.here());
-                self.inst(inst, block, next)?;
-                if let Some(start) = start {
-                    let end = self.asm.here();
-                    self.weights.object(start, end);
-                }
+                self.weighed(inst, block, next)?;
                 self.edits(ProgPoint::after(Inst::new(inst)))?;
                 self.flags.step();
             }
@@ -182,6 +177,24 @@ impl<'a> Emitter<'a> {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// An instruction, with what is to be known of its part in the frame's cost.
+    fn weighed(&mut self, inst: usize, block: Block, next: Option<Block>) -> Result<(), EmitError> {
+        let (object, recomputed) = (self.object_access(inst), self.function.info[inst].recomputed);
+        if !object && !recomputed {
+            return self.inst(inst, block, next);
+        }
+        let start = self.asm.here();
+        self.inst(inst, block, next)?;
+        let end = self.asm.here();
+        if object {
+            self.weights.object(start, end);
+        }
+        if recomputed {
+            self.weights.recomputed(start, end);
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub fn entry_stub(
         landing: 0,
         tail_sites: Vec::new(),
         insns: 0,
-        weights: Weights { stretches: vec![(0, 1.0)], objects: Vec::new() },
+        weights: Weights { stretches: vec![(0, 1.0)], ..Weights::default() },
         frame: FrameBelief { frame_bytes: RECORD_BYTES, ..FrameBelief::default() },
     };
     super::check(&compiled);

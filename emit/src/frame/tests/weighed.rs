@@ -108,6 +108,33 @@ fn restores_before_a_tail_call() {
     assert_eq!(weighted, Weighted { cost: 7.5, saves: 4.0, tail_call_restores: 1.0 });
 }
 
+/// A quarter for each instruction, beside what it reads of the frame.
+#[test]
+fn computed_again() {
+    let mut labels = WeightLabels::default();
+    let mut asm = Assembler::new();
+    let start = asm.here();
+    labels.from(start, 1.0);
+    asm.alu_imm(AluOp::Sub, W, Gpr::RSP, 24);
+    asm.store(8, SLOT, Gpr::RDI);
+    asm.mov_imm(Gpr::RSI, 1);
+    let hot = asm.here();
+    labels.from(hot, 3.0);
+    asm.lea(W, Gpr::RDI, Mem::new(Gpr::RSI, 4));
+    asm.alu(AluOp::Add, W, Gpr::RDI, SLOT);
+    let end = asm.here();
+    labels.recomputed(hot, end);
+    labels.from(end, 1.0);
+    asm.alu_imm(AluOp::Add, W, Gpr::RSP, 24);
+    asm.ret();
+    let done = asm.finish().unwrap();
+    let weights = labels.place(&done);
+    let hints = FrameHints { weights: Some(&weights), ..FrameHints::default() };
+    let weighted = decode_frame(&done.code, &hints).unwrap().weighted.unwrap();
+    // A store, and thrice: two instructions, one of which loads.
+    assert_eq!(weighted.cost, 1.0 + 3.0 * (0.25 + 0.25 + 1.0));
+}
+
 #[test]
 fn no_weights_no_cost() {
     let done = assemble(|asm| asm.ret());
