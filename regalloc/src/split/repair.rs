@@ -177,12 +177,23 @@ impl Names<'_> {
             if let Some(copy) = self.at_start[place] {
                 let pred = editor.function().blocks[block.index()].preds[0];
                 let from = self.at_end(self.place(pred)).expect("it lives there");
-                insert(editor, editor.start_of(block), copy, from);
+                self.insert(editor, editor.start_of(block), copy, from, self.inside[place]);
             }
             if let Some(copy) = self.at_end[place] {
-                insert(editor, editor.end_of(block), copy, self.within(place));
+                let enters = !self.inside[place];
+                self.insert(editor, editor.end_of(block), copy, self.within(place), enters);
             }
         }
+    }
+
+    /// A copy. The one of the two that is inside may be in memory: there it will be
+    /// if no register is worth saving for it.
+    fn insert(&self, editor: &mut Editor, at: Place, to: VReg, from: VReg, enters: bool) {
+        let operands = match enters {
+            true => [Operand::any_def(to), Operand::reg_use(from)],
+            false => [Operand::reg_def(to), Operand::any_use(from)],
+        };
+        editor.insert(at, MInst::Mov(Width::W64), &operands);
     }
 
     fn pass_arguments(&self, editor: &mut Editor) {
@@ -199,9 +210,4 @@ impl Names<'_> {
 /// Whether a block passes a value to a parameter.
 fn passes(editor: &Editor, block: Block, vreg: VReg) -> bool {
     editor.function().blocks[block.index()].args.contains(&vreg)
-}
-
-fn insert(editor: &mut Editor, place: Place, to: VReg, from: VReg) {
-    let operands = [Operand::reg_def(to), Operand::reg_use(from)];
-    editor.insert(place, MInst::Mov(Width::W64), &operands);
 }
