@@ -6,25 +6,38 @@
 pub enum Lever {
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Registers saved and restored only around where they are used.
+    Placement,
     /// Values computed again instead of kept.
     Remat,
     /// Other registers where values cross calls on cold paths alone.
     Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Restores at tail calls weighed like those at returns.
+    TailPricing,
 }
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 4] = [Lever::Descent, Lever::Remat, Lever::Split, Lever::Sharing];
+    pub const ALL: [Lever; 6] = [
+        Lever::Descent,
+        Lever::Placement,
+        Lever::Remat,
+        Lever::Sharing,
+        Lever::Split,
+        Lever::TailPricing,
+    ];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Descent => "descent",
+            Lever::Placement => "placement",
             Lever::Remat => "remat",
             Lever::Split => "split",
             Lever::Sharing => "sharing",
+            Lever::TailPricing => "tail-pricing",
         }
     }
 }

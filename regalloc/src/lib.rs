@@ -15,6 +15,7 @@ pub mod cost;
 pub mod frame;
 pub mod levers;
 pub mod liveness;
+pub mod placement;
 pub mod plain;
 pub mod prepare;
 pub mod region;

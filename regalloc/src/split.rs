@@ -26,11 +26,12 @@ mod tests;
 use std::borrow::Cow;
 
 use regalloc2::{Block, RegClass, VReg};
+use smallvec::SmallVec;
 use tailor_lower::edit::Editor;
 use tailor_lower::{Gpr, MachFunction};
 
 use crate::allocate::{self, Allocated, Error, Options};
-use crate::cost;
+use crate::cost::Exits;
 use crate::levers::Lever;
 use crate::region::{self, Costs, Demand, Graph};
 use locate::Locator;
@@ -142,6 +143,8 @@ struct Finder<'a> {
 
 impl<'a> Finder<'a> {
     fn new(function: &'a MachFunction, places: &'a Places, allocated: &'a Allocated) -> Finder<'a> {
+        // Tail calls priced or not, the limit that this is changes little.
+        let save_cost = Exits::new(function, true).save_cost();
         let blocks = &function.blocks;
         let loops = region::outermost_loops(blocks);
         let mut entered = vec![0.0; blocks.len()];
@@ -160,7 +163,7 @@ impl<'a> Finder<'a> {
             index: Index::new(function),
             loops,
             entered,
-            save_cost: cost::save_cost(function),
+            save_cost,
         }
     }
 
@@ -186,10 +189,18 @@ impl<'a> Finder<'a> {
                 }
             }
         }
-        let pays = |held: &Held| !held.other && held.cost < WORTH * self.save_cost;
-        splits.retain(|split| split.held.is_none_or(|reg| pays(&held[usize::from(reg.enc())])));
-        let freed = held.iter().filter(|held| held.cost > 0.0 && pays(held));
-        let in_registers: f64 = freed.map(|held| self.save_cost - held.cost).sum();
+        // What splitting all that a register holds gains.
+        let freed = |reg: Gpr, saves: f64| {
+            let held = held[usize::from(reg.enc())];
+            let pays = held.cost > 0.0 && !held.other && held.cost < WORTH * saves;
+            pays.then_some(saves - held.cost)
+        };
+        let saves = &self.locator.allocated.saves;
+        let freed = saves.iter().filter_map(|&(reg, saves)| Some((reg, freed(reg, saves)?)));
+        let freed: SmallVec<[(Gpr, f64); 6]> = freed.collect();
+        let is_freed = |reg: Gpr| freed.iter().any(|(freed, _)| *freed == reg);
+        splits.retain(|split| split.held.is_none_or(is_freed));
+        let in_registers: f64 = freed.iter().map(|(_, gain)| gain).sum();
         let in_slots = splits.iter().filter(|split| split.held.is_none());
         let in_slots: f64 = in_slots.map(|split| split.saved_store).sum();
         Plan { splits, gain: in_registers + in_slots }

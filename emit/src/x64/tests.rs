@@ -66,8 +66,10 @@ impl Build {
                 convention: Convention::Saving,
             },
             allocated: Allocated {
+                saves: Default::default(),
                 cost: 0.0,
                 locations: Vec::new(),
+                placed: Vec::new(),
                 edits: Vec::new(),
                 frame: FrameLayout { spills: vec![0, 8, 16, 24], ..FrameLayout::default() },
             },
