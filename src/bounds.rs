@@ -19,17 +19,29 @@ pub struct Bounds {
     pub lifted: Option<u32>,
 }
 
+/// What a kernel's tail-call counter takes of the frame: itself, and since 6.12
+/// its address.
+fn counter_bytes(engine: Engine) -> u32 {
+    match engine {
+        Engine::NaiveFixed | Engine::Naive510 => 8,
+        _ => 16,
+    }
+}
+
 /// Computes both; `None` where a function is refused or too large to tell.
 ///
-/// A kernel's convention adds its frame pointer, and its counter where a tail
-/// call is in reach.
+/// They are of the optimizing pipeline's IR, whatever the engine makes of the
+/// bytecode. A kernel's convention adds its frame pointer, and its counter where
+/// a tail call is in reach.
 pub fn bounds(unit: &Unit, engine: Engine, func: FuncRef, trace: &mut Trace) -> Bounds {
     let Unit { object, facts, .. } = unit;
     let Ok(mut ir) = lift(object, facts, func) else {
         return Bounds::default();
     };
     let fixed = match engine.convention() {
-        Convention::Kernel { .. } if facts.functions[func].reaches_tail_call => 8 + 16,
+        Convention::Kernel { .. } if facts.functions[func].reaches_tail_call => {
+            8 + counter_bytes(engine)
+        }
         Convention::Kernel { .. } => 8,
         Convention::Saving => 0,
     };

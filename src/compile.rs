@@ -17,6 +17,7 @@ use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_lower::MachFunction;
 use tailor_naive::Variant;
+use tailor_regalloc::Allocated;
 use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
@@ -230,7 +231,17 @@ pub fn machine(
     Ok(mach)
 }
 
-struct Compilation<'a> {
+/// A function at the end of the optimizing pipeline.
+pub(crate) struct Finished {
+    /// What registers were allocated for.
+    pub mach: MachFunction,
+    /// Them, and the frame.
+    pub allocated: Allocated,
+    /// The bytes.
+    pub compiled: CompiledFunction,
+}
+
+pub(crate) struct Compilation<'a> {
     unit: &'a Unit,
     engine: Engine,
     /// By function: it, or something it calls, calls C code or can tail-call,
@@ -243,7 +254,7 @@ struct Compilation<'a> {
 }
 
 impl<'a> Compilation<'a> {
-    fn new(unit: &'a Unit, engine: Engine, trace: &Trace) -> Compilation<'a> {
+    pub(crate) fn new(unit: &'a Unit, engine: Engine, trace: &Trace) -> Compilation<'a> {
         let functions = unit.object.functions.keys().map(|_| None).collect();
         let poking = match engine.family() {
             Family::Optimizing(_) => trace.poking.unwrap_or(engine.poking()),
@@ -313,14 +324,23 @@ impl<'a> Compilation<'a> {
         }
     }
 
-    /// The optimizing pipeline, stage by stage.
     fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
+        let mach = machine(self.unit, self.engine, func, trace)?;
+        Ok(self.finish(func, mach, trace)?.compiled)
+    }
+
+    /// The rest of the optimizing pipeline, stage by stage.
+    pub(crate) fn finish(
+        &self,
+        func: FuncRef,
+        mach: MachFunction,
+        trace: &mut Trace,
+    ) -> Result<Finished, Error> {
         let object = &self.unit.object;
         let source = &object.functions[func];
         let name = &source.name;
         let fail = |what: String| Error { function: Some(name.clone()), ..Error::new(what) };
 
-        let mach = machine(self.unit, self.engine, func, trace)?;
         let options = tailor_regalloc::Options {
             check: trace.check,
             ion_limit: ION_LIMIT,
@@ -331,8 +351,15 @@ impl<'a> Compilation<'a> {
         let mach = tailor_regalloc::prepare(mach, &options);
         trace.show(Stage::Prepare, name, || mach.to_string());
 
-        let (mach, allocated) = tailor_regalloc::split::allocate(&mach, &options)
-            .map_err(|error| fail(bug(error.to_string(), || mach.to_string())))?;
+        let (split, allocated) =
+            tailor_regalloc::split::allocate(&mach, &options).map_err(|error| {
+                match trace.levers.excludes_any() {
+                    // There may be too few registers then.
+                    true => fail(error.to_string()),
+                    false => fail(bug(error.to_string(), || mach.to_string())),
+                }
+            })?;
+        let mach = split.unwrap_or(mach);
         trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 
         let insns = source.ops.len() as u32;
@@ -340,7 +367,7 @@ impl<'a> Compilation<'a> {
             .map_err(|error| fail(error.to_string()))?;
         trace.show(Stage::Emit, name, || tailor_emit::listing::listing(&compiled));
         self.check_frame(&compiled, trace)?;
-        Ok(compiled)
+        Ok(Finished { mach, allocated, compiled })
     }
 
     /// Compares the frame that the compiler believes in with what the bytes say.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tailor_bpf::host::Host;
+use tailor_bpf::interp::{Profile, run_profiled};
 use tailor_bpf::{Error, FuncRef, MapRef, Object, ProgId};
 use tailor_emit::{Convention, Poking};
 use tailor_ir::Module;
@@ -238,6 +239,25 @@ impl Instance {
         // An instruction of bytecode is a few of the IR.
         let limit = interpreted.step_limit.saturating_mul(8);
         let run = |host: &mut dyn Host, args: [u64; 2]| ir_world::run(ir, func, &args, host, limit);
+        interpreted.run_with(func, context, run).map_err(runtime_error)
+    }
+
+    /// Runs a program and counts what it executes. An error in any engine but
+    /// the interpreter.
+    pub fn run_profiled(
+        &self,
+        program: &str,
+        context: &mut dyn Context,
+        profile: &mut Profile,
+    ) -> Result<u64, Error> {
+        let Kind::Interpreted(interpreted) = &self.kind else {
+            return Err(Error::new("the interpreter alone counts what it executes"));
+        };
+        let func = self.entry(program)?;
+        let (object, facts, limit) = (&self.unit.object, &self.unit.facts, interpreted.step_limit);
+        let run = |host: &mut dyn Host, args: [u64; 2]| {
+            run_profiled(object, facts, func, args, host, limit, Some(profile))
+        };
         interpreted.run_with(func, context, run).map_err(runtime_error)
     }
 

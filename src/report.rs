@@ -16,7 +16,7 @@ use tailor_emit::{CompiledFunction, FunctionKind, frame};
 
 use crate::bounds::{Bounds, bounds};
 use crate::compile::{Compiled, Unit, compile};
-use crate::engine::{Engine, Family};
+use crate::engine::Engine;
 use crate::trace::Trace;
 
 /// Frames of a set of objects.
@@ -57,6 +57,8 @@ pub struct FunctionRow {
     pub weighted_cost: Option<f64>,
     pub weighted_saves: Option<f64>,
     pub weighted_tail_call_restores: Option<f64>,
+    /// The part of the cost that saves and restores a frame pointer.
+    pub weighted_frame_pointer: Option<f64>,
     pub inlined: bool,
 }
 
@@ -70,6 +72,9 @@ pub struct ProgramRow {
     /// The worst sum of frames and return addresses over the call graph.
     pub chain_bytes: u32,
     pub weighted_cost: Option<f64>,
+    pub weighted_saves: Option<f64>,
+    pub weighted_tail_call_restores: Option<f64>,
+    pub weighted_frame_pointer: Option<f64>,
     /// Time to compile the functions that it consists of.
     pub compile_ns: u64,
 }
@@ -95,6 +100,7 @@ pub struct Totals {
     pub weighted_cost: Option<f64>,
     pub weighted_saves: Option<f64>,
     pub weighted_tail_call_restores: Option<f64>,
+    pub weighted_frame_pointer: Option<f64>,
     pub chain_bytes: u64,
     pub compile_ns: u64,
 }
@@ -201,16 +207,17 @@ impl ObjectReport<'_> {
         self.report.totals.entry(self.engine.name().into()).or_default()
     }
 
-    /// The least that a function's frame can be, if that is a question of this engine.
+    /// The least that a function's frame can be under the engine's convention.
     fn bounds(&mut self, func: FuncRef, compiled: &CompiledFunction) -> Bounds {
-        match (self.engine.family(), compiled.kind) {
-            (Family::Optimizing(_), FunctionKind::Stub) => {
+        match compiled.kind {
+            FunctionKind::Stub => {
                 // It consists of the invocation record.
                 let bytes = Some(compiled.frame.frame_bytes);
                 Bounds { optimised: bytes, lifted: bytes }
             }
-            (Family::Optimizing(_), _) => bounds(self.unit, self.engine, func, &mut self.trace),
-            _ => Bounds::default(),
+            FunctionKind::Program | FunctionKind::Subprogram => {
+                bounds(self.unit, self.engine, func, &mut self.trace)
+            }
         }
     }
 
@@ -252,6 +259,7 @@ impl ObjectReport<'_> {
             weighted_cost: facts.weighted.map(|weighted| weighted.cost),
             weighted_saves: facts.weighted.map(|weighted| weighted.saves),
             weighted_tail_call_restores: facts.weighted.map(|w| w.tail_call_restores),
+            weighted_frame_pointer: facts.weighted.map(|w| w.frame_pointer),
             inlined: false,
         })
     }
@@ -287,6 +295,9 @@ impl ObjectReport<'_> {
                 engine: self.engine.name().into(),
                 chain_bytes: chains[program.function] + stub.map_or(0, |s| s.frame.frame_bytes + 8),
                 weighted_cost: weighted.map(|weighted| weighted.cost),
+                weighted_saves: weighted.map(|weighted| weighted.saves),
+                weighted_tail_call_restores: weighted.map(|w| w.tail_call_restores),
+                weighted_frame_pointer: weighted.map(|weighted| weighted.frame_pointer),
                 compile_ns: functions.iter().map(time).sum(),
             };
             if self.all.iter().all(|(_, other)| !other.errors.contains_key(&id)) {
@@ -316,6 +327,7 @@ impl ObjectReport<'_> {
                 sum.cost += times * weighted.cost;
                 sum.saves += times * weighted.saves;
                 sum.tail_call_restores += times * weighted.tail_call_restores;
+                sum.frame_pointer += times * weighted.frame_pointer;
             }
         }
         Some(sum)
@@ -344,6 +356,7 @@ impl Totals {
         *self.weighted_cost.get_or_insert(0.0) += weighted.cost;
         *self.weighted_saves.get_or_insert(0.0) += weighted.saves;
         *self.weighted_tail_call_restores.get_or_insert(0.0) += weighted.tail_call_restores;
+        *self.weighted_frame_pointer.get_or_insert(0.0) += weighted.frame_pointer;
     }
 
     fn add(&mut self, row: &FunctionRow) {

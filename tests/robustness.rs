@@ -50,6 +50,9 @@ fn process(bytes: &[u8]) -> Result<(), String> {
         Ok(object) => object,
         Err(error) => return says_where(&error, is_in_file(&error, bytes)),
     };
+    for function in object.functions.values() {
+        (0..function.ops.len()).for_each(|slot| drop(function.lines.at(slot as u32)));
+    }
     let unit = Unit::new(object);
     for error in unit.errors.iter() {
         says_where(error, is_in_object(&unit.object, error) || is_map(&unit.object, error))?;

@@ -9,6 +9,7 @@ mod btf;
 mod co_re;
 mod code;
 mod file;
+mod line_info;
 mod maps;
 
 use std::collections::hash_map::Entry;
@@ -35,6 +36,9 @@ impl Object {
             refuse_co_re(&mut units, file.sections[section].bytes, btf.as_ref())?;
         }
         let mut linked = link(&units);
+        if let (Some(section), Some(Ok(btf))) = (file.section(".BTF.ext"), &btf) {
+            line_info::attach(&mut linked, &units, file.sections[section].bytes, btf);
+        }
         place_tables(&mut linked, &mut maps);
         let initialised = program_slots(&file, &sections, &maps, &linked);
         let programs = programs(&file, &sections, &linked, &initialised);

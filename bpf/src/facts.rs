@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use cranelift_entity::PrimaryMap;
 
 use crate::cfg::{Cfg, CfgBlock};
+use crate::interp::Profile;
 use crate::{FuncRef, MapRef};
 
 /// Facts about the functions of an object.
@@ -20,8 +21,11 @@ pub struct Facts {
 pub struct FunctionFacts {
     /// Blocks and edges.
     pub cfg: Cfg,
-    /// Executions of each block per execution of the entry, by the design's rule.
+    /// Executions of each block per execution of the entry: estimated by a fixed
+    /// rule ([`crate::frequency`]), all of them positive then, or measured.
     pub frequency: Vec<f64>,
+    /// The frequencies were measured.
+    pub measured: bool,
     /// Context accesses by instruction slot.
     pub ctx_accesses: BTreeMap<u32, CtxAccess>,
     /// Tail calls by instruction slot.
@@ -75,6 +79,19 @@ pub struct StackObject {
     pub hi: i32,
     /// Its address is used other than by a load or store at a constant offset.
     pub escapes: bool,
+}
+
+impl Facts {
+    /// Takes measured frequencies for the functions that were entered; a block
+    /// that was never reached gets 0.
+    pub fn measure(&mut self, profile: &Profile) {
+        for (function, own) in self.functions.iter_mut() {
+            if let Some(frequency) = profile.frequency(function, &own.cfg) {
+                own.frequency = frequency;
+                own.measured = true;
+            }
+        }
+    }
 }
 
 impl FunctionFacts {

@@ -23,6 +23,7 @@ pub mod host;
 pub mod insn;
 pub mod interp;
 pub mod lift;
+pub mod lines;
 mod link;
 pub mod object;
 mod pointers;

@@ -13,6 +13,7 @@ use cranelift_entity::{EntitySet, PrimaryMap};
 use crate::decode::{decode, decode_all};
 use crate::encode::Slot;
 use crate::insn::{Callee, Imm64, Op};
+use crate::lines::Lines;
 use crate::object::{Function, Object, Program, ProgramKind};
 use crate::table::{class, code, mode, pseudo};
 use crate::{Error, FuncRef};
@@ -163,7 +164,8 @@ fn link_function(
     }
     let mut errors = errors.into_iter();
     let (refused, further) = (errors.next(), errors.collect());
-    Function { name, section: unit.section.clone(), ops, refused, further }
+    let section = unit.section.clone();
+    Function { name, section, ops, refused, further, lines: Lines::default() }
 }
 
 /// The name, or one like it if another function has it: static functions of

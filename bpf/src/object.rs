@@ -8,6 +8,7 @@ use crate::cfg::TAIL_CALL;
 use crate::ctx;
 use crate::helpers::{self, Helper};
 use crate::insn::{Callee, Imm64, Op};
+use crate::lines::Lines;
 use crate::{Error, FuncRef, MapRef};
 
 /// A program of an object.
@@ -45,6 +46,8 @@ pub struct Function {
     pub refused: Option<Error>,
     /// What else linking found wrong with it.
     pub further: Vec<Error>,
+    /// The source code that its instructions come from. (No part of the text form.)
+    pub lines: Lines,
 }
 
 /// A program: an entry function and what it attaches to.

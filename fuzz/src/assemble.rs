@@ -47,6 +47,7 @@ pub fn object(case: &Case) -> Object {
             ops,
             refused: None,
             further: Vec::new(),
+            lines: Default::default(),
         });
         if function.role == Role::Program {
             let section = section.into();

@@ -16,7 +16,7 @@ use regalloc2::{Block, Operand, OperandKind, PRegSet, RegClass, VReg};
 use smallvec::SmallVec;
 
 use crate::mach::{InstInfo, MachBlock, MachFunction, Role};
-use crate::x64::inst::{Flags, MInst, Width};
+use crate::x64::inst::{Extend, Flags, MInst, Width};
 
 /// A place between instructions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -126,6 +126,16 @@ impl Editor {
         let to = self.new_vreg(self.function.vreg_bytes[from.vreg()]);
         let operands = [Operand::reg_def(to), Operand::reg_use(from)];
         self.insert(place, MInst::Mov(Width::W64), &operands);
+        to
+    }
+
+    /// The same from wherever the allocator keeps it, a slot included.
+    pub fn load_or_copy(&mut self, place: Place, from: VReg) -> VReg {
+        let bytes = self.function.vreg_bytes[from.vreg()];
+        let to = self.new_vreg(bytes);
+        let extend = if bytes == 8 { Extend::None64 } else { Extend::Zero32 };
+        let operands = [Operand::reg_def(to), Operand::any_use(from)];
+        self.insert(place, MInst::Ext(extend), &operands);
         to
     }
 

@@ -148,8 +148,8 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
     let ion = function.insts.len() <= options.ion_limit;
     let ctx = Ctx::default();
     let mut runner = Runner { function, options, ion, placer, ctx };
-    let callee_saved = function.convention.callee_saved();
-    let mut best = runner.run(callee_saved)?;
+    let callee_saved = options.levers.callee_saved(function.convention);
+    let mut best = runner.run(&callee_saved)?;
     if !ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }

@@ -17,26 +17,51 @@
 //! Source: the design's definition of `lower_bound_bytes`.
 
 use regalloc2::{Block, OperandKind, VReg};
-use tailor_lower::{Gpr, MachFunction, Role, objects};
+use tailor_lower::{Gpr, MachFunction, Role, StackSlot, objects};
 
 use crate::liveness::{Live, Liveness};
-use crate::sharing::live_bytes;
+use crate::sharing::live_objects;
 
 /// The least bytes of the function's frame, or `None` if it is too large to
 /// tell. `keeps` says of a helper whether it may keep an address.
 pub fn lower_bound(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<u32> {
-    let objects = live_bytes(function, &objects::accesses(function, keeps)?);
+    Some(tightest(function, keeps)?.map_or(0, |point| point.bytes))
+}
+
+/// A point of a function where something must be in memory.
+#[derive(Clone, Debug)]
+pub struct Point {
+    /// All that must be.
+    pub bytes: u32,
+    /// The instruction.
+    pub inst: usize,
+    /// Values that live there and cannot be computed again.
+    pub values: Vec<VReg>,
+    /// Registers for these values that cost nothing.
+    pub free: usize,
+    /// Objects that live there.
+    pub objects: Vec<StackSlot>,
+}
+
+/// The point that determines the bound; none if nothing need be in memory
+/// anywhere. `None` if the function is too large to tell.
+pub fn tightest(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<Option<Point>> {
+    let objects = live_objects(function, &objects::accesses(function, keeps)?);
     let liveness = Liveness::new(function)?;
     let mut live = Live::new(function);
     let mut points = Points::new(function);
-    let mut most = 0;
+    let mut most: Option<Point> = None;
     for block in 0..function.blocks.len() {
         liveness.for_each_point(function, Block::new(block), &mut live, |inst, around| {
             let kind = function.info[inst].role;
             let is_call = matches!(kind, Role::CallC | Role::CallLocal);
             let free = if is_call { 0 } else { Gpr::CALLER_SAVED.len() + 1 };
             let values = points.stored(function, around, free);
-            most = most.max(values.next_multiple_of(8) + objects[inst]);
+            let bytes = values.next_multiple_of(8) + objects.bytes(inst);
+            if bytes > most.as_ref().map_or(0, |point| point.bytes) {
+                let values = points.stored.clone();
+                most = Some(Point { bytes, inst, values, free, objects: objects.at(inst) });
+            }
         });
     }
     Some(most)
@@ -57,6 +82,8 @@ struct Points {
     /// What is known of each value at the point of this number.
     known: Vec<(u32, bool)>,
     point: u32,
+    /// The values that must be somewhere at that point, if there may be too many.
+    stored: Vec<VReg>,
 }
 
 impl Points {
@@ -72,12 +99,13 @@ impl Points {
             }
         }
         let known = vec![(0, false); definitions.len()];
-        Points { definitions, known, point: 0 }
+        Points { definitions, known, point: 0, stored: Vec::new() }
     }
 
     /// Bytes of the values that must be in memory where these live and `free`
     /// registers cost nothing.
     fn stored(&mut self, function: &MachFunction, live: &Live, free: usize) -> u32 {
+        self.stored.clear();
         if free > 0 && live.members().len() <= free {
             return 0;
         }
@@ -85,6 +113,7 @@ impl Points {
         let (mut wide, mut narrow) = (0, 0);
         for &vreg in live.members() {
             if !self.follows(function, live, vreg) {
+                self.stored.push(vreg);
                 match function.vreg_bytes[vreg.vreg()] {
                     8 => wide += 1,
                     _ => narrow += 1,

@@ -10,9 +10,11 @@
 
 mod adapter;
 pub mod allocate;
+mod arguments;
 pub mod bound;
 pub mod cost;
 pub mod frame;
+pub mod holdings;
 pub mod levers;
 pub mod liveness;
 pub mod placement;

@@ -6,6 +6,7 @@
 
 use tailor_lower::MachFunction;
 
+use crate::arguments::arguments;
 use crate::remat::remat;
 use crate::{Lever, Options};
 
@@ -17,6 +18,9 @@ pub fn prepare(mut function: MachFunction, options: &Options) -> MachFunction {
     }
     if options.levers.has(Lever::Remat) {
         function = remat(function);
+    }
+    if options.levers.has(Lever::Arguments) {
+        function = arguments(function);
     }
     function
 }

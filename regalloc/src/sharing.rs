@@ -13,9 +13,10 @@
 
 use std::ops::Range;
 
+use cranelift_entity::EntityRef;
 use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
-use tailor_lower::MachFunction;
 use tailor_lower::objects::{Accesses, Effect, MOST, Set};
+use tailor_lower::{MachFunction, StackSlot};
 
 use crate::placement::Placed;
 
@@ -67,11 +68,28 @@ impl Interference {
     }
 }
 
-/// By instruction, the bytes of the objects that are live there.
-pub fn live_bytes(function: &MachFunction, accesses: &Accesses) -> Vec<u32> {
-    let sizes: Vec<u32> = function.stack_slots.values().map(|slot| slot.size).collect();
-    let bytes = |live: Set| things(live).map(|object| sizes[object]).sum();
-    Flow::new(function, accesses).live().into_iter().map(bytes).collect()
+/// By instruction, the objects that are live there.
+pub struct LiveObjects {
+    sizes: Vec<u32>,
+    at: Vec<Set>,
+}
+
+/// Finds them.
+pub fn live_objects(function: &MachFunction, accesses: &Accesses) -> LiveObjects {
+    let sizes = function.stack_slots.values().map(|slot| slot.size).collect();
+    LiveObjects { sizes, at: Flow::new(function, accesses).live() }
+}
+
+impl LiveObjects {
+    /// Their bytes in all.
+    pub fn bytes(&self, inst: usize) -> u32 {
+        things(self.at[inst]).map(|object| self.sizes[object]).sum()
+    }
+
+    /// All of them.
+    pub fn at(&self, inst: usize) -> Vec<StackSlot> {
+        things(self.at[inst]).map(StackSlot::new).collect()
+    }
 }
 
 /// Something to be placed.

@@ -23,8 +23,6 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-
 use regalloc2::{Block, RegClass, VReg};
 use smallvec::SmallVec;
 use tailor_lower::edit::Editor;
@@ -49,11 +47,11 @@ const LEAST: f64 = 0.05;
 const MOST_INSTS: usize = 4_000;
 
 /// Allocates registers for the function, or for what splitting makes of it,
-/// whichever is better; returns that one with its allocation.
-pub fn allocate<'a>(
-    function: &'a MachFunction,
+/// whichever is better; returns the latter if it is, and the allocation.
+pub fn allocate(
+    function: &MachFunction,
     options: &Options,
-) -> Result<(Cow<'a, MachFunction>, Allocated), Error> {
+) -> Result<(Option<MachFunction>, Allocated), Error> {
     let plain = allocate::allocate(function, options)?;
     if plain.cost > 0.0
         && function.insts.len() <= MOST_INSTS
@@ -63,10 +61,10 @@ pub fn allocate<'a>(
         let allocated = allocate::allocate(&split, options)?;
         let fits = allocated.frame.frame_bytes() <= plain.frame.frame_bytes();
         if allocated.cost < plain.cost && fits {
-            return Ok((Cow::Owned(split), allocated));
+            return Ok((Some(split), allocated));
         }
     }
-    Ok((Cow::Borrowed(function), plain))
+    Ok((None, plain))
 }
 
 /// The function with those values split for which that should be cheaper than

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Levers to leave out.
     #[arg(long, value_delimiter = ',', value_name = "LEVER", value_parser = lever)]
     no: Vec<Lever>,
+    /// Weigh by what runs on this packet or context execute, from a file.
+    #[arg(long, value_name = "DATA")]
+    profile: Option<PathBuf>,
     /// Print JSON.
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -41,8 +44,15 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     let mut report = Report::default();
     let mut trace = Trace::from_environment();
     trace.levers = Levers::without(&arguments.no);
+    let data = arguments.profile.as_deref().map(input::data).transpose()?;
     let mut add = |name: &str, object: Result<Object, Failed>| match object {
-        Ok(object) => report.add(&Unit::new(object), &arguments.engine, &mut trace),
+        Ok(object) => {
+            let mut unit = Unit::new(object);
+            if let Some(data) = &data {
+                super::measure(&mut unit, data);
+            }
+            report.add(&unit, &arguments.engine, &mut trace);
+        }
         Err(Failed(errors)) => {
             for error in errors {
                 let error = error.strip_prefix(&format!("{name}: ")).unwrap_or(&error);

@@ -25,3 +25,8 @@ pub fn object(path: &Path) -> Result<Object, Failed> {
     let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
     Object::parse(&name, &bytes).map_err(|error| format!("{name}: {error}").into())
 }
+
+/// Reads a packet or context.
+pub fn data(path: &Path) -> Result<Vec<u8>, Failed> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}

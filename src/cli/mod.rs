@@ -2,6 +2,7 @@
 
 mod check;
 mod compile;
+mod explain;
 mod frames;
 mod input;
 mod run;
@@ -10,6 +11,8 @@ mod table;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::Unit;
 
 /// An optimizing eBPF compiler that saves as few registers as it can.
 #[derive(Parser)]
@@ -27,6 +30,8 @@ enum Command {
     Run(run::Arguments),
     /// Say everything that is wrong with objects, without compiling them.
     Check(check::Arguments),
+    /// Say what a function's saved registers and slots are for, and what they cost.
+    Explain(explain::Arguments),
     /// Compile programs: a listing, a relocatable file, or what a stage makes of them.
     Compile(compile::Arguments),
 }
@@ -48,6 +53,7 @@ pub fn main() -> ExitCode {
         Command::Frames(arguments) => frames::main(arguments),
         Command::Run(arguments) => run::main(arguments),
         Command::Check(arguments) => check::main(arguments),
+        Command::Explain(arguments) => explain::main(arguments),
         Command::Compile(arguments) => compile::main(arguments),
     };
     match result {
@@ -58,6 +64,14 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(1)
         }
+    }
+}
+
+/// Measures the frequencies of a unit's functions; says for which programs it
+/// cannot.
+fn measure(unit: &mut Unit, data: &[u8]) {
+    for error in crate::profile::measure(unit, data) {
+        eprintln!("{}: {error}: its frequencies are estimated", unit.object.name);
     }
 }
 

@@ -67,9 +67,7 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     let program =
         choose(&unit, arguments.program.as_deref()).map_err(|what| format!("{name}: {what}"))?;
     let mut data = match (&arguments.data, &arguments.data_hex) {
-        (Some(path), _) => {
-            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?
-        }
+        (Some(path), _) => input::data(path)?,
         (None, Some(hex)) => parse_hex(hex).map_err(|what| format!("--data-hex: {what}"))?,
         (None, None) => Vec::new(),
     };

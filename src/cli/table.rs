@@ -136,12 +136,13 @@ pub fn csv(report: &Report) -> String {
     let mut out = String::from(
         "object,program,function,engine,kind,insns,code_bytes,saved,frame_pointer,push_sites,\
          pop_sites,tail_call_sites,frame_bytes,body_push_bytes,padding_bytes,lower_bound_bytes,\
-         lower_bound_lifted_bytes,weighted_cost,weighted_saves,weighted_tail_call_restores,inlined\n",
+         lower_bound_lifted_bytes,weighted_cost,weighted_saves,weighted_tail_call_restores,\
+         weighted_frame_pointer,inlined\n",
     );
     for row in &report.functions {
         let _ = writeln!(
             out,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
             field(&row.object),
             field(row.program.as_deref().unwrap_or("")),
             field(&row.function),
@@ -162,6 +163,7 @@ pub fn csv(report: &Report) -> String {
             number(row.weighted_cost),
             number(row.weighted_saves),
             number(row.weighted_tail_call_restores),
+            number(row.weighted_frame_pointer),
             row.inlined,
         );
     }

@@ -131,6 +131,11 @@ impl<'a> Btf<'a> {
         Ok(Btf { types, strings })
     }
 
+    /// The table of strings, each ending with a zero.
+    pub fn strings(&self) -> &'a [u8] {
+        self.strings
+    }
+
     /// A string by its offset.
     pub fn string(&self, offset: u32) -> &'a str {
         let bytes = self.strings.get(offset as usize..).unwrap_or(&[]);

@@ -1,6 +1,7 @@
 //! Objects made by hand, well-formed and damaged, and what reading them gives.
 
 mod facts;
+mod lines;
 mod write;
 
 use proptest::prelude::*;

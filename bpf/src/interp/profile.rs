@@ -31,6 +31,16 @@ impl Profile {
         }
     }
 
+    /// Adds the counts of another profile of the same object.
+    pub fn add(&mut self, other: &Profile) {
+        for (function, more) in other.functions.iter() {
+            let counts = &mut self.functions[function];
+            counts.entries += more.entries;
+            counts.slots.resize(counts.slots.len().max(more.slots.len()), 0);
+            counts.slots.iter_mut().zip(&more.slots).for_each(|(sum, count)| *sum += count);
+        }
+    }
+
     /// How often a function was entered, by calls and tail calls alike.
     pub fn entries(&self, function: FuncRef) -> u64 {
         self.functions[function].entries

@@ -349,6 +349,7 @@ fn function(c: &mut Cursor<'_>, object: &mut Object, is_program: bool) -> Result
         ops,
         refused,
         further: Vec::new(),
+        lines: Default::default(),
     });
     if let Some(kind) = kind {
         object.programs.push(Program { name, function, section, kind });

@@ -24,6 +24,8 @@ pub struct Weighted {
     pub saves: f64,
     /// The restores among them that precede tail calls.
     pub tail_call_restores: f64,
+    /// Saves and restores of a frame pointer.
+    pub frame_pointer: f64,
 }
 
 /// An instruction's part in preserving registers.
@@ -126,6 +128,7 @@ pub(super) fn sum<'a>(
         match traffic.copy {
             Copy::Saves(Gpr::RBP) | Copy::Restores(Gpr::RBP) if frame_pointer => {
                 sum.cost += frequency;
+                sum.frame_pointer += frequency;
             }
             Copy::Saves(_) => {
                 sum.cost += frequency;

@@ -92,6 +92,7 @@ fn build(
             ops,
             refused: None,
             further: Vec::new(),
+            lines: Default::default(),
         });
     }
     object.programs.push(Program {

@@ -235,10 +235,20 @@ impl Selector<'_> {
         }
     }
 
-    /// The bytecode instruction that a terminator comes from, nearly.
-    fn origin_at_end(&self, block: Block) -> u32 {
-        let last = self.function.blocks[block].insts.last();
-        last.map_or(0, |&inst| self.function.insts[inst].origin)
+    /// The bytecode instruction that a terminator comes from, nearly: the last one
+    /// of its block, or else of a block before it.
+    fn origin_at_end(&self, mut block: Block) -> u32 {
+        // Empty blocks follow upon each other only where passes have been.
+        for _ in 0..8 {
+            if let Some(&last) = self.function.blocks[block].insts.last() {
+                return self.function.insts[last].origin;
+            }
+            let Some(&pred) = self.order.cfg.preds(block).first() else {
+                break;
+            };
+            block = pred;
+        }
+        0
     }
 
     /// What is passed for a parameter whose upper half is meaningful is
