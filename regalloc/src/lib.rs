@@ -26,6 +26,7 @@ pub mod saves;
 pub mod sharing;
 pub mod split;
 pub mod text;
+mod webs;
 
 pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;
