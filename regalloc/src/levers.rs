@@ -17,6 +17,8 @@ pub enum Lever {
     Placement,
     /// Values computed again instead of kept.
     Remat,
+    /// Other registers where values cross calls on cold paths alone.
+    Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
     /// Restores at tail calls weighed like those at returns.
@@ -25,12 +27,13 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 6] = [
+    pub const ALL: [Lever; 7] = [
         Lever::Arguments,
         Lever::Descent,
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
+        Lever::Split,
         Lever::TailPricing,
     ];
 
@@ -41,6 +44,7 @@ impl Lever {
             Lever::Descent => "descent",
             Lever::Placement => "placement",
             Lever::Remat => "remat",
+            Lever::Split => "split",
             Lever::Sharing => "sharing",
             Lever::TailPricing => "tail-pricing",
         }
