@@ -31,6 +31,7 @@ use crate::levers::{Lever, Levers};
 use crate::placement::{Placed, Placement, Placer};
 use crate::saves::Occupied;
 use crate::sharing::Interference;
+use crate::webs;
 
 /// Locations for a function's operands, and moves to insert.
 #[derive(Clone, Debug)]
@@ -122,10 +123,13 @@ struct Runner<'a> {
 /// Allocates registers, places their saves, and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let Candidate { output, placement, .. } = cheapest(function, options)?;
-    let Output { allocs: locations, edits, num_spillslots, .. } = output;
-    let (edits, placed) = placement.apply(function, edits, num_spillslots);
-    let slots = (num_spillslots + placed.len()) as u32;
+    let Output { allocs: mut locations, mut edits, num_spillslots: mut slots, .. } = output;
     let shares = options.levers.has(Lever::Sharing);
+    if shares {
+        slots = webs::separate(function, &mut locations, &mut edits, slots);
+    }
+    let (edits, placed) = placement.apply(function, edits, slots);
+    let slots = (slots + placed.len()) as u32;
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let interference = Interference::new(function, accesses, &locations, &edits, &placed);
     let relies = options.relies_on_alignment;

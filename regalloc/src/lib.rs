@@ -24,6 +24,7 @@ pub mod remat;
 pub mod saves;
 pub mod sharing;
 pub mod text;
+mod webs;
 
 pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;

@@ -5,12 +5,13 @@
 //! objects.
 //! Idea: a thing is live where something may have been written to it and may
 //! still be read, by flow analysis over all accesses, those of the allocator's
-//! moves included. Things that are live together interfere; each is placed, the
-//! most aligned and largest first, where nothing is that it interferes with.
+//! moves included. Things that are live together interfere; each is placed where
+//! nothing is that it interferes with, in a few orders, of which the best stands.
 //! Invariants: a write that nobody reads is a write all the same, so whatever
 //! an instruction accesses interferes with what is live around it. An object
 //! whose address is lost track of is live from then on.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 
 use cranelift_entity::EntityRef;
@@ -101,24 +102,53 @@ pub struct Thing {
     pub align: u32,
 }
 
-/// Places things from 0 upwards. Returns their offsets and where they end.
+/// Places things from 0 upwards, in the order of several that needs least.
+/// Returns their offsets and where they end.
+///
+/// First fit is at most as good as its order, and the best order is hard to
+/// find (it is the colouring of weighted intervals); what one order wastes
+/// another one often does not.
 pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
-    let mut order: Vec<usize> = (0..things.len()).collect();
-    order.sort_by_key(|&thing| std::cmp::Reverse((things[thing].align, things[thing].size)));
+    let mut best = (Vec::new(), u32::MAX);
+    // Bytes of what each interferes with, itself included.
+    let crowd = |thing: usize| {
+        let others = 0..things.len();
+        let others = others.filter(|&other| interference.between(thing, other));
+        others.map(|other| things[other].size).sum::<u32>()
+    };
+    let crowds: Vec<u32> = (0..things.len()).map(crowd).collect();
+    let keys: [&dyn Fn(usize) -> (u32, u32); 4] = [
+        &|thing| (things[thing].align, things[thing].size),
+        &|thing| (things[thing].size, 0),
+        &|thing| (crowds[thing], things[thing].size),
+        &|thing| (u32::MAX - things[thing].size, 0),
+    ];
+    for key in keys {
+        let mut order: Vec<usize> = (0..things.len()).collect();
+        order.sort_by_key(|&thing| Reverse(key(thing)));
+        let placed = place_in(&order, things, interference);
+        if placed.1 < best.1 {
+            best = placed;
+        }
+    }
+    best
+}
+
+/// Each of the order, as low as can be.
+fn place_in(order: &[usize], things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
     let mut offsets = vec![0; things.len()];
     let mut placed: Vec<(usize, Range<u32>)> = Vec::with_capacity(things.len());
-    for thing in order {
+    for &thing in order {
         let Thing { size, align } = things[thing];
+        let others = placed.iter().filter(|(other, _)| interference.between(thing, *other));
+        let mut taken: Vec<&Range<u32>> = others.map(|(_, at)| at).collect();
+        taken.sort_by_key(|at| at.start);
         let mut start = 0u32;
-        let conflict = |start: u32| {
-            let overlaps = |at: &Range<u32>| at.start < start + size && start < at.end;
-            let others = placed
-                .iter()
-                .filter(|(other, at)| overlaps(at) && interference.between(thing, *other));
-            others.map(|(_, at)| at.end).max()
-        };
-        while let Some(end) = conflict(start) {
-            start = end.next_multiple_of(align);
+        for at in taken {
+            if at.start >= start + size {
+                break;
+            }
+            start = start.max(at.end.next_multiple_of(align));
         }
         offsets[thing] = start;
         placed.push((thing, start..start + size));
