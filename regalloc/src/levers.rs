@@ -13,23 +13,36 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Registers saved and restored only around where they are used.
+    Placement,
     /// Values computed again instead of kept.
     Remat,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Restores at tail calls weighed like those at returns.
+    TailPricing,
 }
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 4] = [Lever::Arguments, Lever::Descent, Lever::Remat, Lever::Sharing];
+    pub const ALL: [Lever; 6] = [
+        Lever::Arguments,
+        Lever::Descent,
+        Lever::Placement,
+        Lever::Remat,
+        Lever::Sharing,
+        Lever::TailPricing,
+    ];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
+            Lever::Placement => "placement",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
+            Lever::TailPricing => "tail-pricing",
         }
     }
 }

@@ -322,7 +322,7 @@ impl Tension {
         candidates: &Candidates,
         aim: u32,
     ) -> f64 {
-        let save = cost::save_cost(function);
+        let save = cost::Exits::new(function, true).save_cost();
         let most = self.most();
         let tightest = self.need.iter().position(|&need| need == most).unwrap_or(0);
         let block = function.blocks.partition_point(|block| block.end as usize <= tightest);

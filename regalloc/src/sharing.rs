@@ -19,6 +19,8 @@ use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
 use tailor_lower::objects::{Accesses, Effect, MOST, Set, add};
 use tailor_lower::{MachFunction, StackSlot};
 
+use crate::placement::Placed;
+
 /// For each thing in a frame, those that are live together with it. Objects
 /// come first, then spill slots.
 #[derive(Clone, Debug, Default)]
@@ -29,17 +31,24 @@ pub struct Interference {
 
 impl Interference {
     /// Of objects that were analysed, or else without any sharing, and of what an
-    /// allocation puts in slots.
+    /// allocation and the saves of registers put in slots.
     pub fn new(
         function: &MachFunction,
         accesses: Option<Accesses>,
         locations: &[Allocation],
         edits: &[(ProgPoint, Edit)],
+        placed: &[Placed],
     ) -> Interference {
         let Some(mut accesses) = accesses else {
             return Interference::default();
         };
         add_slots(function, &mut accesses.effects, locations, edits);
+        for placed in placed {
+            for &tail_call in &placed.tail_calls {
+                let effect = &mut accesses.effects[tail_call as usize];
+                read(effect, slot_member(function, placed.slot));
+            }
+        }
         let mut with = vec![0; MOST];
         let mut last = 0;
         for live in Flow::new(function, &accesses).live() {
@@ -163,11 +172,7 @@ fn add_slots(
     locations: &[Allocation],
     edits: &[(ProgPoint, Edit)],
 ) {
-    let first = function.stack_slots.len();
-    let member = |location: Allocation| {
-        let thing = first + location.as_stack()?.index();
-        (thing < MOST).then(|| 1 << thing)
-    };
+    let member = |location: Allocation| slot_member(function, location);
     let mut edits = edits.iter().peekable();
     for (inst, effect) in effects.iter_mut().enumerate() {
         let at = regalloc2::Inst::new(inst);
@@ -191,6 +196,12 @@ fn add_slots(
         }
         moves_until(ProgPoint::after(at), effect);
     }
+}
+
+/// A spill slot as a set, if the location is one that is told apart.
+fn slot_member(function: &MachFunction, location: Allocation) -> Option<Set> {
+    let thing = function.stack_slots.len() + location.as_stack()?.index();
+    (thing < MOST).then(|| 1 << thing)
 }
 
 /// What was written just before need not be there before.

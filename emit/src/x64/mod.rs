@@ -46,14 +46,14 @@ pub fn emit(
     let mut emitter = Emitter::new(function, allocated);
     emitter.prologue(kind);
     emitter.body()?;
-    let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
+    let (landing, frame) = (emitter.landing(), emitter.belief());
     let Emitter { asm, sites, weights, labels, .. } = emitter;
     let assembled = asm.finish()?;
     let blocks: Vec<u32> = labels.into_iter().map(|label| assembled.offset(label)).collect();
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
-        tail_sites: sites.iter().map(|site| site.place(&assembled, &unwinds)).collect(),
+        tail_sites: sites.into_iter().map(|site| site.place(&assembled)).collect(),
         weights: weights.place(&assembled),
         code: assembled.code,
         relocs: assembled.relocs,
@@ -92,10 +92,11 @@ struct PendingSite {
     /// Of a patched one.
     bypass: Option<Label>,
     direct: Option<(MapRef, u32)>,
+    unwinds: Unwound,
 }
 
 impl PendingSite {
-    fn place(&self, assembled: &Assembled, unwinds: &Unwound) -> TailSite {
+    fn place(self, assembled: &Assembled) -> TailSite {
         let offset = |label| assembled.offset(label);
         TailSite {
             offset: offset(self.first),
@@ -106,7 +107,7 @@ impl PendingSite {
                 target: offset(self.exit),
                 out: offset(self.out),
             }),
-            unwinds: unwinds.clone(),
+            unwinds: self.unwinds,
         }
     }
 }
@@ -326,7 +327,7 @@ impl<'a> Emitter<'a> {
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
             MInst::Counter => self.counter(ops),
-            MInst::TailCall(site) => self.tail_call(site, block),
+            MInst::TailCall(site) => self.tail_call(at, site, block),
             MInst::Ret => self.ret(),
             MInst::Trap => self.trap(),
         }

@@ -67,6 +67,7 @@ impl Build {
             },
             allocated: Allocated {
                 locations: Vec::new(),
+                placed: Vec::new(),
                 edits: Vec::new(),
                 frame: FrameLayout { spills: vec![0, 8, 16, 24], ..FrameLayout::default() },
             },

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
-use tailor_lower::{MInst, MachFunction};
+use tailor_lower::{Gpr, MInst, MachFunction};
 use tailor_regalloc::Allocated;
 
 /// Longer blocks are not compared.
@@ -131,7 +131,9 @@ impl View<'_> {
         let [x, y] = blocks.map(|block| block.start as usize);
         let insts = &self.function.insts;
         (0..len as usize).all(|n| {
-            insts[x + n] == insts[y + n] && self.registers(x + n).eq(self.registers(y + n))
+            insts[x + n] == insts[y + n]
+                && self.registers(x + n).eq(self.registers(y + n))
+                && self.restored(x + n).eq(self.restored(y + n))
         }) && self.moves(a).eq(self.moves(b))
     }
 
@@ -142,6 +144,11 @@ impl View<'_> {
         let range = first..first + usize::from(info.count);
         let bytes = |at: usize| self.function.vreg_bytes[self.function.operands[at].vreg().vreg()];
         range.map(move |at| (self.allocated.locations[at], bytes(at)))
+    }
+
+    /// What a tail call restores from slots.
+    fn restored(&self, inst: usize) -> impl Iterator<Item = (Gpr, Allocation)> {
+        self.allocated.restored_at(inst).map(|placed| (placed.reg, placed.slot))
     }
 
     /// The moves in a block, with their places relative to its start.
