@@ -11,6 +11,8 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// A return for each way out.
+    Exits,
     /// Registers saved and restored only around where they are used.
     Placement,
     /// Values computed again instead of kept.
@@ -23,9 +25,10 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 6] = [
+    pub const ALL: [Lever; 7] = [
         Lever::Arguments,
         Lever::Descent,
+        Lever::Exits,
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
@@ -37,6 +40,7 @@ impl Lever {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
+            Lever::Exits => "exits",
             Lever::Placement => "placement",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
