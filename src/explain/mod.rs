@@ -243,13 +243,17 @@ impl Explainer<'_> {
     }
 
     /// What values do in a place, and the loads and stores of it in all. Values
-    /// that are only passed on there, as parameters of a block, are left out.
+    /// that are only passed on there, as parameters of a block, are left out
+    /// beside others.
     fn held(&self, all: &[Holding], place: Place) -> (Vec<Held>, f64) {
         let values = self.values();
         let here = all.iter().filter(|holding| holding.place == place);
         let mut held: Vec<Held> = here.map(|holding| held(&values, holding)).collect();
         let accesses = held.iter().map(|held| held.accesses).sum();
-        held.retain(|held| !held.crosses.is_empty() || !held.uses.is_empty());
+        let matters = |held: &Held| !held.crosses.is_empty() || !held.uses.is_empty();
+        if held.iter().any(matters) {
+            held.retain(matters);
+        }
         held.sort_by_key(|held| held.value.defined.first().map(|at| at.as_ref().map(|at| at.insn)));
         (held, accesses)
     }
