@@ -245,7 +245,8 @@ impl Explainer<'_> {
     }
 
     /// What values do in a place, and the loads and stores of it in all. Values
-    /// that are only passed on there, as parameters of a block, are left out.
+    /// that are only passed on there, as parameters of a block, are left out
+    /// beside others.
     fn held(&self, all: &[Holding], place: Place) -> (Vec<Held>, f64) {
         let values = self.values();
         let here = all.iter().filter(|holding| holding.place == place);
