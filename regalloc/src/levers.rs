@@ -13,10 +13,14 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// A return for each way out.
+    Exits,
     /// Registers saved and restored only around where they are used.
     Placement,
     /// Values computed again instead of kept.
     Remat,
+    /// Other registers where values cross calls on cold paths alone.
+    Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
     /// Restores at tail calls weighed like those at returns.
@@ -25,12 +29,14 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 6] = [
+    pub const ALL: [Lever; 7] = [
         Lever::Arguments,
         Lever::Descent,
+        Lever::Exits,
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
+        Lever::Split,
         Lever::TailPricing,
     ];
 
@@ -39,8 +45,10 @@ impl Lever {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
+            Lever::Exits => "exits",
             Lever::Placement => "placement",
             Lever::Remat => "remat",
+            Lever::Split => "split",
             Lever::Sharing => "sharing",
             Lever::TailPricing => "tail-pricing",
         }
