@@ -28,6 +28,7 @@ use crate::adapter::Adapter;
 use crate::cost;
 use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
+use crate::packing::Packing;
 use crate::saves;
 use crate::sharing::Interference;
 use crate::webs;
@@ -39,8 +40,18 @@ pub struct Allocated {
     pub locations: Vec<Allocation>,
     /// Moves, ascending by the point at which they happen.
     pub edits: Vec<(ProgPoint, Edit)>,
+    /// By edit, whether it moves the low four bytes alone; all eight if it is
+    /// not among these.
+    pub narrow: Vec<bool>,
     /// The frame.
     pub frame: FrameLayout,
+}
+
+impl Allocated {
+    /// Bytes that an edit moves, by its number.
+    pub fn move_bytes(&self, edit: usize) -> u32 {
+        if self.narrow.get(edit).is_some_and(|&narrow| narrow) { 4 } else { 8 }
+    }
 }
 
 /// What the caller chooses.
@@ -100,13 +111,17 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
         let Output { allocs, edits, num_spillslots, .. } = &mut chosen.output;
         *num_spillslots = webs::separate(function, allocs, edits, *num_spillslots);
     }
-    let spill_slots = chosen.output.num_spillslots as u32;
+    let slots = chosen.output.num_spillslots;
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let Output { allocs, edits, .. } = &chosen.output;
     let interference = Interference::new(function, accesses, allocs, edits);
+    let Packing { slot_bytes, narrow } = match options.levers.has(Lever::Packing) {
+        true => Packing::new(function, allocs, edits, slots, &[]),
+        false => Packing::wide(slots),
+    };
     let relies = options.relies_on_alignment;
-    let frame = frame::layout(function, chosen.saved, spill_slots, &interference, relies);
-    Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, frame })
+    let frame = frame::layout(function, chosen.saved, slot_bytes, &interference, relies);
+    Ok(Allocated { locations: chosen.output.allocs, edits: chosen.output.edits, narrow, frame })
 }
 
 /// Starts with all callee-saved registers, guesses how many of those that were

@@ -11,6 +11,8 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Slots of four bytes for values of which no more counts.
+    Packing,
     /// Values computed again instead of kept.
     Remat,
     /// Memory shared by stack objects and slots that are not live together.
@@ -19,13 +21,15 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 4] = [Lever::Arguments, Lever::Descent, Lever::Remat, Lever::Sharing];
+    pub const ALL: [Lever; 5] =
+        [Lever::Arguments, Lever::Descent, Lever::Packing, Lever::Remat, Lever::Sharing];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
+            Lever::Packing => "packing",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
         }

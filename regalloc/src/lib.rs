@@ -15,6 +15,7 @@ pub mod frame;
 pub mod holdings;
 pub mod levers;
 pub mod liveness;
+pub mod packing;
 pub mod plain;
 pub mod prepare;
 pub mod region;
