@@ -51,6 +51,32 @@ fn an_arm_counts_as_often_as_it_runs() {
     assert_eq!(cost(&text, Some(&[8]), Engine::Naive612), Some(6.0));
 }
 
+/// A value lives across the only call. Whether in a register that is saved and
+/// restored or in a slot that is written and read: two operations where the call
+/// runs, and none elsewhere.
+#[test]
+fn the_allocator_weighs_by_what_was_measured() {
+    let text = "program f0 \"main\" xdp
+        r2 = *(u32 *)(r1 + 0)
+        r3 = *(u32 *)(r1 + 4)
+        r4 = r2
+        r4 += 2
+        if r4 > r3 goto +6
+        r5 = *(u8 *)(r2 + 0)
+        if r5 != 7 goto +4
+        r6 = *(u8 *)(r2 + 1)
+        call 7
+        r0 += r6
+        exit
+        r0 = 2
+        exit";
+    assert_eq!(cost(text, None, Engine::Tailor), Some(0.5));
+    assert_eq!(cost(text, Some(&[7, 1]), Engine::Tailor), Some(2.0));
+    assert_eq!(cost(text, Some(&[8, 1]), Engine::Tailor), Some(0.0));
+    // Nothing of the packet is reached.
+    assert_eq!(cost(text, Some(&[7]), Engine::Tailor), Some(0.0));
+}
+
 /// What a subprogram does counts per entry of it: three of ten.
 #[test]
 fn subprograms_count_per_entry() {

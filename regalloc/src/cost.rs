@@ -6,7 +6,7 @@
 //! time.
 
 use regalloc2::{Allocation, Edit, Inst, ProgPoint};
-use tailor_lower::{Gpr, MachFunction, Role};
+use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
 
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
@@ -15,20 +15,36 @@ pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 /// operations, which count 1.
 pub const RECOMPUTED: f64 = 0.25;
 
-/// Memory operations per execution of the function, for one callee-saved
-/// register that is saved at entry and restored at every exit.
-pub fn save_cost(function: &MachFunction) -> f64 {
-    let mut cost = 1.0;
-    for block in &function.blocks {
-        for info in &function.info[block.start as usize..block.end as usize] {
-            cost += match info.role {
-                Role::Return => block.frequency,
-                Role::TailCall => block.frequency * TAIL_CALL_SUCCEEDS,
+/// How often a function is left.
+#[derive(Clone, Debug)]
+pub struct Exits {
+    /// For each block, how often in an execution of the function it is left there
+    /// with the registers restored.
+    pub by_block: Vec<f64>,
+}
+
+impl Exits {
+    /// Of a function. Tail calls are priced as exits, or else as nothing.
+    pub fn new(function: &MachFunction, tail_calls: bool) -> Exits {
+        let left = |block: &MachBlock| {
+            let insts = block.start as usize..block.end as usize;
+            let probability = insts.map(|inst| match function.info[inst].role {
+                // It traps, and nobody sees the registers.
+                Role::Return if function.insts[inst] == MInst::Trap => 0.0,
+                Role::Return => 1.0,
+                Role::TailCall if tail_calls => TAIL_CALL_SUCCEEDS,
                 _ => 0.0,
-            };
-        }
+            });
+            block.frequency * probability.sum::<f64>()
+        };
+        Exits { by_block: function.blocks.iter().map(left).collect() }
     }
-    cost
+
+    /// Memory operations per execution of the function, for one callee-saved
+    /// register that is saved at entry and restored at every exit.
+    pub fn save_cost(&self) -> f64 {
+        1.0 + self.by_block.iter().sum::<f64>()
+    }
 }
 
 /// Loads and stores of spill slots per execution of the function.
@@ -61,13 +77,13 @@ fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Ra
     first(start)..first(end)
 }
 
-/// How many of these registers are accessed more often than saving one costs:
-/// an estimate, as values in slots need not be reloaded for each access.
+/// How many of these registers are accessed more often than saving them costs, as
+/// given with each: an estimate, as values in slots need not be reloaded for each access.
 pub fn worth_saving(
     function: &MachFunction,
     locations: &[Allocation],
     edits: &[(ProgPoint, Edit)],
-    saved: &[Gpr],
+    saves: &[(Gpr, f64)],
 ) -> usize {
     let mut accesses = [0.0; 16];
     let mut edits = edits.iter().peekable();
@@ -84,6 +100,5 @@ pub fn worth_saving(
             note(to);
         }
     }
-    let cost = save_cost(function);
-    saved.iter().filter(|reg| accesses[reg.enc() as usize] > cost).count()
+    saves.iter().filter(|(reg, cost)| accesses[reg.enc() as usize] > *cost).count()
 }

@@ -1,6 +1,8 @@
 //! What is done for smaller and cheaper frames, each with a switch, so that its
 //! gain can be measured.
 
+use std::str::FromStr;
+
 use smallvec::SmallVec;
 use tailor_lower::{Convention, Gpr};
 
@@ -13,16 +15,33 @@ pub enum Lever {
     Descent,
     /// Slots of four bytes for values of which no more counts.
     Packing,
+    /// A return for each way out.
+    Exits,
+    /// Registers saved and restored only around where they are used.
+    Placement,
     /// Values computed again instead of kept.
     Remat,
+    /// Other registers where values cross calls on cold paths alone.
+    Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Restores at tail calls weighed like those at returns.
+    TailPricing,
 }
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 5] =
-        [Lever::Arguments, Lever::Descent, Lever::Packing, Lever::Remat, Lever::Sharing];
+    pub const ALL: [Lever; 9] = [
+        Lever::Arguments,
+        Lever::Descent,
+        Lever::Exits,
+        Lever::Packing,
+        Lever::Placement,
+        Lever::Remat,
+        Lever::Sharing,
+        Lever::Split,
+        Lever::TailPricing,
+    ];
 
     /// Name on the command line.
     pub fn name(self) -> &'static str {
@@ -30,9 +49,22 @@ impl Lever {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
             Lever::Packing => "packing",
+            Lever::Exits => "exits",
+            Lever::Placement => "placement",
             Lever::Remat => "remat",
+            Lever::Split => "split",
             Lever::Sharing => "sharing",
+            Lever::TailPricing => "tail-pricing",
         }
+    }
+}
+
+impl FromStr for Lever {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Lever, String> {
+        let named = Lever::ALL.into_iter().find(|lever| lever.name() == name);
+        named.ok_or_else(|| format!("the levers are {}", Lever::ALL.map(Lever::name).join(", ")))
     }
 }
 
@@ -67,6 +99,12 @@ impl Levers {
     pub fn callee_saved(&self, convention: Convention) -> SmallVec<[Gpr; 6]> {
         let all = convention.callee_saved().iter().copied();
         all.filter(|reg| !self.excluded.contains(reg)).collect()
+    }
+
+    /// The same, but for these.
+    pub fn and_without(mut self, off: &[Lever]) -> Levers {
+        self.off.extend_from_slice(off);
+        self
     }
 
     /// Whether it is in use.

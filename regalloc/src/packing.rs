@@ -18,6 +18,7 @@ use tailor_lower::MachFunction;
 use tailor_lower::objects::MOST;
 
 use crate::adapter::SPILL_SLOT_BYTES;
+use crate::placement::Placed;
 
 /// A set of locations: registers, then slots.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -41,14 +42,15 @@ impl Packing {
         Packing { slot_bytes: vec![SPILL_SLOT_BYTES as u8; slots], narrow: Vec::new() }
     }
 
-    /// What an allocation with so many slots needs. What is in locations of
-    /// `kept` when the function is left is wanted.
+    /// What an allocation with so many slots needs. Registers that are saved by
+    /// moves are wanted wherever the function is left, and their slots, from which
+    /// tail calls restore them.
     pub fn new(
         function: &MachFunction,
         locations: &[Allocation],
         edits: &[(ProgPoint, Edit)],
         slots: usize,
-        kept: &[Allocation],
+        placed: &[Placed],
     ) -> Packing {
         if slots == 0 {
             return Packing::wide(slots);
@@ -61,7 +63,10 @@ impl Packing {
             narrow: vec![true; edits.len()],
             ever: 0,
         };
-        kept.iter().for_each(|&at| flow.kept.add(at));
+        for Placed { reg, slot, .. } in placed {
+            flow.kept.add(Allocation::reg(reg.preg()));
+            flow.kept.add(*slot);
+        }
         flow.ever = flow.kept.slots;
         flow.solve();
         let bytes = |slot: usize| match slot < MOST && flow.ever >> slot & 1 == 0 {

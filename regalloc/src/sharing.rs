@@ -16,8 +16,10 @@ use std::ops::Range;
 
 use cranelift_entity::EntityRef;
 use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
-use tailor_lower::objects::{Accesses, Effect, MOST, Set};
+use tailor_lower::objects::{Accesses, Effect, MOST, Set, add};
 use tailor_lower::{MachFunction, StackSlot};
+
+use crate::placement::Placed;
 
 /// For each thing in a frame, those that are live together with it. Objects
 /// come first, then spill slots.
@@ -29,17 +31,24 @@ pub struct Interference {
 
 impl Interference {
     /// Of objects that were analysed, or else without any sharing, and of what an
-    /// allocation puts in slots.
+    /// allocation and the saves of registers put in slots.
     pub fn new(
         function: &MachFunction,
         accesses: Option<Accesses>,
         locations: &[Allocation],
         edits: &[(ProgPoint, Edit)],
+        placed: &[Placed],
     ) -> Interference {
         let Some(mut accesses) = accesses else {
             return Interference::default();
         };
         add_slots(function, &mut accesses.effects, locations, edits);
+        for placed in placed {
+            for &tail_call in &placed.tail_calls {
+                let effect = &mut accesses.effects[tail_call as usize];
+                read(effect, slot_member(function, placed.slot));
+            }
+        }
         let mut with = vec![0; MOST];
         let mut last = 0;
         for live in Flow::new(function, &accesses).live() {
@@ -182,11 +191,7 @@ fn add_slots(
     locations: &[Allocation],
     edits: &[(ProgPoint, Edit)],
 ) {
-    let first = function.stack_slots.len();
-    let member = |location: Allocation| {
-        let thing = first + location.as_stack()?.index();
-        (thing < MOST).then(|| 1 << thing)
-    };
+    let member = |location: Allocation| slot_member(function, location);
     let mut edits = edits.iter().peekable();
     for (inst, effect) in effects.iter_mut().enumerate() {
         let at = regalloc2::Inst::new(inst);
@@ -212,6 +217,12 @@ fn add_slots(
     }
 }
 
+/// A spill slot as a set, if the location is one that is told apart.
+fn slot_member(function: &MachFunction, location: Allocation) -> Option<Set> {
+    let thing = function.stack_slots.len() + location.as_stack()?.index();
+    (thing < MOST).then(|| 1 << thing)
+}
+
 /// What was written just before need not be there before.
 fn read(effect: &mut Effect, slot: Option<Set>) {
     effect.reads |= slot.unwrap_or(0) & !effect.fills;
@@ -220,13 +231,6 @@ fn read(effect: &mut Effect, slot: Option<Set>) {
 fn write(effect: &mut Effect, slot: Option<Set>) {
     effect.writes |= slot.unwrap_or(0);
     effect.fills |= slot.unwrap_or(0);
-}
-
-/// Adds to a set, and says whether that changed it.
-fn add(set: &mut Set, more: Set) -> bool {
-    let old = *set;
-    *set |= more;
-    *set != old
 }
 
 /// The solved flow problem.

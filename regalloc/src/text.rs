@@ -37,6 +37,9 @@ pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
             false => String::new(),
         },
     );
+    for placed in &allocated.placed {
+        let _ = writeln!(out, "    {} is saved in {}", placed.reg.name(), location(placed.slot));
+    }
     let mut edits = allocated.edits.iter().peekable();
     for (number, block) in function.blocks.iter().enumerate() {
         let _ = writeln!(out, "b{number}:");
@@ -55,6 +58,10 @@ pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
                 true => writeln!(out, "{text}"),
                 false => writeln!(out, "{text:44}; {}", locations.join(" ")),
             };
+            for placed in allocated.restored_at(inst).rev() {
+                let (reg, slot) = (placed.reg.name(), location(placed.slot));
+                let _ = writeln!(out, "    move {reg} <- {slot} if it succeeds");
+            }
         }
     }
     out

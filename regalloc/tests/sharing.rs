@@ -32,7 +32,7 @@ fn together(body: &str) -> bool {
     };
     let function = lower(&function, &options).expect("it can be lowered");
     let accesses = accesses(&function, &|helper| helper == KEEPS);
-    let found = Interference::new(&function, accesses, &locations(&function), &[]);
+    let found = Interference::new(&function, accesses, &locations(&function), &[], &[]);
     assert!(found.between(0, 0));
     assert_eq!(found.between(0, 1), found.between(1, 0));
     found.between(0, 1)

@@ -19,7 +19,6 @@ use tailor_emit::frame::{FrameFacts, Weighted, decode};
 use tailor_emit::{Convention, Gpr};
 use tailor_lower::{MachFunction, Role, StackSlot, objects};
 use tailor_regalloc::bound::{self, Point};
-use tailor_regalloc::cost;
 use tailor_regalloc::holdings::{Event, Holding, Place, holdings};
 
 use crate::bounds::{Bounds, bounds};
@@ -148,8 +147,11 @@ pub struct Slot {
     pub cost: f64,
     /// What it holds.
     pub holds: Vec<Held>,
-    /// What saving a further register instead would cost; none if all are saved.
+    /// The least that saving a further register for its values would cost; none if
+    /// there is no further one, or the function is too large to tell.
     pub register: Option<f64>,
+    /// There is no further one.
+    pub all_saved: bool,
     /// What lies in the same memory at other times.
     pub shares: Vec<String>,
 }
@@ -186,6 +188,7 @@ pub fn explain(unit: &Unit, engine: Engine, func: FuncRef) -> Result<Explanation
     let finished = compilation.finish(func, lowered.clone(), &mut trace)?;
     let facts = decoded(&finished)?;
     let explainer = Explainer { unit, convention, func, compilation, lowered, finished };
+    let bounds = bounds(unit, engine, func, &mut Trace::default());
     Ok(Explanation {
         object: unit.object.name.clone(),
         function: source.name.clone(),
@@ -196,8 +199,8 @@ pub fn explain(unit: &Unit, engine: Engine, func: FuncRef) -> Result<Explanation
         measured: unit.facts.functions[func].measured,
         weighted: facts.weighted.unwrap_or_default(),
         frame: explainer.frame_parts(&facts),
-        bounds: bounds(unit, engine, func, &mut Trace::default()),
-        tightest: explainer.tightest(),
+        bounds,
+        tightest: explainer.tightest(bounds),
         registers: explainer.registers(&facts)?,
         slots: explainer.slots()?,
         objects: explainer.objects(),
@@ -248,7 +251,10 @@ impl Explainer<'_> {
         let here = all.iter().filter(|holding| holding.place == place);
         let mut held: Vec<Held> = here.map(|holding| held(&values, holding)).collect();
         let accesses = held.iter().map(|held| held.accesses).sum();
-        held.retain(|held| !held.crosses.is_empty() || !held.uses.is_empty());
+        let is_used = |held: &Held| !held.crosses.is_empty() || !held.uses.is_empty();
+        if held.iter().any(is_used) {
+            held.retain(is_used);
+        }
         held.sort_by_key(|held| held.value.defined.first().map(|at| at.as_ref().map(|at| at.insn)));
         (held, accesses)
     }
@@ -259,7 +265,7 @@ impl Explainer<'_> {
             frame_bytes: facts.frame_bytes,
             frame_pointer: 8 * u32::from(frame.frame_pointer),
             counter: frame.counter_bytes,
-            saved: 8 * facts.saved.len() as u32,
+            saved: 8 * frame.saved.len() as u32,
             padding: frame.padding,
             ..FrameParts::default()
         };
@@ -270,12 +276,15 @@ impl Explainer<'_> {
             match thing {
                 Thing::Object(_) => parts.objects += range.len() as u32,
                 Thing::Slot(_) => parts.slots += range.len() as u32,
+                // Not a push, and above.
+                Thing::Save(_) => parts.saved += range.len() as u32,
             }
             covered += (range.end - range.start.max(end)).max(0) as u32;
             end = end.max(range.end);
         }
-        parts.shared = parts.objects + parts.slots - covered;
-        let used = parts.frame_pointer + parts.counter + parts.saved + parts.padding + covered;
+        let pushed = 8 * frame.saved.len() as u32;
+        parts.shared = parts.objects + parts.slots + parts.saved - pushed - covered;
+        let used = parts.frame_pointer + parts.counter + pushed + parts.padding + covered;
         parts.gaps = parts.frame_bytes.saturating_sub(used);
         parts
     }
@@ -288,8 +297,15 @@ impl Explainer<'_> {
             (Thing::Object(slot), frame.slots[slot]..frame.slots[slot] + data.size as i32)
         });
         let slots = frame.spills.iter().enumerate();
-        let slots = slots.map(|(slot, &at)| (Thing::Slot(slot as u32), at..at + SLOT_BYTES));
+        let slots = slots.map(|(slot, &at)| (self.thing(slot), at..at + SLOT_BYTES));
         objects.chain(slots).collect()
+    }
+
+    /// What a slot is for: the allocator's, or a register saved by moves.
+    fn thing(&self, slot: usize) -> Thing {
+        let is_it = |at: regalloc2::Allocation| at.as_stack().is_some_and(|s| s.index() == slot);
+        let placed = self.finished.allocated.placed.iter().find(|placed| is_it(placed.slot));
+        placed.map_or(Thing::Slot(slot as u32), |placed| Thing::Save(placed.reg))
     }
 
     /// What has memory in common with a thing.
@@ -302,9 +318,9 @@ impl Explainer<'_> {
         others.map(|(other, _)| other.name()).collect()
     }
 
-    fn tightest(&self) -> Option<Tightest> {
+    fn tightest(&self, bounds: Bounds) -> Option<Tightest> {
         let mach = &self.lowered;
-        let Point { inst, values, free, objects, .. } = bound::tightest(mach, &self.keeps())??;
+        let Point { bytes, inst, values, free, objects } = bound::tightest(mach, &self.keeps())??;
         let names = Values::new(self.unit, self.func, mach);
         let name = |slot: &StackSlot| (Thing::Object(*slot).name(), mach.stack_slots[*slot].size);
         Some(Tightest {
@@ -314,10 +330,7 @@ impl Explainer<'_> {
             free,
             values: values.into_iter().map(|value: VReg| names.describe(value)).collect(),
             objects: objects.iter().map(name).collect(),
-            fixed: match self.convention {
-                Convention::Kernel { .. } => 8 + 16 * u32::from(mach.reaches_tail_call),
-                Convention::Saving => 0,
-            },
+            fixed: bounds.optimised?.saturating_sub(bytes),
         })
     }
 
@@ -353,22 +366,29 @@ impl Explainer<'_> {
 
     fn slots(&self) -> Result<Vec<Slot>, Error> {
         let Finished { mach, allocated, .. } = &self.finished;
-        let slots = allocated.frame.spills.len() as u32;
-        let holdings = if slots == 0 { Vec::new() } else { self.holdings()? };
-        let saved = allocated.frame.saved.len();
+        let slots = 0..allocated.frame.spills.len();
+        let slots: Vec<Thing> = slots.map(|slot| self.thing(slot)).collect();
+        let holdings = if slots.is_empty() { Vec::new() } else { self.holdings()? };
+        let saved = allocated.frame.saved.len() + allocated.placed.len();
         let further = saved < self.convention.callee_saved().len();
-        let slot = |slot| {
-            let (holds, cost) = self.held(&holdings, Place::Slot(slot));
-            Slot {
-                name: Thing::Slot(slot).name(),
+        let slot = |thing: &Thing| {
+            let &Thing::Slot(number) = thing else {
+                return None;
+            };
+            let place = Place::Slot(number);
+            let (holds, cost) = self.held(&holdings, place);
+            let held: Vec<&Holding> = holdings.iter().filter(|h| h.place == place).collect();
+            Some(Slot {
+                name: thing.name(),
                 bytes: SLOT_BYTES as u32,
                 cost,
                 holds,
-                register: further.then(|| cost::save_cost(mach)),
-                shares: self.shares(Thing::Slot(slot)),
-            }
+                register: if further { saves::further(mach, &held) } else { None },
+                all_saved: !further,
+                shares: self.shares(*thing),
+            })
         };
-        Ok((0..slots).map(slot).collect())
+        Ok(slots.iter().filter_map(slot).collect())
     }
 
     fn objects(&self) -> Vec<Object> {
@@ -406,6 +426,8 @@ const SLOT_BYTES: i32 = 8;
 enum Thing {
     Object(StackSlot),
     Slot(u32),
+    /// A register saved by moves.
+    Save(Gpr),
 }
 
 impl Thing {
@@ -413,6 +435,7 @@ impl Thing {
         match self {
             Thing::Object(slot) => format!("{slot}"),
             Thing::Slot(slot) => format!("slot {slot}"),
+            Thing::Save(reg) => format!("the saved {}", reg.name()),
         }
     }
 }

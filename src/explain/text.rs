@@ -2,6 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use tailor_emit::frame::Weighted;
+
 use super::{At, Explanation, Held, Object, Register, Save, Slot, Tightest, Value};
 
 const WIDTH: usize = 100;
@@ -110,15 +112,17 @@ impl Page<'_> {
         let saved = if saved.is_empty() { "nothing".into() } else { saved.join(" ") };
         self.line(&format!("saves  {saved}"));
         let slots: f64 = this.slots.iter().map(|slot| slot.cost).sum();
-        let rest = this.weighted.cost - this.weighted.saves - slots;
-        let kernel = this.frame.frame_pointer > 0;
-        let cost = parts(&[
-            (this.weighted.saves, "saves and restores"),
+        let Weighted { cost, saves, frame_pointer, .. } = this.weighted;
+        let rest = cost - saves - frame_pointer - slots;
+        let counts = this.frame.counter > 0;
+        let parts_of_cost = parts(&[
+            (saves, "saves and restores"),
             (slots, "loads and stores of spill slots"),
-            (rest, if kernel { OF_KERNEL } else { OF_PROGRAM }),
+            (frame_pointer, "frame pointer"),
+            (rest, if counts { OF_COUNTER } else { OF_PROGRAM }),
         ]);
-        let whole = number(this.weighted.cost);
-        self.line(&format!("cost   {whole} memory operations in a run{cost}"));
+        let whole = format!("{} memory operations in a run", number(cost));
+        self.sum("cost  ", &whole, parts_of_cost);
         let frame = &this.frame;
         let bytes = parts(&[
             (frame.saved.into(), "saved registers"),
@@ -130,8 +134,17 @@ impl Page<'_> {
             (frame.gaps.into(), "gaps between them"),
             (frame.padding.into(), "padding"),
         ]);
-        self.line(&format!("frame  {} bytes{bytes}", frame.frame_bytes));
+        self.sum("frame ", &format!("{} bytes", frame.frame_bytes), bytes);
         self.bound();
+    }
+
+    /// A figure and its parts.
+    fn sum(&mut self, label: &str, whole: &str, mut parts: Vec<String>) {
+        match parts.first_mut() {
+            Some(first) => *first = format!("{whole}: {first}"),
+            None => parts.push(whole.into()),
+        }
+        self.items(label, &parts);
     }
 
     fn bound(&mut self) {
@@ -139,6 +152,9 @@ impl Page<'_> {
         let Some(bound) = this.bounds.optimised else {
             return self.line("bound  not known: the function is too large");
         };
+        if bound == 0 && this.tightest.is_none() {
+            return self.line("bound  0 bytes: nothing need be in memory anywhere");
+        }
         let content = this.frame.frame_bytes - this.frame.padding;
         let over = match content.saturating_sub(bound) {
             0 => "reached but for padding".into(),
@@ -149,9 +165,8 @@ impl Page<'_> {
             _ => String::new(),
         };
         self.line(&format!("bound  {bound} bytes, {over}{lifted}"));
-        match &this.tightest {
-            Some(tightest) => self.tightest(tightest),
-            None => self.line("       nothing need be in memory anywhere"),
+        if let Some(tightest) = &this.tightest {
+            self.tightest(tightest);
         }
     }
 
@@ -205,11 +220,27 @@ impl Page<'_> {
         }
     }
 
+    /// Of many values those that are accessed most.
+    fn all_held(&mut self, all: &[Held]) {
+        let mut accesses: Vec<f64> = all.iter().map(|held| held.accesses).collect();
+        accesses.sort_by(|a, b| b.total_cmp(a));
+        let least = accesses.get(SHOWN - 1).copied().unwrap_or(0.0);
+        let shown = all.iter().filter(|held| held.accesses >= least).take(SHOWN);
+        shown.for_each(|held| self.held(held));
+        let hidden = all.len().saturating_sub(SHOWN);
+        if hidden > 0 {
+            self.line(&format!("  holds {hidden} more that are accessed less"));
+        }
+    }
+
     fn held(&mut self, held: &Held) {
         self.value("  holds", &held.value);
         let crossed = held.crosses.iter().map(|(callee, at)| (&**callee, at));
         self.list("    across", crossed);
         self.list("    used  ", held.uses.iter().map(|at| ("", at)));
+        if held.crosses.is_empty() && held.uses.is_empty() {
+            self.line("    and nobody reads it there");
+        }
     }
 
     fn register(&mut self, register: &Register) {
@@ -220,7 +251,7 @@ impl Page<'_> {
             let texts: Vec<String> = those.map(|save| self.save(save)).collect();
             self.items(label, &texts);
         }
-        register.holds.iter().for_each(|held| self.held(held));
+        self.all_held(&register.holds);
         let Some(without) = register.without else {
             return self.line("  without it there are too few registers");
         };
@@ -246,12 +277,16 @@ impl Page<'_> {
         self.line("");
         let cost = number(slot.cost);
         self.line(&format!("{} ({} bytes) costs {cost}", slot.name, slot.bytes));
-        slot.holds.iter().for_each(|held| self.held(held));
+        self.all_held(&slot.holds);
         self.shares(&slot.shares);
-        self.line(&match slot.register {
-            None => "  all callee-saved registers are saved already".into(),
-            Some(cost) => format!("  to save a further register instead costs {}", number(cost)),
-        });
+        match slot.register {
+            _ if slot.all_saved => self.line("  all callee-saved registers are saved already"),
+            None => {}
+            Some(cost) => {
+                let cost = number(cost);
+                self.line(&format!("  to save a further register for it instead costs {cost}"));
+            }
+        }
     }
 
     fn object(&mut self, object: &Object) {
@@ -271,26 +306,24 @@ impl Page<'_> {
     }
 }
 
-const OF_KERNEL: &str = "frame pointer, counter and slots of the program";
-const OF_PROGRAM: &str = "slots of the program and recomputation";
+const OF_COUNTER: &str = "counter, recomputation, and slots of the program";
+const OF_PROGRAM: &str = "recomputation, and slots of the program";
 
 /// The last part of a path.
 fn base(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// `: 16 saved registers, 8 padding`, without what is 0.
-fn parts(parts: &[(f64, &str)]) -> String {
+/// `16 saved registers`, `8 padding`, without what is 0.
+fn parts(parts: &[(f64, &str)]) -> Vec<String> {
     let present = parts.iter().filter(|(figure, _)| figure.abs() > 1e-9);
-    let texts: Vec<String> =
-        present.map(|(figure, what)| format!("{} {what}", number(*figure))).collect();
-    if texts.is_empty() { String::new() } else { format!(": {}", texts.join(", ")) }
+    present.map(|(figure, what)| format!("{} {what}", number(*figure))).collect()
 }
 
 /// `2 more`.
 fn difference(more: f64) -> String {
     match (&*number(more.abs()), more > 0.0) {
-        ("0", _) => "the same".into(),
+        ("0" | "<0.00001", _) => "the same".into(),
         (by, true) => format!("{by} more"),
         (by, false) => format!("{by} less"),
     }
@@ -301,6 +334,7 @@ fn number(figure: f64) -> String {
     let digits = if figure.abs() < 0.01 { 5 } else { 3 };
     let text = format!("{figure:.digits$}");
     match text.trim_end_matches('0').trim_end_matches('.') {
+        "0" | "-0" if figure.abs() > 1e-9 => "<0.00001".into(),
         "-0" => "0".into(),
         text => text.into(),
     }

@@ -114,7 +114,7 @@ impl<'a> Values<'a> {
             MInst::CallHelper(number) => helper_name(number),
             MInst::CallLocal(callee) => self.unit.object.functions[callee].name.clone(),
             MInst::TailCall(_) => "tail call".into(),
-            _ => self.code(inst),
+            _ => format!("`{}`", self.code(inst)),
         }
     }
 
@@ -172,7 +172,8 @@ impl<'a> Values<'a> {
     }
 
     fn add_source(&self, value: &mut Value, inst: usize, vreg: VReg) {
-        let what = self.what(inst, vreg);
+        let again = if self.mach.info[inst].recomputed { ", computed again" } else { "" };
+        let what = self.what(inst, vreg) + again;
         // Constants are made where they are wanted, which may be anywhere.
         let placeless = match self.mach.insts[inst] {
             MInst::Args | MInst::Counter => true,

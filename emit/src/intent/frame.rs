@@ -59,14 +59,24 @@ impl Check<'_> {
     /// Before a return.
     pub(super) fn epilogue(&mut self) -> Result<(), IntentError> {
         if !self.allocated.frame.frame_pointer {
-            return self.unwind();
+            return self.drop_frame();
         }
         self.pop_saved()?;
         self.reader.take(Line::of("leave", []))
     }
 
-    /// Before a tail call. What a kernel's landing point is behind stays.
-    pub(super) fn unwind(&mut self) -> Result<(), IntentError> {
+    /// Before the tail call at `inst`: registers in slots, last to first, then the frame.
+    pub(super) fn unwind(&mut self, inst: usize) -> Result<(), IntentError> {
+        let allocated = self.allocated;
+        for placed in allocated.restored_at(inst).rev() {
+            let slot = self.place(placed.slot).sized(8);
+            self.reader.take(Line::of("mov", [Op::r64(placed.reg), slot]))?;
+        }
+        self.drop_frame()
+    }
+
+    /// What a kernel's landing point is behind stays.
+    fn drop_frame(&mut self) -> Result<(), IntentError> {
         let frame = &self.allocated.frame;
         if !frame.frame_pointer {
             self.move_stack("add", "sub")?;

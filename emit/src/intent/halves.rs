@@ -7,10 +7,10 @@
 //! move of four bytes leaves half a value, a move of eight passes on what is
 //! there, a definition makes a whole one. A use of a virtual register that
 //! counts in eight bytes must find a whole one; so must what reads eight bytes
-//! of a slot.
+//! of a slot; and a caller's register that moves have saved comes back whole.
 
 use regalloc2::{Allocation, Edit, Inst, OperandKind, ProgPoint};
-use tailor_lower::MachFunction;
+use tailor_lower::{MachFunction, Role};
 use tailor_regalloc::Allocated;
 
 use super::IntentError;
@@ -98,6 +98,9 @@ impl Check<'_> {
 
     fn inst(&self, inst: usize, halves: &mut Halves) -> Result<(), IntentError> {
         let info = &self.function.info[inst];
+        if info.role.leaves() {
+            self.left(inst, halves)?;
+        }
         let operands = self.function.inst_operands(inst);
         let locations = &self.allocated.locations[info.first as usize..];
         for kind in [OperandKind::Use, OperandKind::Def] {
@@ -116,6 +119,19 @@ impl Check<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What callers get back, in registers or from the slots that tail calls
+    /// restore them from.
+    fn left(&self, inst: usize, halves: &Halves) -> Result<(), IntentError> {
+        let restored = self.allocated.restored_at(inst).map(|placed| placed.slot);
+        let returns = self.function.info[inst].role == Role::Return;
+        let kept = self.allocated.placed.iter().filter(|_| returns);
+        let mut places = kept.map(|placed| Allocation::reg(placed.reg.preg())).chain(restored);
+        match places.any(|at| index(at).is_some_and(|at| halves[at]) || self.slot_bytes(at) < 8) {
+            true => fail(inst, "a whole register of the caller's"),
+            false => Ok(()),
+        }
     }
 
     /// Bytes that a location has.

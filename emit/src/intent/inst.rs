@@ -252,8 +252,9 @@ impl Check<'_> {
                 return self.reader.take_loaded(line, RelocKind::Rel32, Symbol::Function(callee));
             }
             MInst::Counter => Line::of("mov", [p.next().sized(8), self.counter_place().sized(8)]),
-            MInst::TailCall(site) => return self.tail_call(site),
+            MInst::TailCall(site) => return self.tail_call(at, site),
             MInst::Ret => {
+                self.reader.follow_jump()?;
                 self.epilogue()?;
                 Line::of("ret", [])
             }

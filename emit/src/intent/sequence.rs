@@ -42,18 +42,7 @@ impl Check<'_> {
     ) -> Result<(), IntentError> {
         let (divisor, bytes) = (self.divisor(inst), w.bytes());
         if signed {
-            let out = match nonzero {
-                true => None,
-                false => {
-                    let usual = self.special(divisor, w)?;
-                    let product = [RAX.sized(bytes), divisor.sized(bytes)];
-                    self.reader.take(Line::of("imul", product))?;
-                    let out = self.reader.take_branch("jmp")?;
-                    self.reader.is_at(usual)?;
-                    Some(out)
-                }
-            };
-            return self.divide(divisor, w, true, out);
+            return self.divide_signed(divisor, w, nonzero, [RAX, divisor]);
         }
         self.zero_rdx()?;
         let out = match nonzero {
@@ -70,6 +59,27 @@ impl Check<'_> {
         out.map_or(Ok(()), |out| self.reader.is_at(out))
     }
 
+    /// A division, behind what the divisors 0 and -1 get instead: a product.
+    fn divide_signed(
+        &mut self,
+        divisor: Place,
+        w: Width,
+        nonzero: bool,
+        product: [Place; 2],
+    ) -> Result<(), IntentError> {
+        let out = match nonzero {
+            true => None,
+            false => {
+                let usual = self.special(divisor, w)?;
+                self.reader.take(Line::of("imul", product.map(|reg| reg.sized(w.bytes()))))?;
+                let out = self.reader.take_branch("jmp")?;
+                self.reader.is_at(usual)?;
+                Some(out)
+            }
+        };
+        self.divide(divisor, w, true, out)
+    }
+
     /// x % 0 is x and x % -1 is 0: x times the divisor plus one.
     pub(super) fn rem(
         &mut self,
@@ -80,17 +90,7 @@ impl Check<'_> {
     ) -> Result<(), IntentError> {
         let (divisor, bytes) = (self.divisor(inst), w.bytes());
         if signed {
-            let out = match nonzero {
-                true => None,
-                false => {
-                    let usual = self.special(divisor, w)?;
-                    self.reader.take(Line::of("imul", [RDX.sized(bytes), RAX.sized(bytes)]))?;
-                    let out = self.reader.take_branch("jmp")?;
-                    self.reader.is_at(usual)?;
-                    Some(out)
-                }
-            };
-            return self.divide(divisor, w, true, out);
+            return self.divide_signed(divisor, w, nonzero, [RDX, RAX]);
         }
         let out = match nonzero {
             true => None,
@@ -187,14 +187,14 @@ impl Check<'_> {
 
     /// Nothing that can be observed happens beyond the limit, outside of the
     /// array, and where the slot is empty; else it counts, unwinds and leaves.
-    pub(super) fn tail_call(&mut self, site: Site) -> Result<(), IntentError> {
+    pub(super) fn tail_call(&mut self, inst: usize, site: Site) -> Result<(), IntentError> {
         let mut outs = Vec::new();
         let patched = matches!(site, Site::Patched(..));
         let (first, target) = match self.function.convention {
-            Convention::Saving => (self.saving_site(site, &mut outs)?, Gpr::RAX),
+            Convention::Saving => (self.saving_site(inst, site, &mut outs)?, Gpr::RAX),
             Convention::Kernel { landing } => {
                 let target = Gpr::SCRATCH;
-                (self.kernel_site(site, landing as i32, target, &mut outs)?, target)
+                (self.kernel_site(inst, site, landing as i32, target, &mut outs)?, target)
             }
         };
         if patched {
@@ -210,7 +210,12 @@ impl Check<'_> {
     }
 
     /// The record has how many tail calls are left. Where the site begins.
-    fn saving_site(&mut self, site: Site, outs: &mut Vec<u32>) -> Result<u32, IntentError> {
+    fn saving_site(
+        &mut self,
+        inst: usize,
+        site: Site,
+        outs: &mut Vec<u32>,
+    ) -> Result<u32, IntentError> {
         if matches!(site, Site::Patched(..)) {
             self.reader.padding()?;
         }
@@ -238,13 +243,14 @@ impl Check<'_> {
         let left = at(Gpr::RECORD, RECORD_TAIL_CALLS).sized(8);
         self.reader.take(Line::of("sub", [left, Op::Imm(1)]))?;
         outs.push(self.reader.take_branch("jl")?);
-        self.unwind()?;
+        self.unwind(inst)?;
         Ok(first)
     }
 
     /// The counter has how many tail calls were made.
     fn kernel_site(
         &mut self,
+        inst: usize,
         site: Site,
         landing: i32,
         target: Gpr,
@@ -276,7 +282,7 @@ impl Check<'_> {
             }
         }
         self.reader.take(Line::of("add", [counter, Op::Imm(1)]))?;
-        self.unwind()?;
+        self.unwind(inst)?;
         if !matches!(site, Site::Patched(..)) {
             let entry = at(target, DESCRIPTOR_ENTRY).sized(8);
             self.reader.take(Line::of("mov", [Op::r64(target), entry]))?;

@@ -46,14 +46,14 @@ pub fn emit(
     let mut emitter = Emitter::new(function, allocated);
     emitter.prologue(kind);
     emitter.body()?;
-    let (landing, frame, unwinds) = (emitter.landing(), emitter.belief(), emitter.unwinds());
+    let (landing, frame) = (emitter.landing(), emitter.belief());
     let Emitter { asm, sites, weights, labels, .. } = emitter;
     let assembled = asm.finish()?;
     let blocks: Vec<u32> = labels.into_iter().map(|label| assembled.offset(label)).collect();
     let compiled = CompiledFunction {
         name: function.name.clone(),
         kind,
-        tail_sites: sites.iter().map(|site| site.place(&assembled, &unwinds)).collect(),
+        tail_sites: sites.into_iter().map(|site| site.place(&assembled)).collect(),
         weights: weights.place(&assembled),
         code: assembled.code,
         relocs: assembled.relocs,
@@ -92,10 +92,11 @@ struct PendingSite {
     /// Of a patched one.
     bypass: Option<Label>,
     direct: Option<(MapRef, u32)>,
+    unwinds: Unwound,
 }
 
 impl PendingSite {
-    fn place(&self, assembled: &Assembled, unwinds: &Unwound) -> TailSite {
+    fn place(self, assembled: &Assembled) -> TailSite {
         let offset = |label| assembled.offset(label);
         TailSite {
             offset: offset(self.first),
@@ -106,9 +107,20 @@ impl PendingSite {
                 target: offset(self.exit),
                 out: offset(self.out),
             }),
-            unwinds: unwinds.clone(),
+            unwinds: self.unwinds,
         }
     }
+}
+
+/// A return that several blocks end in.
+#[derive(Clone, Copy)]
+struct SharedReturn {
+    /// The block that has it; the others jump there.
+    block: Block,
+    /// Where it starts.
+    label: Label,
+    /// How often it is executed.
+    frequency: f64,
 }
 
 struct Emitter<'a> {
@@ -130,6 +142,8 @@ struct Emitter<'a> {
     /// Of each block.
     frequencies: Vec<f64>,
     weights: WeightLabels,
+    /// The return that all blocks share, if they do.
+    shared_return: Option<SharedReturn>,
 }
 
 impl<'a> Emitter<'a> {
@@ -138,18 +152,30 @@ impl<'a> Emitter<'a> {
         let goals = threading::goals(function, allocated);
         let own: Vec<Label> = goals.iter().map(|_| asm.label()).collect();
         let has_code = |b: &Block| goals[b.index()] == *b;
+        let layout: Vec<Block> = (0..goals.len()).map(Block::new).filter(has_code).collect();
+        let labels = goals.iter().map(|goal| own[goal.index()]).collect();
+        let frequencies = threading::frequencies(function, allocated, &goals);
+        let shared_return = control::is_longer_than_a_jump(allocated)
+            .then(|| threading::shared_return(function, allocated, &layout))
+            .flatten();
+        let shared_return = shared_return.map(|(block, is_all, sharing)| SharedReturn {
+            block,
+            label: if is_all { own[block.index()] } else { asm.label() },
+            frequency: sharing.iter().map(|block| frequencies[block.index()]).sum(),
+        });
         Emitter {
             function,
             allocated,
             asm,
-            labels: goals.iter().map(|goal| own[goal.index()]).collect(),
-            layout: (0..goals.len()).map(Block::new).filter(has_code).collect(),
+            labels,
+            layout,
             next_edit: 0,
             flags: flags::Awaited::default(),
             flagged: None,
             sites: Vec::new(),
-            frequencies: threading::frequencies(function, allocated, &goals),
+            frequencies,
             weights: WeightLabels::default(),
+            shared_return,
         }
     }
 
@@ -329,8 +355,8 @@ impl<'a> Emitter<'a> {
             MInst::CallHelper(helper) => self.call_helper(helper),
             MInst::CallLocal(callee) => self.call_local(callee),
             MInst::Counter => self.counter(ops),
-            MInst::TailCall(site) => self.tail_call(site, block),
-            MInst::Ret => self.ret(),
+            MInst::TailCall(site) => self.tail_call(at, site, block),
+            MInst::Ret => self.ret(block, next),
             MInst::Trap => self.trap(),
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Under the saving convention registers are pushed first and rsp is lowered
 //! then; under a kernel's the frame starts with rbp, and everything up to there
-//! is skipped by tail calls.
+//! is skipped by tail calls. Registers that are saved only where they are needed
+//! are saved and restored by moves, here only at tail calls.
 
+use regalloc2::Allocation;
 use tailor_lower::{Convention, Gpr};
 
-use super::{Emitter, control};
+use super::{EmitError, Emitter, control};
 use crate::asm::{AluOp, Width};
 use crate::{FrameBelief, FunctionKind, Unwound, kernel};
 
@@ -53,13 +55,24 @@ impl Emitter<'_> {
             self.pop_saved();
             self.asm.leave();
         } else {
-            self.unwind();
+            self.drop_frame();
         }
     }
 
-    /// The same before a tail call: a frame pointer stays, and rax becomes what
-    /// it was at a kernel's landing point.
-    pub(super) fn unwind(&mut self) {
+    /// What the tail call at `inst` undoes: it restores what is saved in slots
+    /// there, and drops the frame.
+    pub(super) fn unwind(&mut self, inst: usize) -> Result<(), EmitError> {
+        let allocated = self.allocated;
+        for placed in allocated.restored_at(inst).rev() {
+            self.move_value(inst, placed.slot, Allocation::reg(placed.reg.preg()), 8)?;
+        }
+        self.drop_frame();
+        Ok(())
+    }
+
+    /// A frame pointer stays, and rax becomes what it was at a kernel's landing
+    /// point.
+    fn drop_frame(&mut self) {
         let frame = &self.allocated.frame;
         if !frame.frame_pointer {
             control::raise_stack(&mut self.asm, frame.adjust);
@@ -79,15 +92,20 @@ impl Emitter<'_> {
         }
     }
 
-    pub(super) fn unwinds(&self) -> Unwound {
+    /// The same as a record of it.
+    pub(super) fn unwinds(&self, inst: usize) -> Unwound {
         let frame = &self.allocated.frame;
-        Unwound { registers: frame.saved.clone(), bytes: frame.unwound_bytes() }
+        let mut registers = frame.saved.clone();
+        registers.extend(self.allocated.restored_at(inst).map(|placed| placed.reg));
+        Unwound { registers, bytes: frame.unwound_bytes() }
     }
 
     pub(super) fn belief(&self) -> FrameBelief {
         let frame = &self.allocated.frame;
+        let mut saved = frame.saved.clone();
+        saved.extend(self.allocated.placed.iter().map(|placed| placed.reg));
         FrameBelief {
-            saved: frame.saved.clone(),
+            saved,
             frame_pointer: frame.frame_pointer,
             frame_bytes: frame.frame_bytes(),
             padding_bytes: frame.padding,

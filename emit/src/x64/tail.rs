@@ -29,7 +29,12 @@ use tailor_lower::x64::inst::Site;
 
 impl Emitter<'_> {
     /// A site of either convention. Array, index and context keep their registers.
-    pub(super) fn tail_call(&mut self, site: Site, block: Block) -> Result<(), EmitError> {
+    pub(super) fn tail_call(
+        &mut self,
+        inst: usize,
+        site: Site,
+        block: Block,
+    ) -> Result<(), EmitError> {
         let frequency = self.frequencies[block.index()];
         let out = self.asm.label();
         let patched = matches!(site, Site::Patched(..));
@@ -39,8 +44,10 @@ impl Emitter<'_> {
             _ => self.asm.here(),
         };
         let bypass = match self.function.convention {
-            Convention::Saving => self.saving_site(site, first, out, frequency),
-            Convention::Kernel { landing } => self.kernel_site(site, landing, out, frequency),
+            Convention::Saving => self.saving_site(inst, site, first, out, frequency)?,
+            Convention::Kernel { landing } => {
+                self.kernel_site(inst, site, landing, out, frequency)?
+            }
         };
         let exit = match patched {
             true => {
@@ -56,7 +63,8 @@ impl Emitter<'_> {
         };
         self.asm.bind(out);
         self.weights.from(out, frequency * (1.0 - TAIL_CALL_SUCCEEDS));
-        self.sites.push(PendingSite { first, exit, out, bypass, direct: site.slot() });
+        let (direct, unwinds) = (site.slot(), self.unwinds(inst));
+        self.sites.push(PendingSite { first, exit, out, bypass, direct, unwinds });
         Ok(())
     }
 
@@ -71,11 +79,12 @@ impl Emitter<'_> {
     /// Everything before the jump. The bypass, if there is one.
     fn saving_site(
         &mut self,
+        inst: usize,
         site: Site,
         first: Label,
         out: Label,
         frequency: f64,
-    ) -> Option<Label> {
+    ) -> Result<Option<Label>, EmitError> {
         let asm = &mut self.asm;
         let bypass = match site {
             Site::Patched(..) => {
@@ -105,18 +114,19 @@ impl Emitter<'_> {
         let left = Mem::new(Gpr::RECORD, RECORD_TAIL_CALLS);
         asm.alu_imm(AluOp::Sub, Width::W64, left, 1);
         asm.jcc(Cc::L, out);
-        self.succeed(frequency);
-        bypass
+        self.succeed(inst, frequency)?;
+        Ok(bypass)
     }
 
     /// The same under a kernel's convention.
     fn kernel_site(
         &mut self,
+        inst: usize,
         site: Site,
         landing: u32,
         out: Label,
         frequency: f64,
-    ) -> Option<Label> {
+    ) -> Result<Option<Label>, EmitError> {
         let target = self.target_register();
         let asm = &mut self.asm;
         if site == Site::Array {
@@ -150,19 +160,19 @@ impl Emitter<'_> {
             asm.jcc(Cc::E, out);
         }
         asm.alu_imm(AluOp::Add, Width::W64, counter, 1);
-        self.succeed(frequency);
+        self.succeed(inst, frequency)?;
         if bypass.is_none() {
             let asm = &mut self.asm;
             asm.load(Width::W64, target, Mem::new(target, DESCRIPTOR_ENTRY));
             asm.alu_imm(AluOp::Add, Width::W64, target, landing as i32);
         }
-        bypass
+        Ok(bypass)
     }
 
     /// Undoes the frame, on the path that leaves.
-    fn succeed(&mut self, frequency: f64) {
+    fn succeed(&mut self, inst: usize, frequency: f64) -> Result<(), EmitError> {
         let here = self.asm.here();
         self.weights.from(here, frequency * TAIL_CALL_SUCCEEDS);
-        self.unwind();
+        self.unwind(inst)
     }
 }

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
-use tailor_lower::{MInst, MachFunction};
+use tailor_lower::{Gpr, MInst, MachFunction};
 use tailor_regalloc::Allocated;
 
 /// Longer blocks are not compared.
@@ -58,6 +58,29 @@ pub(super) fn frequencies(
         }
     }
     frequencies
+}
+
+/// The block whose return others can jump to, whether it is nothing else, and all
+/// blocks that return; `None` if one does at most. A block that does nothing else is
+/// entered by branches, so the code for it should not be another jump.
+pub(super) fn shared_return(
+    function: &MachFunction,
+    allocated: &Allocated,
+    layout: &[Block],
+) -> Option<(Block, bool, Vec<Block>)> {
+    let view = View { function, allocated };
+    let returns = |block: &&Block| {
+        let end = function.blocks[block.index()].end as usize;
+        function.insts[end - 1] == MInst::Ret
+    };
+    let sharing: Vec<Block> = layout.iter().filter(returns).copied().collect();
+    let first = *sharing.first().filter(|_| sharing.len() > 1)?;
+    let only_returns = |block: &Block| {
+        let data = &function.blocks[block.index()];
+        data.end == data.start + 1 && view.edits(block.index()).is_empty()
+    };
+    let alone = sharing.iter().rfind(|block| only_returns(block)).copied();
+    Some((alone.unwrap_or(first), alone.is_some(), sharing))
 }
 
 /// Sends short blocks to later ones that do the same.
@@ -131,7 +154,9 @@ impl View<'_> {
         let [x, y] = blocks.map(|block| block.start as usize);
         let insts = &self.function.insts;
         (0..len as usize).all(|n| {
-            insts[x + n] == insts[y + n] && self.registers(x + n).eq(self.registers(y + n))
+            insts[x + n] == insts[y + n]
+                && self.registers(x + n).eq(self.registers(y + n))
+                && self.restored(x + n).eq(self.restored(y + n))
         }) && self.moves(a).eq(self.moves(b))
     }
 
@@ -142,6 +167,11 @@ impl View<'_> {
         let range = first..first + usize::from(info.count);
         let bytes = |at: usize| self.function.vreg_bytes[self.function.operands[at].vreg().vreg()];
         range.map(move |at| (self.allocated.locations[at], bytes(at)))
+    }
+
+    /// What a tail call restores from slots.
+    fn restored(&self, inst: usize) -> impl Iterator<Item = (Gpr, Allocation)> {
+        self.allocated.restored_at(inst).map(|placed| (placed.reg, placed.slot))
     }
 
     /// The moves in a block, with their places relative to its start.

@@ -201,7 +201,7 @@ impl Tension {
                 }
             });
         }
-        tension.worthy = ranks.worthy(cost::save_cost(function));
+        tension.worthy = ranks.worthy(cost::Exits::new(function, true).save_cost());
         tension
     }
 

@@ -105,7 +105,7 @@ impl<'a> Analysis<'a> {
     /// much as the cheapest of them cost where most are needed.
     fn gain(&self, aim: u32) -> f64 {
         let Analysis { function, candidates, liveness, tension } = self;
-        let save = cost::save_cost(function);
+        let save = cost::Exits::new(function, true).save_cost();
         let most = tension.most();
         let tightest = tension.need.iter().position(|&need| need == most).unwrap_or(0);
         let block = function.blocks.partition_point(|block| block.end as usize <= tightest);

@@ -236,12 +236,15 @@ impl Selector<'_> {
     }
 
     /// The bytecode instruction that a terminator comes from, nearly: the last one
-    /// of its block, or else of a block before it.
+    /// of its block, or else of a block before it. (Passes make constants that come
+    /// from nowhere.)
     fn origin_at_end(&self, mut block: Block) -> u32 {
-        // Empty blocks follow upon each other only where passes have been.
+        // Few blocks without any follow upon each other.
         for _ in 0..8 {
-            if let Some(&last) = self.function.blocks[block].insts.last() {
-                return self.function.insts[last].origin;
+            let insts = self.function.blocks[block].insts.iter().rev();
+            let mut origins = insts.map(|&inst| self.function.insts[inst].origin);
+            if let Some(origin) = origins.find(|origin| *origin != 0) {
+                return origin;
             }
             let Some(&pred) = self.order.cfg.preds(block).first() else {
                 break;
