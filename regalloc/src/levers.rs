@@ -13,6 +13,8 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// A return for each way out.
+    Exits,
     /// Registers saved and restored only around where they are used.
     Placement,
     /// Values computed again instead of kept.
@@ -27,9 +29,10 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 7] = [
+    pub const ALL: [Lever; 8] = [
         Lever::Arguments,
         Lever::Descent,
+        Lever::Exits,
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
@@ -42,6 +45,7 @@ impl Lever {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
+            Lever::Exits => "exits",
             Lever::Placement => "placement",
             Lever::Remat => "remat",
             Lever::Split => "split",

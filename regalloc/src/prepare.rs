@@ -7,6 +7,7 @@
 use tailor_lower::MachFunction;
 
 use crate::arguments::arguments;
+use crate::exits::exits;
 use crate::remat::remat;
 use crate::{Lever, Options};
 
@@ -15,6 +16,9 @@ pub fn prepare(mut function: MachFunction, options: &Options) -> MachFunction {
     // What takes the linear-time allocator does not take more than linear time before.
     if function.insts.len() > options.ion_limit {
         return function;
+    }
+    if options.levers.has(Lever::Exits) {
+        function = exits(function);
     }
     if options.levers.has(Lever::Remat) {
         function = remat(function);

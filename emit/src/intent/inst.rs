@@ -254,6 +254,7 @@ impl Check<'_> {
             MInst::Counter => Line::of("mov", [p.next().sized(8), self.counter_place().sized(8)]),
             MInst::TailCall(site) => return self.tail_call(at, site),
             MInst::Ret => {
+                self.reader.follow_jump()?;
                 self.epilogue()?;
                 Line::of("ret", [])
             }

@@ -156,6 +156,15 @@ impl<'a> Reader<'a> {
         Ok(target)
     }
 
+    /// If a jump comes next, goes on where it goes.
+    pub(super) fn follow_jump(&mut self) -> Result<(), IntentError> {
+        if self.next().is_some_and(|next| next.mnemonic() == Mnemonic::Jmp) {
+            let target = self.take_branch("jmp")?;
+            self.go_to(target);
+        }
+        Ok(())
+    }
+
     fn pass(&mut self, instruction: &Instruction) {
         let end = instruction.next_ip() as u32;
         self.read[self.at as usize..end as usize].fill(true);

@@ -2,6 +2,7 @@
 
 use regalloc2::Block;
 use tailor_lower::{Convention, FuncRef, Gpr, Symbol};
+use tailor_regalloc::Allocated;
 
 use super::operands::Operands;
 use super::{EmitError, Emitter};
@@ -39,6 +40,25 @@ fn inverted(cc: Cc) -> Cc {
         Cc::Le => Cc::G,
         Cc::G => Cc::Le,
     }
+}
+
+/// Whether what drops the frame and returns takes more bytes than a short jump.
+pub(super) fn is_longer_than_a_jump(allocated: &Allocated) -> bool {
+    const JUMP: usize = 2;
+    let frame = &allocated.frame;
+    let pops = frame.saved.iter().map(|reg| 1 + usize::from(reg.enc() >= 8)).sum::<usize>();
+    // `leave`, or at least four bytes for what raises rsp.
+    let drops = match frame.frame_pointer {
+        true => 1,
+        false => {
+            if frame.adjust > 0 {
+                4
+            } else {
+                0
+            }
+        }
+    };
+    drops + pops + 1 > JUMP
 }
 
 impl Emitter<'_> {
@@ -107,7 +127,18 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    pub(super) fn ret(&mut self) -> Result<(), EmitError> {
+    /// What drops the frame is made once, unless it is no longer than a jump.
+    pub(super) fn ret(&mut self, block: Block, next: Option<Block>) -> Result<(), EmitError> {
+        if let Some(shared) = self.shared_return {
+            if shared.block != block {
+                self.go(shared.label, next);
+                return Ok(());
+            }
+            if shared.label != self.labels[block.index()] {
+                self.asm.bind(shared.label);
+            }
+            self.weights.from(shared.label, shared.frequency);
+        }
         self.epilogue();
         self.asm.ret();
         Ok(())

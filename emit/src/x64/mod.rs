@@ -112,6 +112,17 @@ impl PendingSite {
     }
 }
 
+/// A return that several blocks end in.
+#[derive(Clone, Copy)]
+struct SharedReturn {
+    /// The block that has it; the others jump there.
+    block: Block,
+    /// Where it starts.
+    label: Label,
+    /// How often it is executed.
+    frequency: f64,
+}
+
 struct Emitter<'a> {
     function: &'a MachFunction,
     allocated: &'a Allocated,
@@ -131,6 +142,8 @@ struct Emitter<'a> {
     /// Of each block.
     frequencies: Vec<f64>,
     weights: WeightLabels,
+    /// The return that all blocks share, if they do.
+    shared_return: Option<SharedReturn>,
 }
 
 impl<'a> Emitter<'a> {
@@ -139,18 +152,30 @@ impl<'a> Emitter<'a> {
         let goals = threading::goals(function, allocated);
         let own: Vec<Label> = goals.iter().map(|_| asm.label()).collect();
         let has_code = |b: &Block| goals[b.index()] == *b;
+        let layout: Vec<Block> = (0..goals.len()).map(Block::new).filter(has_code).collect();
+        let labels = goals.iter().map(|goal| own[goal.index()]).collect();
+        let frequencies = threading::frequencies(function, allocated, &goals);
+        let shared_return = control::is_longer_than_a_jump(allocated)
+            .then(|| threading::shared_return(function, allocated, &layout))
+            .flatten();
+        let shared_return = shared_return.map(|(block, is_all, sharing)| SharedReturn {
+            block,
+            label: if is_all { own[block.index()] } else { asm.label() },
+            frequency: sharing.iter().map(|block| frequencies[block.index()]).sum(),
+        });
         Emitter {
             function,
             allocated,
             asm,
-            labels: goals.iter().map(|goal| own[goal.index()]).collect(),
-            layout: (0..goals.len()).map(Block::new).filter(has_code).collect(),
+            labels,
+            layout,
             next_edit: 0,
             flags: flags::Awaited::default(),
             flagged: None,
             sites: Vec::new(),
-            frequencies: threading::frequencies(function, allocated, &goals),
+            frequencies,
             weights: WeightLabels::default(),
+            shared_return,
         }
     }
 
@@ -328,7 +353,7 @@ impl<'a> Emitter<'a> {
             MInst::CallLocal(callee) => self.call_local(callee),
             MInst::Counter => self.counter(ops),
             MInst::TailCall(site) => self.tail_call(at, site, block),
-            MInst::Ret => self.ret(),
+            MInst::Ret => self.ret(block, next),
             MInst::Trap => self.trap(),
         }
     }

@@ -60,6 +60,29 @@ pub(super) fn frequencies(
     frequencies
 }
 
+/// The block whose return others can jump to, whether it is nothing else, and all
+/// blocks that return; `None` if one does at most. A block that does nothing else is
+/// entered by branches, so the code for it should not be another jump.
+pub(super) fn shared_return(
+    function: &MachFunction,
+    allocated: &Allocated,
+    layout: &[Block],
+) -> Option<(Block, bool, Vec<Block>)> {
+    let view = View { function, allocated };
+    let returns = |block: &&Block| {
+        let end = function.blocks[block.index()].end as usize;
+        function.insts[end - 1] == MInst::Ret
+    };
+    let sharing: Vec<Block> = layout.iter().filter(returns).copied().collect();
+    let first = *sharing.first().filter(|_| sharing.len() > 1)?;
+    let only_returns = |block: &Block| {
+        let data = &function.blocks[block.index()];
+        data.end == data.start + 1 && view.edits(block.index()).is_empty()
+    };
+    let alone = sharing.iter().rfind(|block| only_returns(block)).copied();
+    Some((alone.unwrap_or(first), alone.is_some(), sharing))
+}
+
 /// Sends short blocks to later ones that do the same.
 fn share(view: &View<'_>, goals: &mut [Block]) {
     let mut by_end: HashMap<Option<Block>, Vec<usize>> = HashMap::new();
