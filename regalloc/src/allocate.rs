@@ -131,8 +131,8 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
     finish(function, options, cheapest(function, options)?)
 }
 
-/// The same with the cheapest of so many callee-saved registers, for who knows
-/// what it will come to. There are some limits.
+/// The same with at most so many callee-saved registers, whichever of these limits
+/// is cheapest; of equals the last.
 pub fn allocate_within(
     function: &MachFunction,
     options: &Options,
@@ -145,7 +145,7 @@ pub fn allocate_within(
     let mut error = Error::Refused(RegAllocError::TooManyLiveRegs);
     for &limit in limits {
         match runner.run(&callee_saved[..limit.min(callee_saved.len())]) {
-            Ok(found) if best.as_ref().is_none_or(|best| found.cost < best.cost) => {
+            Ok(found) if best.as_ref().is_none_or(|best| found.cost <= best.cost) => {
                 best = Some(found);
             }
             Ok(_) => {}
