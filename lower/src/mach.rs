@@ -70,6 +70,13 @@ pub enum Role {
     Return,
 }
 
+impl Role {
+    /// Whether the function may be left there.
+    pub fn leaves(self) -> bool {
+        matches!(self, Role::TailCall | Role::Return)
+    }
+}
+
 /// A basic block.
 #[derive(Clone, Debug, Default)]
 pub struct MachBlock {
@@ -95,6 +102,17 @@ impl MachFunction {
     pub fn inst_operands(&self, inst: usize) -> &[Operand] {
         let info = &self.info[inst];
         &self.operands[info.first as usize..info.first as usize + info.count as usize]
+    }
+
+    /// The bytes that an instruction reads of an operand that is in a spill slot.
+    pub fn slot_bytes(&self, inst: usize) -> u32 {
+        let code = &self.insts[inst];
+        let narrow = |operand: &&Operand| self.vreg_bytes[operand.vreg().vreg()] <= 4;
+        match code {
+            // As much as counts of the result.
+            MInst::Mov(_) if self.inst_operands(inst).first().is_some_and(|op| narrow(&op)) => 4,
+            _ => code.slot_bytes(),
+        }
     }
 
     /// The comparison that the conditional jump at the end of a block waits for;

@@ -29,6 +29,7 @@ use crate::adapter::Adapter;
 use crate::cost::{self, Exits};
 use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
+use crate::packing::Packing;
 use crate::placement::{Placed, Placement, Placer};
 use crate::saves::Occupied;
 use crate::sharing::Interference;
@@ -41,6 +42,9 @@ pub struct Allocated {
     pub locations: Vec<Allocation>,
     /// Moves, ascending by the point at which they happen.
     pub edits: Vec<(ProgPoint, Edit)>,
+    /// By edit, whether it moves the low four bytes alone; all eight if it is
+    /// not among these.
+    pub narrow: Vec<bool>,
     /// Callee-saved registers that are saved by some of these moves, if any.
     pub placed: Vec<Placed>,
     /// The frame.
@@ -59,6 +63,13 @@ impl Allocated {
         let inside =
             move |placed: &&Placed| placed.tail_calls.binary_search(&(tail_call as u32)).is_ok();
         self.placed.iter().filter(inside)
+    }
+}
+
+impl Allocated {
+    /// Bytes that an edit moves, by its number.
+    pub fn move_bytes(&self, edit: usize) -> u32 {
+        if self.narrow.get(edit).is_some_and(|&narrow| narrow) { 4 } else { 8 }
     }
 }
 
@@ -168,13 +179,17 @@ fn finish(
         slots = webs::separate(function, &mut locations, &mut edits, slots);
     }
     let (edits, placed) = placement.apply(function, edits, slots);
-    let slots = (slots + placed.len()) as u32;
+    slots += placed.len();
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let interference = Interference::new(function, accesses, &locations, &edits, &placed);
+    let Packing { slot_bytes, narrow } = match options.levers.has(Lever::Packing) {
+        true => Packing::new(function, &locations, &edits, slots, &placed),
+        false => Packing::wide(slots),
+    };
     let relies = options.relies_on_alignment;
     let saves = placement.costs.clone();
-    let frame = frame::layout(function, placement.pushed, slots, &interference, relies);
-    Ok(Allocated { locations, edits, placed, frame, saves, cost })
+    let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, relies);
+    Ok(Allocated { locations, edits, narrow, placed, frame, saves, cost })
 }
 
 /// Starts with all callee-saved registers, guesses how many of those that were

@@ -15,7 +15,6 @@ use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
 use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
 
-use crate::adapter::SPILL_SLOT_BYTES;
 use crate::sharing::{Interference, Thing, place};
 
 /// Bytes below rsp that signal handlers leave alone (System V ABI).
@@ -42,6 +41,8 @@ pub struct FrameLayout {
     pub counter_bytes: u32,
     /// Offset of each spill slot.
     pub spills: Vec<i32>,
+    /// Bytes of each, 4 or 8.
+    pub spill_bytes: Vec<u8>,
     /// Offset of each stack object.
     pub slots: SecondaryMap<StackSlot, i32>,
 }
@@ -100,19 +101,27 @@ fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool)
     calls
 }
 
-/// Lays out the frame of a function that preserves `saved` and has
-/// `spill_slots` slots of 8 bytes.
+/// Lays out the frame of a function that preserves `saved` and has spill slots
+/// of so many bytes.
 pub fn layout(
     function: &MachFunction,
     saved: SmallVec<[Gpr; 6]>,
-    spill_slots: u32,
+    spill_bytes: Vec<u8>,
     interference: &Interference,
     relies_on_alignment: &dyn Fn(FuncRef) -> bool,
 ) -> FrameLayout {
     let objects = function.stack_slots.values();
-    let objects = objects.map(|slot| Thing { size: slot.size, align: slot.align.clamp(1, 8) });
-    let spill = Thing { size: SPILL_SLOT_BYTES, align: SPILL_SLOT_BYTES };
-    let things: Vec<Thing> = objects.chain((0..spill_slots).map(|_| spill)).collect();
+    let objects = objects.map(|slot| Thing {
+        size: slot.size,
+        align: slot.align.clamp(1, 8),
+        is_half: false,
+    });
+    let spills = spill_bytes.iter().map(|&bytes| Thing {
+        size: bytes.into(),
+        align: bytes.into(),
+        is_half: bytes == 4,
+    });
+    let things: Vec<Thing> = objects.chain(spills).collect();
     let (offsets, content) = place(&things, interference);
     let mut offsets = offsets.into_iter().map(|offset| offset as i32);
     let size = content.next_multiple_of(8);
@@ -121,6 +130,7 @@ pub fn layout(
         frame.slots[slot] = offset;
     }
     frame.spills = offsets.collect();
+    frame.spill_bytes = spill_bytes;
     if let Convention::Kernel { .. } = function.convention {
         frame.frame_pointer = true;
         frame.adjust = size;

@@ -13,6 +13,8 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
+    /// Slots of four bytes for values of which no more counts.
+    Packing,
     /// A return for each way out.
     Exits,
     /// Registers saved and restored only around where they are used.
@@ -29,10 +31,11 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 8] = [
+    pub const ALL: [Lever; 9] = [
         Lever::Arguments,
         Lever::Descent,
         Lever::Exits,
+        Lever::Packing,
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
@@ -45,6 +48,7 @@ impl Lever {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
+            Lever::Packing => "packing",
             Lever::Exits => "exits",
             Lever::Placement => "placement",
             Lever::Remat => "remat",

@@ -18,6 +18,7 @@ pub mod frame;
 pub mod holdings;
 pub mod levers;
 pub mod liveness;
+pub mod packing;
 pub mod placement;
 pub mod plain;
 pub mod prepare;

@@ -100,6 +100,14 @@ pub struct Thing {
     pub size: u32,
     /// A power of two, at most 8: rsp is a multiple of that, so more cannot be had.
     pub align: u32,
+    /// A slot of four bytes. Values take whole words of eight: two of these may
+    /// share one, but no object lies beside one.
+    pub is_half: bool,
+}
+
+/// The whole words that a range lies in.
+fn words(range: &Range<u32>) -> Range<u32> {
+    range.start & !7..range.end.next_multiple_of(8)
 }
 
 /// Places things from 0 upwards, in the order of several that needs least.
@@ -117,11 +125,14 @@ pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
         others.map(|other| things[other].size).sum::<u32>()
     };
     let crowds: Vec<u32> = (0..things.len()).map(crowd).collect();
+    // A half is among the whole words, so that others are beside it.
+    let align = |thing: usize| if things[thing].is_half { 8 } else { things[thing].align };
+    let size = |thing: usize| if things[thing].is_half { 8 } else { things[thing].size };
     let keys: [&dyn Fn(usize) -> (u32, u32); 4] = [
-        &|thing| (things[thing].align, things[thing].size),
-        &|thing| (things[thing].size, 0),
-        &|thing| (crowds[thing], things[thing].size),
-        &|thing| (u32::MAX - things[thing].size, 0),
+        &|thing| (align(thing), size(thing)),
+        &|thing| (size(thing), 0),
+        &|thing| (crowds[thing], size(thing)),
+        &|thing| (u32::MAX - size(thing), 0),
     ];
     for key in keys {
         let mut order: Vec<usize> = (0..things.len()).collect();
@@ -139,9 +150,13 @@ fn place_in(order: &[usize], things: &[Thing], interference: &Interference) -> (
     let mut offsets = vec![0; things.len()];
     let mut placed: Vec<(usize, Range<u32>)> = Vec::with_capacity(things.len());
     for &thing in order {
-        let Thing { size, align } = things[thing];
+        let Thing { size, align, is_half } = things[thing];
         let others = placed.iter().filter(|(other, _)| interference.between(thing, *other));
-        let mut taken: Vec<&Range<u32>> = others.map(|(_, at)| at).collect();
+        let taken = others.map(|(other, at)| match is_half == things[*other].is_half {
+            true => at.clone(),
+            false => words(at),
+        });
+        let mut taken: Vec<Range<u32>> = taken.collect();
         taken.sort_by_key(|at| at.start);
         let mut start = 0u32;
         for at in taken {
@@ -153,7 +168,11 @@ fn place_in(order: &[usize], things: &[Thing], interference: &Interference) -> (
         offsets[thing] = start;
         placed.push((thing, start..start + size));
     }
-    (offsets, placed.iter().map(|(_, at)| at.end).max().unwrap_or(0))
+    let end = |(thing, at): &(usize, Range<u32>)| match things[*thing].is_half {
+        true => words(at).end,
+        false => at.end,
+    };
+    (offsets, placed.iter().map(end).max().unwrap_or(0))
 }
 
 /// The members of a set.

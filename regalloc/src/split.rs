@@ -12,7 +12,8 @@
 //! not undo them (it joins registers that parameters connect, but not copies).
 //! Invariants: a value whose region would be entered as often as it is defined
 //! is left alone. The result is taken only if its allocation is cheaper than that
-//! of the function as it was, and its frame not larger.
+//! of the function as it was, and its frame not much larger for that
+//! ([`BYTES_FOR_ACCESS`]).
 //! Source: Cooper and Simpson, "Live range splitting in a graph coloring register
 //! allocator" (CC 1998), for splitting around regions by cost; the cut is this
 //! compiler's.
@@ -46,6 +47,10 @@ const LEAST: f64 = 0.05;
 /// is next to nothing to gain, and they would take most of the time.
 const MOST_INSTS: usize = 1_500;
 
+/// Bytes that a frame may grow by for each load or store less: a slot of four
+/// bytes becomes a register of eight.
+const BYTES_FOR_ACCESS: f64 = 8.0;
+
 /// Allocates registers for the function, or for what splitting makes of it,
 /// whichever is better; returns the latter if it is, and the allocation.
 pub fn allocate(
@@ -68,8 +73,9 @@ pub fn allocate(
             Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => return Ok((None, plain)),
             result => result?,
         };
-        let fits = allocated.frame.frame_bytes() <= plain.frame.frame_bytes();
-        if allocated.cost < plain.cost && fits {
+        let gain = plain.cost - allocated.cost;
+        let more = f64::from(allocated.frame.frame_bytes()) - f64::from(plain.frame.frame_bytes());
+        if gain > 0.0 && more <= BYTES_FOR_ACCESS * gain {
             return Ok((Some(split), allocated));
         }
     }

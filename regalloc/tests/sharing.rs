@@ -177,7 +177,7 @@ fn either_or() {
 #[test]
 fn places() {
     let sizes = [(16, 8), (4, 4), (8, 8), (1, 1), (6, 2)];
-    let things = sizes.map(|(size, align)| Thing { size, align });
+    let things = sizes.map(|(size, align)| Thing { size, align, is_half: false });
     let (offsets, end) = place(&things, &Interference::default());
     assert_eq!(end, 16 + 4 + 8 + 1 + 6, "the most aligned first, so there are no gaps");
     for (a, first) in offsets.iter().enumerate() {
@@ -186,4 +186,17 @@ fn places() {
             assert!(first + things[a].size <= *second || second + things[b].size <= *first);
         }
     }
+}
+
+/// Two halves share a word, and an object is not put beside one.
+#[test]
+fn halves() {
+    let half = Thing { size: 4, align: 4, is_half: true };
+    let object = Thing { size: 4, align: 4, is_half: false };
+    let (offsets, end) = place(&[half, half, object], &Interference::default());
+    assert_eq!((offsets[0] ^ offsets[1], end), (4, 12), "the halves lie in one word");
+    let (offsets, end) = place(&[half, object], &Interference::default());
+    assert_ne!(offsets[0] / 8, offsets[1] / 8);
+    assert_eq!(end, 12);
+    assert_eq!(place(&[half], &Interference::default()).1, 8);
 }

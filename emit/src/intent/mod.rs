@@ -15,6 +15,8 @@
 //! - a branch takes the flags of its own comparison: nothing that changes flags
 //!   comes in between, and one that is left out asks for what the arithmetic
 //!   just before it has left;
+//! - no half of a value is read that a move of four bytes, or a slot of four, has
+//!   lost (`halves`);
 //! - branches go to their successors, or execution is there already;
 //! - every byte is part of something that was to be emitted, and every
 //!   relocation of an instruction that asked for it.
@@ -22,6 +24,7 @@
 //! It is proved for every function in debug builds.
 
 mod frame;
+mod halves;
 mod inst;
 mod line;
 mod reader;
@@ -62,6 +65,7 @@ pub fn check(
     blocks: &[u32],
 ) -> Result<(), IntentError> {
     let (kind, reader) = (compiled.kind, Reader::new(compiled));
+    halves::check(function, allocated)?;
     let mut check = Check { function, kind, allocated, blocks, reader };
     check.reader.part("the prologue");
     check.prologue()?;
@@ -93,15 +97,17 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The allocator's moves at a point: of all eight bytes.
+    /// The allocator's moves at a point, of as many bytes as [`halves`] has proved
+    /// to be enough.
     fn edits(&mut self, point: ProgPoint) -> Result<(), IntentError> {
         let edits = &self.allocated.edits;
         let first = edits.partition_point(|(at, _)| *at < point);
-        for (_, Edit::Move { from, to }) in edits[first..].iter().take_while(|(at, _)| *at == point)
-        {
+        let here = edits[first..].iter().take_while(|(at, _)| *at == point);
+        for (number, (_, Edit::Move { from, to })) in here.enumerate() {
             self.reader.part("a move");
             if from != to {
-                let [from, to] = [from, to].map(|at| self.place(*at).sized(8));
+                let bytes = self.allocated.move_bytes(first + number);
+                let [from, to] = [from, to].map(|at| self.place(*at).sized(bytes));
                 self.reader.take(Line::of("mov", [to, from]))?;
             }
         }

@@ -415,3 +415,34 @@ fn flags_last_until_the_branch() {
     let error = check(&sound.function, &sound.allocated, &compiled, &shorter).unwrap_err();
     assert_eq!(error.wanted, "the flags of a comparison");
 }
+
+/// Whoever wants all of a value must not find half of it.
+#[test]
+fn halves_of_values() {
+    let moved = |counts: u8, narrow: bool| {
+        let mut build = Build::new().inst(MInst::Ret, &[R(Gpr::RAX)]).block(&[]);
+        build.function.vreg_bytes = vec![counts];
+        let [from, to] = [R(Gpr::RDI), R(Gpr::RAX)].map(|at| at.allocation());
+        let point = ProgPoint::before(Inst::new(0));
+        build.allocated.edits = vec![(point, Edit::Move { from, to })];
+        build.allocated.narrow = vec![narrow];
+        halves::check(&build.function, &build.allocated).is_ok()
+    };
+    assert!(moved(8, false) && moved(4, true));
+    assert!(!moved(8, true));
+}
+
+/// Nothing is read beyond a slot of four bytes.
+#[test]
+fn halves_in_slots() {
+    let read = |w: Width| {
+        let places = [R(Gpr::RAX), R(Gpr::RAX), S(0)];
+        let mut build = Build::new().inst(MInst::Alu(AluOp::Add, w, Rhs::Reg), &places);
+        build.function.vreg_bytes = vec![4];
+        build.allocated.frame.spill_bytes = vec![4; 4];
+        let build = build.block(&[]);
+        halves::check(&build.function, &build.allocated).is_ok()
+    };
+    assert!(read(Width::W32));
+    assert!(!read(Width::W64));
+}

@@ -231,32 +231,35 @@ impl<'a> Emitter<'a> {
         while let Some((at, Edit::Move { from, to })) = edits.get(self.next_edit)
             && *at == point
         {
-            self.move_value(point.inst().index(), *from, *to)?;
+            let bytes = self.allocated.move_bytes(self.next_edit);
+            self.move_value(point.inst().index(), *from, *to, bytes)?;
             self.next_edit += 1;
         }
         Ok(())
     }
 
-    /// All eight bytes: whose value it is, and how much of that counts, an edit does not say.
+    /// So many bytes (4 or 8). Four in a register clear the upper half.
     fn move_value(
         &mut self,
         inst: usize,
         from: Allocation,
         to: Allocation,
+        bytes: u32,
     ) -> Result<(), EmitError> {
         let frame = &self.allocated.frame;
         self.flagged = None;
+        let width = if bytes == 4 { Width::W32 } else { Width::W64 };
         match (from.as_reg(), to.as_reg()) {
             (Some(from), Some(to)) if from == to => {}
             (Some(from), Some(to)) => {
                 let (to, from) = (Gpr::from_preg(to), Gpr::from_preg(from));
-                self.asm.mov(Width::W64, to, from);
+                self.asm.mov(width, to, from);
             }
             (Some(from), None) if let Some(slot) = operands::spill_slot(frame, to) => {
-                self.asm.store(8, slot, Gpr::from_preg(from));
+                self.asm.store(bytes as u8, slot, Gpr::from_preg(from));
             }
             (None, Some(to)) if let Some(slot) = operands::spill_slot(frame, from) => {
-                self.asm.load(Width::W64, Gpr::from_preg(to), slot);
+                self.asm.load(width, Gpr::from_preg(to), slot);
             }
             _ => return Err(self.broken(inst, "a move that is not to or from a register")),
         }

@@ -64,7 +64,7 @@ impl Emitter<'_> {
     pub(super) fn unwind(&mut self, inst: usize) -> Result<(), EmitError> {
         let allocated = self.allocated;
         for placed in allocated.restored_at(inst).rev() {
-            self.move_value(inst, placed.slot, Allocation::reg(placed.reg.preg()))?;
+            self.move_value(inst, placed.slot, Allocation::reg(placed.reg.preg()), 8)?;
         }
         self.drop_frame();
         Ok(())

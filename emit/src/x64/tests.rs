@@ -27,7 +27,7 @@ pub(crate) enum At {
 use At::{R, S};
 
 impl At {
-    fn allocation(self) -> Allocation {
+    pub(crate) fn allocation(self) -> Allocation {
         match self {
             R(reg) => Allocation::reg(reg.preg()),
             S(slot) => Allocation::stack(SpillSlot::new(slot)),
@@ -71,6 +71,7 @@ impl Build {
                 locations: Vec::new(),
                 placed: Vec::new(),
                 edits: Vec::new(),
+                narrow: Vec::new(),
                 frame: FrameLayout { spills: vec![0, 8, 16, 24], ..FrameLayout::default() },
             },
         }

@@ -72,6 +72,18 @@ pub enum Extend {
     Sign32,
 }
 
+impl Extend {
+    /// Bytes that it reads.
+    pub fn bytes(self) -> u32 {
+        match self {
+            Extend::Zero8 | Extend::Sign8To32 | Extend::Sign8 => 1,
+            Extend::Zero16 | Extend::Sign16To32 | Extend::Sign16 => 2,
+            Extend::Zero32 | Extend::Sign32 => 4,
+            Extend::None64 => 8,
+        }
+    }
+}
+
 /// Condition codes, with their number in encodings.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[repr(u8)]
@@ -319,6 +331,21 @@ impl MInst {
             | Load(..) | Store(..) | StoreImm(..) | Counter | Jcc(_) | Jmp => Flags::Keeps,
             Cmp(..) | CmpMemImm(..) | Test(..) | TestMemImm(..) => Flags::Compares,
             _ => Flags::Changes,
+        }
+    }
+
+    /// The bytes that it reads of an "r/m" operand.
+    pub fn slot_bytes(&self) -> u32 {
+        match self {
+            MInst::Mov(w)
+            | MInst::Alu(_, w, Rhs::Reg)
+            | MInst::Imul(w, Rhs::Reg)
+            | MInst::ImulImm(w, _)
+            | MInst::ShiftX(_, w)
+            | MInst::Cmp(w, Rhs::Reg)
+            | MInst::Test(w, Rhs::Reg) => w.bytes(),
+            MInst::Ext(extend) => extend.bytes(),
+            _ => 8,
         }
     }
 

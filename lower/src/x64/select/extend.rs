@@ -7,18 +7,6 @@ use tailor_ir::{InstData, Opcode, Payload, Size, Type, Value};
 use super::Selector;
 use crate::x64::inst::{Extend, MInst, Width};
 
-impl Extend {
-    /// The bytes that it reads.
-    pub(super) fn bytes(self) -> u32 {
-        match self {
-            Extend::Zero8 | Extend::Sign8To32 | Extend::Sign8 => 1,
-            Extend::Zero16 | Extend::Sign16To32 | Extend::Sign16 => 2,
-            Extend::Zero32 | Extend::Sign32 => 4,
-            Extend::None64 => 8,
-        }
-    }
-}
-
 impl Selector<'_> {
     /// `dst = extend(src)`; a load of what is extended becomes one that extends.
     pub(super) fn extend(&mut self, extend: Extend, dst: VReg, src: Value) {
