@@ -2,8 +2,9 @@
 //!
 //! `TAILOR_DUMP` in the environment prints what every stage and pass made of
 //! each function; `TAILOR_BISECT=n` stops optimising after n rewrites, so that
-//! a wrong one can be found by bisection; `TAILOR_CHECK` makes a release build
-//! check what debug builds do.
+//! a wrong one can be found by bisection; `TAILOR_NO=NAME,...` switches levers
+//! of the allocator off; `TAILOR_CHECK` makes a release build check what debug
+//! builds do.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use clap::ValueEnum;
 use tailor_ir::{Function, passes};
 use tailor_lower::{Features, Poking};
-use tailor_regalloc::Levers;
+use tailor_regalloc::{Lever, Levers};
 
 /// A stage of the optimizing pipeline.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -99,7 +100,8 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// As the environment says.
+    /// As the environment says. A lever that does not exist is a panic: a check
+    /// without it would check nothing.
     pub fn from_environment() -> Trace {
         let mut trace = Trace::default();
         if std::env::var_os("TAILOR_DUMP").is_some() {
@@ -109,6 +111,11 @@ impl Trace {
         }
         let bisect = std::env::var("TAILOR_BISECT").ok();
         trace.bisect = bisect.and_then(|count| count.parse().ok());
+        if let Ok(names) = std::env::var("TAILOR_NO") {
+            let names = names.split(',').filter(|name| !name.is_empty()).map(str::parse);
+            let off: Result<Vec<Lever>, String> = names.collect();
+            trace.levers = Levers::without(&off.unwrap_or_else(|what| panic!("TAILOR_NO: {what}")));
+        }
         trace.check |= std::env::var_os("TAILOR_CHECK").is_some();
         trace
     }

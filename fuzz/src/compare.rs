@@ -170,6 +170,7 @@ fn execute(
     ir: Option<&Module>,
 ) -> Result<Outcome, String> {
     let text = |error: tailor::Error| error.to_string();
+    trace.levers = trace.levers.and_without(&case.off);
     let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
     *instance.environment() = environment();
     instance.limit_steps(STEPS);

@@ -16,6 +16,9 @@ pub fn features(case: &Case) -> BTreeSet<&'static str> {
         ProgramKind::SchedCls => "kind: sched_cls",
         _ => "kind: plain bytecode",
     });
+    if !case.off.is_empty() {
+        found.insert("levers off");
+    }
     for function in &case.functions {
         for stmt in function.statements() {
             of_statement(case, function.role, stmt, &mut found);

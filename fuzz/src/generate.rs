@@ -8,6 +8,7 @@
 use tailor_bpf::insn::AtomicOp;
 use tailor_bpf::{Op, ProgramKind, Reg, Size, Src, Width};
 
+use crate::levers;
 use crate::operations::{self, Extent, Limits, base, data, register, registers};
 use crate::program::*;
 use crate::source::Source;
@@ -82,7 +83,9 @@ pub fn case(s: &mut Source, options: Options) -> Case {
         made.push((function, cost));
     }
     let functions = made.into_iter().rev().map(|(function, _)| function).collect();
-    Case { kind, data, input, functions, slots }
+    // Takes nothing of the source: a program is the same whatever levers there are.
+    let off = levers::off(input.iter().flat_map(|word| word.to_le_bytes()));
+    Case { kind, data, input, functions, slots, off }
 }
 
 /// What programs add to a value in the input map where they start, so that the

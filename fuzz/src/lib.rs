@@ -11,6 +11,7 @@ pub mod features;
 pub mod generate;
 #[cfg(feature = "kernel")]
 pub mod kernel;
+pub mod levers;
 pub mod operations;
 pub mod print;
 pub mod program;

@@ -17,6 +17,10 @@ pub fn file_test(case: &Case, object: &Object, outcome: &Outcome, why: &str) -> 
     }
     let main = object.programs.values().next().map_or("", |program| &program.name);
     let _ = writeln!(out, "; program: {main}");
+    if !case.off.is_empty() {
+        let off: Vec<&str> = case.off.iter().map(|lever| lever.name()).collect();
+        let _ = writeln!(out, "; no: {}", off.join(", "));
+    }
     let raw = case.kind == ProgramKind::Raw;
     let key = if raw { "mem" } else { "packet" };
     bytes(&mut out, key, &case.data);

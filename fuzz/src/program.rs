@@ -11,6 +11,7 @@
 //! before anything is read, loops and calls end, R0 to R5 are set again behind
 //! every call.
 
+use tailor::Lever;
 use tailor_bpf::{Op, ProgramKind, Reg, Src};
 
 /// Data registers: R0 to R8.
@@ -42,6 +43,8 @@ pub struct Case {
     pub functions: Vec<Function>,
     /// Slots of the program array: numbers of programs.
     pub slots: [Option<usize>; SLOTS as usize],
+    /// Levers of the allocator that are off.
+    pub off: Vec<Lever>,
 }
 
 /// What a function is.

@@ -2,13 +2,14 @@
 //! bytes are, nothing panics and everything ends.
 
 use tailor::runtime::ctx;
-use tailor::{Engine, Instance, Object, Trace, Unit};
+use tailor::{Engine, Instance, Levers, Object, Trace, Unit};
 use tailor_bpf::ProgramKind;
 use tailor_ir::{Function, Module, Payload, Type, Value, passes};
 use tailor_lower::{Convention, CtxField, Features, Poking};
 
 use crate::compare::{Agreed, compare, compilers, environment};
 use crate::generate::{self, Options};
+use crate::levers;
 use crate::report::report;
 use crate::source::Source;
 
@@ -34,7 +35,7 @@ pub fn bytecode(data: &[u8]) {
     let kind = KINDS[usize::from(kind) % KINDS.len()];
     object.programs.values_mut().for_each(|program| program.kind = kind);
     let unit = Unit::new(object);
-    compile(&unit);
+    compile(&unit, some_levers(data));
     if !unit.errors.is_empty() {
         return;
     }
@@ -51,10 +52,16 @@ pub fn bytecode(data: &[u8]) {
     let _ = unsafe { program.run(&mut *ctx::for_program(kind, &mut memory)) };
 }
 
+fn some_levers(data: &[u8]) -> Levers {
+    Levers::without(&levers::off(data.iter().copied()))
+}
+
 /// Every engine that compiles, with every check.
-fn compile(unit: &Unit) {
+fn compile(unit: &Unit, levers: Levers) {
     for engine in Engine::ALL {
-        let compiled = tailor::compile(unit, engine, None, &mut Trace::checked());
+        let mut trace = Trace::checked();
+        trace.levers = levers.clone();
+        let compiled = tailor::compile(unit, engine, None, &mut trace);
         for error in compiled.errors.values() {
             assert!(!error.what.starts_with("internal error"), "{engine}: {error}");
         }
@@ -67,7 +74,7 @@ pub fn elf(data: &[u8]) {
         return;
     }
     if let Ok(object) = Object::parse("fuzzed", data) {
-        compile(&Unit::new(object));
+        compile(&Unit::new(object), some_levers(data));
     }
 }
 
@@ -92,8 +99,9 @@ pub fn ir(data: &[u8]) {
         }
     }
     for func in module.functions.keys().filter(|&func| keeps_to_slots(&module.functions[func])) {
-        emit(&module, func, Convention::Saving, Poking::Data);
-        emit(&module, func, Convention::Kernel { landing: 12 }, Poking::Patch);
+        let levers = some_levers(data);
+        emit(&module, func, Convention::Saving, Poking::Data, &levers);
+        emit(&module, func, Convention::Kernel { landing: 12 }, Poking::Patch, &levers);
     }
 }
 
@@ -129,7 +137,13 @@ fn keeps_to_slots(function: &Function) -> bool {
     })
 }
 
-fn emit(module: &Module, func: tailor_ir::FuncRef, convention: Convention, poking: Poking) {
+fn emit(
+    module: &Module,
+    func: tailor_ir::FuncRef,
+    convention: Convention,
+    poking: Poking,
+    levers: &Levers,
+) {
     let wants_record = |callee| module.functions.get(callee).is_some_and(|f| f.reaches_tail_call);
     let options = tailor_lower::Options {
         features: Features { bmi2: true },
@@ -146,8 +160,9 @@ fn emit(module: &Module, func: tailor_ir::FuncRef, convention: Convention, pokin
         ion_limit: 250_000,
         relies_on_alignment: &|_| true,
         keeps_addresses: &|_| true,
-        levers: tailor_regalloc::Levers::default(),
+        levers: levers.clone(),
     };
+    let mach = tailor_regalloc::prepare(mach, &options);
     let allocated = tailor_regalloc::allocate(&mach, &options).expect("the checker accepts it");
     let kind = tailor_emit::FunctionKind::Program;
     if let Ok(compiled) = tailor_emit::emit(&mach, &allocated, kind, 1) {

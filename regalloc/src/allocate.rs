@@ -123,13 +123,13 @@ struct Runner<'a> {
 /// Allocates registers, places their saves, and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
     let Candidate { output, placement, .. } = cheapest(function, options)?;
-    let Output { allocs: mut locations, mut edits, mut num_spillslots, .. } = output;
+    let Output { allocs: mut locations, mut edits, num_spillslots: mut slots, .. } = output;
     let shares = options.levers.has(Lever::Sharing);
     if shares {
-        num_spillslots = webs::separate(function, &mut locations, &mut edits, num_spillslots);
+        slots = webs::separate(function, &mut locations, &mut edits, slots);
     }
-    let (edits, placed) = placement.apply(function, edits, num_spillslots);
-    let slots = (num_spillslots + placed.len()) as u32;
+    let (edits, placed) = placement.apply(function, edits, slots);
+    let slots = (slots + placed.len()) as u32;
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let interference = Interference::new(function, accesses, &locations, &edits, &placed);
     let relies = options.relies_on_alignment;

@@ -1,6 +1,8 @@
 //! What is done for smaller and cheaper frames, each with a switch, so that its
 //! gain can be measured.
 
+use std::str::FromStr;
+
 use smallvec::SmallVec;
 use tailor_lower::{Convention, Gpr};
 
@@ -49,6 +51,15 @@ impl Lever {
     }
 }
 
+impl FromStr for Lever {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Lever, String> {
+        let named = Lever::ALL.into_iter().find(|lever| lever.name() == name);
+        named.ok_or_else(|| format!("the levers are {}", Lever::ALL.map(Lever::name).join(", ")))
+    }
+}
+
 /// The levers in use: all, unless some are switched off.
 #[derive(Clone, Debug, Default)]
 pub struct Levers {
@@ -80,6 +91,12 @@ impl Levers {
     pub fn callee_saved(&self, convention: Convention) -> SmallVec<[Gpr; 6]> {
         let all = convention.callee_saved().iter().copied();
         all.filter(|reg| !self.excluded.contains(reg)).collect()
+    }
+
+    /// The same, but for these.
+    pub fn and_without(mut self, off: &[Lever]) -> Levers {
+        self.off.extend_from_slice(off);
+        self
     }
 
     /// Whether it is in use.

@@ -3,10 +3,14 @@
 //! Problem: several analyses ask what lives at the ends of blocks, and around
 //! instructions.
 //! Idea: most virtual registers live in one block only. The others get numbers,
-//! and sets of these are propagated backwards until nothing changes; within a
-//! block, what lives follows from one walk over its instructions, backwards.
+//! and from each block that uses one without having defined it, all paths
+//! backwards are followed up to the definition, or to where that was done
+//! before, which takes as many steps as the result has members. Within a block,
+//! what lives follows from one walk over its instructions, backwards.
 //! Invariant: what is passed to a block's parameters lives at the end of the
 //! block that passes it, and parameters do not live at the start of their own.
+//! Source: Boissinot and others, "Computing liveness sets for SSA-form
+//! programs", 2011, by variable.
 
 use regalloc2::{Block, OperandKind, VReg};
 use tailor_lower::{MachFunction, Role};
@@ -61,11 +65,26 @@ impl Liveness {
             return None;
         }
         live.at_start = vec![0; words];
+        let mut work = Vec::new();
         for (block, number) in exposed {
-            live.at_start[block * live.words + number as usize / 64] |= 1 << (number % 64);
+            let home = defined_in[live.vregs[number as usize].vreg()];
+            work.push(block);
+            while let Some(block) = work.pop() {
+                if live.mark(block, number) {
+                    let preds = function.blocks[block].preds.iter().map(|pred| pred.index());
+                    work.extend(preds.filter(|&pred| pred as u32 != home));
+                }
+            }
         }
-        live.propagate(function, &defined_in);
         Some(live)
+    }
+
+    /// Notes that one lives at the start of a block; whether that is new.
+    fn mark(&mut self, block: usize, number: u32) -> bool {
+        let word = &mut self.at_start[block * self.words + number as usize / 64];
+        let old = *word;
+        *word |= 1 << (number % 64);
+        *word != old
     }
 
     fn number(&mut self, vreg: VReg) -> u32 {
@@ -75,32 +94,6 @@ impl Liveness {
             self.vregs.push(vreg);
         }
         *number
-    }
-
-    /// What lives at the start of a successor lives at the start of a block,
-    /// unless the block defines it.
-    fn propagate(&mut self, function: &MachFunction, defined_in: &[u32]) {
-        let mut defined = vec![0; self.at_start.len()];
-        for (number, vreg) in self.vregs.iter().enumerate() {
-            let block = defined_in[vreg.vreg()] as usize;
-            defined[block * self.words + number / 64] |= 1 << (number % 64);
-        }
-        let mut changed = self.words > 0;
-        while changed {
-            changed = false;
-            for (at, block) in function.blocks.iter().enumerate().rev() {
-                let row = at * self.words;
-                for succ in &block.succs {
-                    let from = succ.index() * self.words;
-                    for word in 0..self.words {
-                        let old = self.at_start[row + word];
-                        let new = old | self.at_start[from + word] & !defined[row + word];
-                        self.at_start[row + word] = new;
-                        changed |= new != old;
-                    }
-                }
-            }
-        }
     }
 
     /// Whether it lives at the start of a block.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use tailor_regalloc::{Lever, Levers};
+use tailor_regalloc::Lever;
 
 use super::{Failed, input, table};
 use crate::report::Report;
@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "naive-fixed,naive-6.12,tailor")]
     engine: Vec<Engine>,
     /// Levers to leave out.
-    #[arg(long, value_delimiter = ',', value_name = "LEVER", value_parser = lever)]
+    #[arg(long, value_delimiter = ',', value_name = "LEVER")]
     no: Vec<Lever>,
     /// Weigh by what runs on this packet or context execute, from a file.
     #[arg(long, value_name = "DATA")]
@@ -32,18 +32,13 @@ pub struct Arguments {
     csv: bool,
 }
 
-fn lever(name: &str) -> Result<Lever, String> {
-    let named = Lever::ALL.into_iter().find(|lever| lever.name() == name);
-    named.ok_or_else(|| format!("the levers are {}", Lever::ALL.map(Lever::name).join(", ")))
-}
-
 pub fn main(arguments: Arguments) -> Result<(), Failed> {
     if arguments.engine.contains(&Engine::Interp) {
         return Err("the interpreter has no frames".into());
     }
     let mut report = Report::default();
     let mut trace = Trace::from_environment();
-    trace.levers = Levers::without(&arguments.no);
+    trace.levers = trace.levers.and_without(&arguments.no);
     let data = arguments.profile.as_deref().map(input::data).transpose()?;
     let mut add = |name: &str, object: Result<Object, Failed>| match object {
         Ok(object) => {

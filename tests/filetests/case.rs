@@ -1,5 +1,6 @@
 //! The directives of a run case: what to set up, what to expect.
 
+use tailor::Lever;
 use tailor::runtime::{Clock, Environment};
 
 /// What a case asks for. Bytes are in memory order.
@@ -22,6 +23,8 @@ pub struct Case {
     pub error: Option<String>,
     /// The engines in which it holds; all if empty.
     pub engines: Vec<String>,
+    /// Levers of the allocator that are off.
+    pub off: Vec<Lever>,
 }
 
 impl Case {
@@ -66,6 +69,10 @@ impl Case {
             "prandom" => self.random = Some(number(value)? as u32),
             "cpu" => self.cpu = Some(number(value)? as u32),
             "engines" => self.engines = value.split(',').map(|e| e.trim().to_string()).collect(),
+            "no" => {
+                let names = value.split(',').map(|name| name.trim().parse());
+                self.off = names.collect::<Result<_, String>>()?;
+            }
             "error" => self.error = Some(value.into()),
             _ => return Err("unknown directive".into()),
         }

@@ -77,6 +77,7 @@ fn instance(
 ) -> Result<Instance, String> {
     let mut trace = Trace::checked();
     trace.poking = poking;
+    trace.levers = trace.levers.and_without(&case.off);
     let mut instance = Instance::new(unit, engine, &mut trace).map_err(text)?;
     *instance.environment() = case.environment();
     for (map, key, value) in &case.maps {
