@@ -351,14 +351,15 @@ impl<'a> Compilation<'a> {
         let mach = tailor_regalloc::prepare(mach, &options);
         trace.show(Stage::Prepare, name, || mach.to_string());
 
-        let allocated = tailor_regalloc::allocate(&mach, &options).map_err(|error| match trace
-            .levers
-            .excludes_any()
-        {
-            // There may be too few registers then.
-            true => fail(error.to_string()),
-            false => fail(bug(error.to_string(), || mach.to_string())),
-        })?;
+        let (split, allocated) =
+            tailor_regalloc::split::allocate(&mach, &options).map_err(|error| {
+                match trace.levers.excludes_any() {
+                    // There may be too few registers then.
+                    true => fail(error.to_string()),
+                    false => fail(bug(error.to_string(), || mach.to_string())),
+                }
+            })?;
+        let mach = split.unwrap_or(mach);
         trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 
         let insns = source.ops.len() as u32;

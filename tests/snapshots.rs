@@ -79,6 +79,7 @@ fn levers() -> Result<(), Box<dyn std::error::Error>> {
     let (cost, bytes) = without(&[]);
     assert!(cost < without(&[Lever::Descent]).0);
     assert!(cost < without(&[Lever::Placement]).0);
+    assert!(cost < without(&[Lever::Split]).0);
     assert!(bytes < without(&[Lever::Sharing]).1);
     Ok(())
 }

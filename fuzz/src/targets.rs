@@ -163,7 +163,9 @@ fn emit(
         levers: levers.clone(),
     };
     let mach = tailor_regalloc::prepare(mach, &options);
-    let allocated = tailor_regalloc::allocate(&mach, &options).expect("the checker accepts it");
+    let (split, allocated) =
+        tailor_regalloc::split::allocate(&mach, &options).expect("the checker accepts it");
+    let mach = split.unwrap_or(mach);
     let kind = tailor_emit::FunctionKind::Program;
     if let Ok(compiled) = tailor_emit::emit(&mach, &allocated, kind, 1) {
         tailor_emit::frame::check(&compiled).expect("the frame is as believed");

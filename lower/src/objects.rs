@@ -60,7 +60,7 @@ pub fn accesses(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<
 }
 
 /// Adds to a set, and says whether that changed it.
-fn add(set: &mut Set, more: Set) -> bool {
+pub fn add(set: &mut Set, more: Set) -> bool {
     let old = *set;
     *set |= more;
     *set != old

@@ -20,6 +20,7 @@ use regalloc2::{
     Algorithm, Allocation, Ctx, Edit, MachineEnv, Output, PRegSet, ProgPoint, RegAllocError,
     RegallocOptions,
 };
+use smallvec::SmallVec;
 use tailor_lower::objects;
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
@@ -44,6 +45,11 @@ pub struct Allocated {
     pub placed: Vec<Placed>,
     /// The frame.
     pub frame: FrameLayout,
+    /// The callee-saved registers that are used, with the saves and restores of
+    /// each per execution of the function.
+    pub saves: SmallVec<[(Gpr, f64); 6]>,
+    /// What all of it costs per execution of the function (see [`crate::cost`]).
+    pub cost: f64,
 }
 
 impl Allocated {
@@ -122,7 +128,7 @@ struct Runner<'a> {
 
 /// Allocates registers, places their saves, and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
-    let Candidate { output, placement, .. } = cheapest(function, options)?;
+    let Candidate { output, placement, cost } = cheapest(function, options)?;
     let Output { allocs: mut locations, mut edits, num_spillslots: mut slots, .. } = output;
     let shares = options.levers.has(Lever::Sharing);
     if shares {
@@ -133,8 +139,9 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
     let interference = Interference::new(function, accesses, &locations, &edits, &placed);
     let relies = options.relies_on_alignment;
+    let saves = placement.costs.clone();
     let frame = frame::layout(function, placement.pushed, slots, &interference, relies);
-    Ok(Allocated { locations, edits, placed, frame })
+    Ok(Allocated { locations, edits, placed, frame, saves, cost })
 }
 
 /// Starts with all callee-saved registers, guesses how many of those that were

@@ -19,6 +19,8 @@ pub enum Lever {
     Placement,
     /// Values computed again instead of kept.
     Remat,
+    /// Other registers where values cross calls on cold paths alone.
+    Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
     /// Restores at tail calls weighed like those at returns.
@@ -34,6 +36,7 @@ impl Lever {
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
+        Lever::Split,
         Lever::TailPricing,
     ];
 
@@ -45,6 +48,7 @@ impl Lever {
             Lever::Exits => "exits",
             Lever::Placement => "placement",
             Lever::Remat => "remat",
+            Lever::Split => "split",
             Lever::Sharing => "sharing",
             Lever::TailPricing => "tail-pricing",
         }

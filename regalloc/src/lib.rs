@@ -1,9 +1,11 @@
 //! Registers, saves and the frame.
 //!
 //! [`prepare`] rewrites a function so that its registers cost less. Then virtual
-//! registers get locations from regalloc2, which leaves the function alone. From the locations and the inserted moves follows which callee-saved
-//! registers the function must preserve, and with the spill slots and the
-//! stack objects the layout of its frame.
+//! registers get locations from regalloc2, which leaves the function alone. From
+//! the locations and the inserted moves follows which callee-saved registers the
+//! function must preserve, and with the spill slots and the stack objects the
+//! layout of its frame. Where that turns out to be costly, [`split`] rewrites the
+//! function once more, in view of that allocation, and takes the better one.
 #![forbid(unsafe_code)]
 
 mod adapter;
@@ -23,6 +25,7 @@ pub mod region;
 pub mod remat;
 pub mod saves;
 pub mod sharing;
+pub mod split;
 pub mod text;
 mod webs;
 

@@ -88,6 +88,13 @@ impl Graph {
         Graph::new(blocks, outermost_loops(blocks))
     }
 
+    /// Of other nodes than a function's blocks: their number, and edges as from,
+    /// to and frequency.
+    pub fn of_edges(count: usize, edges: impl Iterator<Item = (usize, usize, f64)>) -> Graph {
+        let edge = |(from, to, frequency)| Edge { from: from as u32, to: to as u32, frequency };
+        Graph { nodes: (0..count as u32).collect(), count, edges: edges.map(edge).collect() }
+    }
+
     fn new(blocks: &[MachBlock], nodes: Vec<u32>) -> Graph {
         let mut edges = Vec::with_capacity(blocks.len() + blocks.len() / 2);
         for (from, block) in blocks.iter().enumerate() {

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use cranelift_entity::EntityRef;
 use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
-use tailor_lower::objects::{Accesses, Effect, MOST, Set};
+use tailor_lower::objects::{Accesses, Effect, MOST, Set, add};
 use tailor_lower::{MachFunction, StackSlot};
 
 use crate::placement::Placed;
@@ -212,13 +212,6 @@ fn read(effect: &mut Effect, slot: Option<Set>) {
 fn write(effect: &mut Effect, slot: Option<Set>) {
     effect.writes |= slot.unwrap_or(0);
     effect.fills |= slot.unwrap_or(0);
-}
-
-/// Adds to a set, and says whether that changed it.
-fn add(set: &mut Set, more: Set) -> bool {
-    let old = *set;
-    *set |= more;
-    *set != old
 }
 
 /// The solved flow problem.

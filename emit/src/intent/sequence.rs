@@ -42,18 +42,7 @@ impl Check<'_> {
     ) -> Result<(), IntentError> {
         let (divisor, bytes) = (self.divisor(inst), w.bytes());
         if signed {
-            let out = match nonzero {
-                true => None,
-                false => {
-                    let usual = self.special(divisor, w)?;
-                    let product = [RAX.sized(bytes), divisor.sized(bytes)];
-                    self.reader.take(Line::of("imul", product))?;
-                    let out = self.reader.take_branch("jmp")?;
-                    self.reader.is_at(usual)?;
-                    Some(out)
-                }
-            };
-            return self.divide(divisor, w, true, out);
+            return self.divide_signed(divisor, w, nonzero, [RAX, divisor]);
         }
         self.zero_rdx()?;
         let out = match nonzero {
@@ -70,6 +59,27 @@ impl Check<'_> {
         out.map_or(Ok(()), |out| self.reader.is_at(out))
     }
 
+    /// A division, behind what the divisors 0 and -1 get instead: a product.
+    fn divide_signed(
+        &mut self,
+        divisor: Place,
+        w: Width,
+        nonzero: bool,
+        product: [Place; 2],
+    ) -> Result<(), IntentError> {
+        let out = match nonzero {
+            true => None,
+            false => {
+                let usual = self.special(divisor, w)?;
+                self.reader.take(Line::of("imul", product.map(|reg| reg.sized(w.bytes()))))?;
+                let out = self.reader.take_branch("jmp")?;
+                self.reader.is_at(usual)?;
+                Some(out)
+            }
+        };
+        self.divide(divisor, w, true, out)
+    }
+
     /// x % 0 is x and x % -1 is 0: x times the divisor plus one.
     pub(super) fn rem(
         &mut self,
@@ -80,17 +90,7 @@ impl Check<'_> {
     ) -> Result<(), IntentError> {
         let (divisor, bytes) = (self.divisor(inst), w.bytes());
         if signed {
-            let out = match nonzero {
-                true => None,
-                false => {
-                    let usual = self.special(divisor, w)?;
-                    self.reader.take(Line::of("imul", [RDX.sized(bytes), RAX.sized(bytes)]))?;
-                    let out = self.reader.take_branch("jmp")?;
-                    self.reader.is_at(usual)?;
-                    Some(out)
-                }
-            };
-            return self.divide(divisor, w, true, out);
+            return self.divide_signed(divisor, w, nonzero, [RDX, RAX]);
         }
         let out = match nonzero {
             true => None,

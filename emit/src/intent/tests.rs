@@ -118,6 +118,10 @@ fn arithmetic() -> Table {
                     table.add(MInst::ShiftX(op, w), [R(a), S(1), R(b)]);
                 }
             }
+            table.add(MInst::Mov(w), [R(a), S(1)]);
+            if w == Width::W64 {
+                table.add(MInst::Mov(w), [S(1), R(a)]);
+            }
             for imm in NUMBERS {
                 for op in ALU {
                     table.add(MInst::Alu(op, w, Rhs::Imm(imm)), [R(a), R(a)]);

@@ -120,6 +120,42 @@ fn saves_where_they_are_needed() {
     });
 }
 
+/// Two regions for one register, the second with a tail call before it and one
+/// inside that restores.
+#[test]
+fn regions_with_tail_calls() {
+    sound(|asm, marks| {
+        room(asm, AluOp::Sub, 8);
+        for inside in [false, true] {
+            let (on, next) = (asm.label(), asm.label());
+            branch(asm, next);
+            if !inside {
+                room(asm, AluOp::Add, 8);
+                marks.exits.push(asm.here());
+                asm.jmp_rm(Gpr::RAX);
+                asm.bind(next);
+            }
+            asm.store(8, stack(0), Gpr::RBX);
+            clobber(asm, Gpr::RBX);
+            asm.call_symbol(Symbol::Function(FuncRef::new(1)));
+            if inside {
+                branch(asm, on);
+                asm.load(W, Gpr::RBX, stack(0));
+                room(asm, AluOp::Add, 8);
+                marks.exits.push(asm.here());
+                asm.jmp_rm(Gpr::RAX);
+                asm.bind(on);
+            }
+            asm.load(W, Gpr::RBX, stack(0));
+            if inside {
+                asm.bind(next);
+            }
+        }
+        room(asm, AluOp::Add, 8);
+        asm.ret();
+    });
+}
+
 /// A path without any frame, and one with pushes of its own in a loop.
 #[test]
 fn a_frame_on_one_path_alone() {
@@ -289,6 +325,88 @@ const BROKEN: &[(&str, Build, Wrong)] = &[
             asm.store(8, stack(0), Gpr::RBX);
             clobber(asm, Gpr::RBX);
             asm.load(Width::W32, Gpr::RBX, stack(0));
+            room(asm, AluOp::Add, 8);
+            asm.ret();
+        },
+        Wrong::Unrestored(Gpr::RBX),
+    ),
+    (
+        "a region that one of its edges leaves without a restore",
+        |asm, _| {
+            room(asm, AluOp::Sub, 8);
+            let out = asm.label();
+            branch(asm, out);
+            asm.store(8, stack(0), Gpr::RBX);
+            clobber(asm, Gpr::RBX);
+            branch(asm, out);
+            asm.load(W, Gpr::RBX, stack(0));
+            asm.bind(out);
+            room(asm, AluOp::Add, 8);
+            asm.ret();
+        },
+        Wrong::Unrestored(Gpr::RBX),
+    ),
+    (
+        "a region that one of its edges enters without a save",
+        |asm, _| {
+            room(asm, AluOp::Sub, 8);
+            let inside = asm.label();
+            branch(asm, inside);
+            asm.store(8, stack(0), Gpr::RBX);
+            asm.bind(inside);
+            clobber(asm, Gpr::RBX);
+            asm.load(W, Gpr::RBX, stack(0));
+            room(asm, AluOp::Add, 8);
+            asm.ret();
+        },
+        Wrong::Lost(Gpr::RBX),
+    ),
+    (
+        "a save behind a move that changes the register",
+        |asm, _| {
+            room(asm, AluOp::Sub, 8);
+            let out = asm.label();
+            branch(asm, out);
+            asm.mov(W, Gpr::RBX, Gpr::RDI);
+            asm.store(8, stack(0), Gpr::RBX);
+            asm.load(W, Gpr::RBX, stack(0));
+            asm.bind(out);
+            room(asm, AluOp::Add, 8);
+            asm.ret();
+        },
+        Wrong::Lost(Gpr::RBX),
+    ),
+    (
+        "a slot that is used for something else inside of the region",
+        |asm, _| {
+            room(asm, AluOp::Sub, 8);
+            let out = asm.label();
+            branch(asm, out);
+            asm.store(8, stack(0), Gpr::RBX);
+            clobber(asm, Gpr::RBX);
+            asm.store(8, stack(0), Gpr::RDI);
+            asm.load(W, Gpr::RBX, stack(0));
+            asm.bind(out);
+            room(asm, AluOp::Add, 8);
+            asm.ret();
+        },
+        Wrong::Lost(Gpr::RBX),
+    ),
+    (
+        "a tail call inside of a region that restores nothing",
+        |asm, marks| {
+            room(asm, AluOp::Sub, 8);
+            let (on, out) = (asm.label(), asm.label());
+            branch(asm, out);
+            asm.store(8, stack(0), Gpr::RBX);
+            clobber(asm, Gpr::RBX);
+            branch(asm, on);
+            room(asm, AluOp::Add, 8);
+            marks.exits.push(asm.here());
+            asm.jmp_rm(Gpr::RAX);
+            asm.bind(on);
+            asm.load(W, Gpr::RBX, stack(0));
+            asm.bind(out);
             room(asm, AluOp::Add, 8);
             asm.ret();
         },

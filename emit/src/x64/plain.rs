@@ -14,12 +14,20 @@ impl Emitter<'_> {
         w: Width,
         mut ops: Operands<'_>,
     ) -> Result<(), EmitError> {
-        let (dst, src) = (ops.reg()?, ops.reg()?);
+        let (dst, src) = (ops.rm()?, ops.rm()?);
         let narrow = self.result_bytes(at) <= 4;
         let w = if narrow { Width::W32 } else { w };
-        // Onto itself, what a move can do is to clear the upper half, if anyone reads that.
-        if dst != src || (w == Width::W32 && !narrow) {
-            self.asm.mov(w, dst, src);
+        match (dst, src) {
+            // Onto itself, what a move can do is to clear the upper half, if anyone reads that.
+            (Rm::Reg(dst), Rm::Reg(src)) if dst != src || (w == Width::W32 && !narrow) => {
+                self.asm.mov(w, dst, src);
+            }
+            (Rm::Reg(_), Rm::Reg(_)) => {}
+            (Rm::Reg(dst), Rm::Mem(src)) => self.asm.load(w, dst, src),
+            (Rm::Mem(dst), Rm::Reg(src)) if w == Width::W64 || narrow => {
+                self.asm.store(w.bytes() as u8, dst, src);
+            }
+            _ => return ops.broken("a copy within memory, or one that extends there"),
         }
         Ok(())
     }

@@ -66,6 +66,8 @@ impl Build {
                 convention: Convention::Saving,
             },
             allocated: Allocated {
+                saves: Default::default(),
+                cost: 0.0,
                 locations: Vec::new(),
                 placed: Vec::new(),
                 edits: Vec::new(),
@@ -185,6 +187,15 @@ fn moves() {
     let mut narrow = Build::new();
     narrow.function.vreg_bytes = vec![4];
     assert!(narrow.inst(MInst::Mov(W32), &[RAX, RAX]).ret().is_empty());
+    let in_frame = |width, locations: &[At]| {
+        Build::new().frame(&[], 32).inst(MInst::Mov(width), locations).ret()[1].clone()
+    };
+    assert_eq!(in_frame(W64, &[RAX, S(1)]), "mov rax, [rsp+8]");
+    assert_eq!(in_frame(W32, &[RAX, S(1)]), "mov eax, [rsp+8]");
+    assert_eq!(in_frame(W64, &[S(1), RAX]), "mov [rsp+8], rax");
+    let mut narrow = Build::new().frame(&[], 32);
+    narrow.function.vreg_bytes = vec![4];
+    assert_eq!(narrow.inst(MInst::Mov(W64), &[S(1), RAX]).ret()[1], "mov [rsp+8], eax");
     assert_eq!(one(MInst::Imm(0), &[RAX]), ["xor eax, eax"]);
     let map = Symbol::Map(tailor_lower::MapRef::new(2));
     assert_eq!(one(MInst::Addr(map), &[RSI]), ["mov rsi, map2"]);
@@ -552,9 +563,10 @@ L0:
 fn broken_contracts() {
     let div = MInst::Div { signed: false, w: W64, nonzero: false };
     let and = MInst::AtomicLoop(AtomicOp::And, W64, mem(0));
-    let cases: [(MInst, &[At], &str); 9] = [
+    let cases: [(MInst, &[At], &str); 10] = [
         (MInst::Imm(0), &[S(0)], "must be in a register"),
         (MInst::Mov(W64), &[RAX], "is missing"),
+        (MInst::Mov(W64), &[S(1), S(2)], "a copy within memory"),
         (MInst::Neg(W64), &[RAX, RCX], "does not share"),
         (div, &[RAX, RDX, RAX, RDX], "the divisor is in rdx"),
         (div, &[RCX, RDX, RAX, RSI], "defines rax and rdx"),

@@ -177,7 +177,8 @@ pub enum Flags {
 pub enum MInst {
     /// Defines the function's arguments: d.. (each fixed); no code.
     Args,
-    /// d, s: register copy; W32 zero-extends.
+    /// d, s: copy; W32 zero-extends. One of the two may be r/m, but a 64-bit result
+    /// of W32 is in a register.
     Mov(Width),
     /// d: constant; shortest encoding that leaves the flags alone.
     Imm(u64),
