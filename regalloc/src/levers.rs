@@ -29,7 +29,7 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 7] = [
+    pub const ALL: [Lever; 8] = [
         Lever::Arguments,
         Lever::Descent,
         Lever::Exits,
