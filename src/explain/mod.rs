@@ -297,8 +297,9 @@ impl Explainer<'_> {
         let objects = mach.stack_slots.iter().map(|(slot, data)| {
             (Thing::Object(slot), frame.slots[slot]..frame.slots[slot] + data.size as i32)
         });
-        let slots = frame.spills.iter().enumerate();
-        let slots = slots.map(|(slot, &at)| (self.thing(slot), at..at + SLOT_BYTES));
+        let slots = frame.spills.iter().zip(&frame.spill_bytes).enumerate();
+        let slots =
+            slots.map(|(slot, (&at, &bytes))| (self.thing(slot), at..at + i32::from(bytes)));
         objects.chain(slots).collect()
     }
 
@@ -381,7 +382,7 @@ impl Explainer<'_> {
             let held: Vec<&Holding> = holdings.iter().filter(|h| h.place == place).collect();
             Some(Slot {
                 name: thing.name(),
-                bytes: SLOT_BYTES as u32,
+                bytes: allocated.frame.spill_bytes[number as usize].into(),
                 cost,
                 holds,
                 register: if further { saves::further(mach, &held) } else { None },
@@ -418,9 +419,6 @@ impl Explainer<'_> {
         mach.stack_slots.iter().map(object).collect()
     }
 }
-
-/// Bytes of a spill slot.
-const SLOT_BYTES: i32 = 8;
 
 /// Something in a frame that can share memory.
 #[derive(Clone, Copy, PartialEq)]
