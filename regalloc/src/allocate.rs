@@ -139,7 +139,40 @@ struct Runner<'a> {
 
 /// Allocates registers, places their saves, and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
-    let Candidate { output, placement, cost } = cheapest(function, options)?;
+    finish(function, options, cheapest(function, options)?)
+}
+
+/// The same with at most so many callee-saved registers, whichever of these limits
+/// is cheapest; of equals the last.
+pub fn allocate_within(
+    function: &MachFunction,
+    options: &Options,
+    limits: &[usize],
+) -> Result<Allocated, Error> {
+    let exits = Exits::new(function, options.levers.has(Lever::TailPricing));
+    let mut runner = Runner::new(function, options, &exits);
+    let callee_saved = options.levers.callee_saved(function.convention);
+    let mut best: Option<Candidate> = None;
+    let mut error = Error::Refused(RegAllocError::TooManyLiveRegs);
+    for &limit in limits {
+        match runner.run(&callee_saved[..limit.min(callee_saved.len())]) {
+            Ok(found) if best.as_ref().is_none_or(|best| found.cost <= best.cost) => {
+                best = Some(found);
+            }
+            Ok(_) => {}
+            Err(found) => error = found,
+        }
+    }
+    finish(function, options, best.ok_or(error)?)
+}
+
+/// Places the saves and lays out the frame.
+fn finish(
+    function: &MachFunction,
+    options: &Options,
+    chosen: Candidate,
+) -> Result<Allocated, Error> {
+    let Candidate { output, placement, cost } = chosen;
     let Output { allocs: mut locations, mut edits, num_spillslots: mut slots, .. } = output;
     let shares = options.levers.has(Lever::Sharing);
     if shares {
@@ -163,13 +196,10 @@ pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated,
 /// taken are worth saving, and looks further on while that is cheaper.
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
     let exits = Exits::new(function, options.levers.has(Lever::TailPricing));
-    let placer = Placer::new(function, &exits, options.levers.has(Lever::Placement));
-    let ion = function.insts.len() <= options.ion_limit;
-    let ctx = Ctx::default();
-    let mut runner = Runner { function, options, ion, placer, ctx };
+    let mut runner = Runner::new(function, options, &exits);
     let callee_saved = options.levers.callee_saved(function.convention);
     let mut best = runner.run(&callee_saved)?;
-    if !ion || !options.levers.has(Lever::Descent) {
+    if !runner.ion || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }
     let costs = &best.placement.costs;
@@ -238,7 +268,13 @@ enum Outcome {
     Worse,
 }
 
-impl Runner<'_> {
+impl<'a> Runner<'a> {
+    fn new(function: &'a MachFunction, options: &'a Options, exits: &'a Exits) -> Runner<'a> {
+        let placer = Placer::new(function, exits, options.levers.has(Lever::Placement));
+        let ion = function.insts.len() <= options.ion_limit;
+        Runner { function, options, ion, placer, ctx: Ctx::default() }
+    }
+
     /// One run with these callee-saved registers.
     fn run(&mut self, callee_saved: &[Gpr]) -> Result<Candidate, Error> {
         let function = self.function;

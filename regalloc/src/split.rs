@@ -24,7 +24,7 @@ mod repair;
 #[cfg(test)]
 mod tests;
 
-use regalloc2::{Block, RegClass, VReg};
+use regalloc2::{Block, RegAllocError, RegClass, VReg};
 use smallvec::SmallVec;
 use tailor_lower::edit::Editor;
 use tailor_lower::{Gpr, MachFunction};
@@ -43,9 +43,9 @@ const WORTH: f64 = 0.95;
 /// as it takes a second allocation to see.
 const LEAST: f64 = 0.05;
 
-/// Functions with more instructions are left alone. In those of the corpus there is
-/// next to nothing to gain, and they take most of the time.
-const MOST_INSTS: usize = 4_000;
+/// Functions with more instructions are left alone. In those of real programs there
+/// is next to nothing to gain, and they would take most of the time.
+const MOST_INSTS: usize = 1_500;
 
 /// Bytes that a frame may grow by for each load or store less: a slot of four
 /// bytes becomes a register of eight.
@@ -58,12 +58,21 @@ pub fn allocate(
     options: &Options,
 ) -> Result<(Option<MachFunction>, Allocated), Error> {
     let plain = allocate::allocate(function, options)?;
-    if plain.cost > 0.0
-        && function.insts.len() <= MOST_INSTS
+    let small = function.insts.len() <= MOST_INSTS.min(options.ion_limit);
+    if small
+        && plain.cost > 0.0
         && options.levers.has(Lever::Split)
-        && let Some(split) = split(function, &plain)
+        && let Some((split, freed)) = split(function, &plain)
     {
-        let allocated = allocate::allocate(&split, options)?;
+        // Where the registers that it frees are not taken again for what is in the
+        // regions, slots hold that.
+        let used = plain.saves.len();
+        let limits = [used, used - freed];
+        let limits = &limits[..if freed > 0 { 2 } else { 1 }];
+        let allocated = match allocate::allocate_within(&split, options, limits) {
+            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => return Ok((None, plain)),
+            result => result?,
+        };
         let gain = plain.cost - allocated.cost;
         let more = f64::from(allocated.frame.frame_bytes()) - f64::from(plain.frame.frame_bytes());
         if gain > 0.0 && more <= BYTES_FOR_ACCESS * gain {
@@ -74,11 +83,13 @@ pub fn allocate(
 }
 
 /// The function with those values split for which that should be cheaper than
-/// this allocation; `None` if that is not worth a try.
-pub fn split(function: &MachFunction, allocated: &Allocated) -> Option<MachFunction> {
+/// this allocation, and how many of its callee-saved registers should not be
+/// needed then; `None` if that is not worth a try.
+fn split(function: &MachFunction, allocated: &Allocated) -> Option<(MachFunction, usize)> {
     let places = Places::new(function)?;
     let plan = Finder::new(function, &places, allocated).plan();
-    (plan.gain > LEAST * allocated.cost).then(|| apply(function, &places, &plan.splits))
+    let worth = plan.gain > LEAST * allocated.cost;
+    worth.then(|| (apply(function, &places, &plan.splits), plan.freed))
 }
 
 fn apply(function: &MachFunction, places: &Places, splits: &[Split]) -> MachFunction {
@@ -94,6 +105,8 @@ fn apply(function: &MachFunction, places: &Places, splits: &[Split]) -> MachFunc
 /// What to split.
 struct Plan {
     splits: Vec<Split>,
+    /// How many registers need not be saved then.
+    freed: usize,
     /// What that should save per execution of the function.
     gain: f64,
 }
@@ -207,7 +220,7 @@ impl<'a> Finder<'a> {
         let in_registers: f64 = freed.iter().map(|(_, gain)| gain).sum();
         let in_slots = splits.iter().filter(|split| split.held.is_none());
         let in_slots: f64 = in_slots.map(|split| split.saved_store).sum();
-        Plan { splits, gain: in_registers + in_slots }
+        Plan { splits, freed: freed.len(), gain: in_registers + in_slots }
     }
 
     /// The callee-saved register that holds a value across the last call of a block.
