@@ -10,7 +10,7 @@ use tailor_lower::mach::InstInfo;
 use tailor_lower::x64::inst::{Cc, Rhs, Width};
 use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachBlock, MachFunction, Role};
 
-use super::ranges::{Index, Places, Range, Walk};
+use super::ranges::{Index, Places, Range, Use, Walk};
 use super::{Split, apply, repair};
 use crate::Options;
 use crate::levers::Levers;
@@ -244,23 +244,33 @@ fn run(function: &MachFunction, turns: &[usize]) -> Vec<Option<(usize, usize, us
     read
 }
 
-/// The registers that the uses of a value name after a split, inside of its region
-/// and outside.
+/// The registers that the uses of a value name after a split, outside of its region
+/// and inside. What is passed to a parameter is used inside if the value lives on
+/// there.
 fn names(
     [old, split]: [&MachFunction; 2],
-    places: &Places,
-    vreg: VReg,
-    inside: &dyn Fn(u32) -> bool,
+    uses: &[Use],
+    range: &Range,
+    inside: &[bool],
 ) -> [HashSet<VReg>; 2] {
+    let place = |block: u32| range.blocks.iter().position(|&at| at == block);
+    let is_inside = |block: u32| place(block).is_some_and(|place| inside[place]);
     let mut names = [HashSet::new(), HashSet::new()];
-    for at in places.uses(vreg).iter().filter(|at| !at.is_argument()) {
+    for at in uses {
         let block = &split.blocks[at.block as usize];
-        let uses = (block.start as usize..block.end as usize)
+        if at.is_argument() {
+            let succ = block.succs[0].index() as u32;
+            let lives_on = is_inside(succ) && succ != range.blocks[0];
+            let name = block.args[at.index as usize];
+            names[usize::from(is_inside(at.block) && lives_on)].insert(name);
+            continue;
+        }
+        let mut uses = (block.start as usize..block.end as usize)
             .filter(|&inst| !matches!(split.insts[inst], MInst::Mov(_)));
         let first = old.blocks[at.block as usize].start as usize;
-        let inst = uses.clone().nth(at.inst() - first).expect("the same instructions");
+        let inst = uses.nth(at.inst() - first).expect("the same instructions");
         let name = split.inst_operands(inst)[at.index as usize].vreg();
-        names[usize::from(inside(at.block))].insert(name);
+        names[usize::from(is_inside(at.block))].insert(name);
     }
     names
 }
@@ -291,11 +301,8 @@ fn values_split_anywhere_are_what_they_were() {
         let split = editor.finish();
         let listing = || format!("{function}\n{split}");
         for (vreg, range, inside) in &regions {
-            let is_inside = |block: u32| {
-                let place = range.blocks.iter().position(|&at| at == block).expect("in the range");
-                inside[place]
-            };
-            let [outside, inside] = names([&function, &split], &places, *vreg, &is_inside);
+            let uses = places.uses(*vreg);
+            let [outside, inside] = names([&function, &split], uses, range, inside);
             assert!(outside.is_disjoint(&inside), "{vreg}\n{}", listing());
         }
         let count = |function: &MachFunction| -> usize {
