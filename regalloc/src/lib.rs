@@ -1,6 +1,6 @@
 //! Registers, saves and the frame.
 //!
-//! [`prepare`] rewrites a function so that its registers cost less. Then virtual
+//! [`prepare()`] rewrites a function so that its registers cost less. Then virtual
 //! registers get locations from regalloc2, which leaves the function alone. From
 //! the locations and the inserted moves follows which callee-saved registers the
 //! function must preserve, and with the spill slots and the stack objects the

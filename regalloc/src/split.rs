@@ -13,7 +13,7 @@
 //! Invariants: a value whose region would be entered as often as it is defined
 //! is left alone. The result is taken only if its allocation is cheaper than that
 //! of the function as it was, and its frame not much larger for that
-//! ([`BYTES_FOR_ACCESS`]).
+//! (`BYTES_FOR_ACCESS`).
 //! Source: Cooper and Simpson, "Live range splitting in a graph coloring register
 //! allocator" (CC 1998), for splitting around regions by cost; the cut is this
 //! compiler's.
