@@ -1,25 +1,16 @@
 //! What whoever patches code relies on, in the code of the examples: see
 //! "Patching" in docs/abi.md.
 
-use std::path::PathBuf;
+mod units;
 
 use tailor::emit::{CompiledCode, Poking};
 use tailor::engine::Family;
-use tailor::{Engine, Object, Trace, Unit};
+use tailor::{Engine, Trace, Unit};
+use units::examples;
 
 const NOP: [u8; 5] = [0x0f, 0x1f, 0x44, 0x00, 0x00];
 /// Opcode of a jump with a distance of four bytes.
 const JMP: u8 = 0xe9;
-
-fn examples() -> Vec<Unit> {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/objects");
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
-        .expect("the examples are there")
-        .map(|entry| entry.expect("an entry").path())
-        .collect();
-    paths.sort();
-    paths.iter().map(|path| Unit::new(Object::open(path).expect("an object"))).collect()
-}
 
 fn compile(unit: &Unit, engine: Engine, poking: Poking) -> CompiledCode {
     let mut trace = Trace::checked();

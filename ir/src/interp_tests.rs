@@ -1,3 +1,5 @@
+//! What the interpreter computes, and the errors of what it refuses.
+
 use std::collections::HashMap;
 
 use crate::interp::{Cause, Host, MAX_DEPTH, run};

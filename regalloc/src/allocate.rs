@@ -64,9 +64,7 @@ impl Allocated {
             move |placed: &&Placed| placed.tail_calls.binary_search(&(tail_call as u32)).is_ok();
         self.placed.iter().filter(inside)
     }
-}
 
-impl Allocated {
     /// Bytes that an edit moves, by its number.
     pub fn move_bytes(&self, edit: usize) -> u32 {
         if self.narrow.get(edit).is_some_and(|&narrow| narrow) { 4 } else { 8 }
@@ -87,6 +85,13 @@ pub struct Options<'a> {
     pub keeps_addresses: &'a dyn Fn(u32) -> bool,
     /// What may be done.
     pub levers: Levers,
+}
+
+impl Options<'_> {
+    /// How often a function is left, as far as that is priced.
+    pub(crate) fn exits(&self, function: &MachFunction) -> Exits {
+        Exits::new(function, self.levers.has(Lever::TailPricing))
+    }
 }
 
 /// Why a function got no registers. All of these are faults of this compiler.
@@ -149,7 +154,7 @@ pub fn allocate_within(
     options: &Options,
     limits: &[usize],
 ) -> Result<Allocated, Error> {
-    let exits = Exits::new(function, options.levers.has(Lever::TailPricing));
+    let exits = options.exits(function);
     let mut runner = Runner::new(function, options, &exits);
     let callee_saved = options.levers.callee_saved(function.convention);
     let mut best: Option<Candidate> = None;
@@ -195,7 +200,7 @@ fn finish(
 /// Starts with all callee-saved registers, guesses how many of those that were
 /// taken are worth saving, and looks further on while that is cheaper.
 fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
-    let exits = Exits::new(function, options.levers.has(Lever::TailPricing));
+    let exits = options.exits(function);
     let mut runner = Runner::new(function, options, &exits);
     let callee_saved = options.levers.callee_saved(function.convention);
     let mut best = runner.run(&callee_saved)?;

@@ -13,18 +13,18 @@ pub enum Lever {
     Arguments,
     /// Allocation with fewer callee-saved registers where that is cheaper.
     Descent,
-    /// Slots of four bytes for values of which no more counts.
-    Packing,
     /// A return for each way out.
     Exits,
+    /// Slots of four bytes for values of which no more counts.
+    Packing,
     /// Registers saved and restored only around where they are used.
     Placement,
     /// Values computed again instead of kept.
     Remat,
-    /// Other registers where values cross calls on cold paths alone.
-    Split,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Other registers where values cross calls on cold paths alone.
+    Split,
     /// Restores at tail calls weighed like those at returns.
     TailPricing,
 }
@@ -48,12 +48,12 @@ impl Lever {
         match self {
             Lever::Arguments => "arguments",
             Lever::Descent => "descent",
-            Lever::Packing => "packing",
             Lever::Exits => "exits",
+            Lever::Packing => "packing",
             Lever::Placement => "placement",
             Lever::Remat => "remat",
-            Lever::Split => "split",
             Lever::Sharing => "sharing",
+            Lever::Split => "split",
             Lever::TailPricing => "tail-pricing",
         }
     }

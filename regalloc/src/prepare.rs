@@ -21,7 +21,7 @@ pub fn prepare(mut function: MachFunction, options: &Options) -> MachFunction {
         function = exits(function);
     }
     if options.levers.has(Lever::Remat) {
-        function = remat(function);
+        function = remat(function, options);
     }
     if options.levers.has(Lever::Arguments) {
         function = arguments(function);

@@ -30,7 +30,6 @@ use tailor_lower::edit::Editor;
 use tailor_lower::{Gpr, MachFunction};
 
 use crate::allocate::{self, Allocated, Error, Options};
-use crate::cost::Exits;
 use crate::levers::Lever;
 use crate::region::{self, Costs, Demand, Graph};
 use locate::Locator;
@@ -62,7 +61,7 @@ pub fn allocate(
     if small
         && plain.cost > 0.0
         && options.levers.has(Lever::Split)
-        && let Some((split, freed)) = split(function, &plain)
+        && let Some((split, freed)) = split(function, options, &plain)
     {
         // Where the registers that it frees are not taken again for what is in the
         // regions, slots hold that.
@@ -85,9 +84,13 @@ pub fn allocate(
 /// The function with those values split for which that should be cheaper than
 /// this allocation, and how many of its callee-saved registers should not be
 /// needed then; `None` if that is not worth a try.
-fn split(function: &MachFunction, allocated: &Allocated) -> Option<(MachFunction, usize)> {
+fn split(
+    function: &MachFunction,
+    options: &Options,
+    allocated: &Allocated,
+) -> Option<(MachFunction, usize)> {
     let places = Places::new(function)?;
-    let plan = Finder::new(function, &places, allocated).plan();
+    let plan = Finder::new(function, options, &places, allocated).plan();
     let worth = plan.gain > LEAST * allocated.cost;
     worth.then(|| (apply(function, &places, &plan.splits), plan.freed))
 }
@@ -159,9 +162,13 @@ struct Finder<'a> {
 }
 
 impl<'a> Finder<'a> {
-    fn new(function: &'a MachFunction, places: &'a Places, allocated: &'a Allocated) -> Finder<'a> {
-        // Tail calls priced or not, the limit that this is changes little.
-        let save_cost = Exits::new(function, true).save_cost();
+    fn new(
+        function: &'a MachFunction,
+        options: &Options,
+        places: &'a Places,
+        allocated: &'a Allocated,
+    ) -> Finder<'a> {
+        let save_cost = options.exits(function).save_cost();
         let blocks = &function.blocks;
         let loops = region::outermost_loops(blocks);
         let mut entered = vec![0.0; blocks.len()];

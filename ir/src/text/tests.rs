@@ -1,3 +1,5 @@
+//! The text form prints as it was parsed; what is wrong is named with its line.
+
 use super::{parse_function, parse_module};
 
 const EVERYTHING: &str = r#"function f0 "main" reaches_tail_call {

@@ -1,3 +1,5 @@
+//! Regions of small graphs, and of random ones against all that there are.
+
 use regalloc2::Block;
 use tailor_lower::MachBlock;
 

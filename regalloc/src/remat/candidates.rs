@@ -5,7 +5,7 @@ use regalloc2::{Block, OperandKind, RegClass, VReg};
 use smallvec::SmallVec;
 use tailor_lower::{Gpr, MInst, MachFunction, Role};
 
-use crate::cost;
+use crate::Options;
 use crate::liveness::{Live, Liveness};
 
 /// What is this near its definition is not looked at.
@@ -169,15 +169,20 @@ pub(super) struct Tension {
     pub(super) without: u32,
     /// How many callee-saved registers are worth saving, nearly.
     pub(super) worthy: u32,
+    /// What saving one of them costs.
+    pub(super) save_cost: f64,
 }
 
 impl Tension {
     pub(super) fn new(
         function: &MachFunction,
+        options: &Options,
         liveness: &Liveness,
         candidates: &Candidates,
     ) -> Tension {
-        let mut tension = Tension { need: vec![0; function.insts.len()], without: 0, worthy: 0 };
+        let save_cost = options.exits(function).save_cost();
+        let need = vec![0; function.insts.len()];
+        let mut tension = Tension { need, without: 0, worthy: 0, save_cost };
         let mut ranks = Ranks::new(function, candidates);
         let mut live = Live::new(function);
         for block in 0..function.blocks.len() {
@@ -201,7 +206,7 @@ impl Tension {
                 }
             });
         }
-        tension.worthy = ranks.worthy(cost::Exits::new(function, true).save_cost());
+        tension.worthy = ranks.worthy(tension.save_cost);
         tension
     }
 

@@ -26,7 +26,7 @@ mod candidates;
 use regalloc2::{Block, VReg};
 use tailor_lower::MachFunction;
 
-use crate::cost;
+use crate::Options;
 use crate::liveness::{Live, Liveness};
 use apply::{Plan, apply};
 use attempt::Attempt;
@@ -36,19 +36,17 @@ use candidates::{Candidates, Tension, slot_cost};
 const ATTEMPTS: usize = 4;
 
 /// Computes values again where that is cheaper than keeping them.
-pub fn remat(mut function: MachFunction) -> MachFunction {
-    let Some(analysis) = Analysis::new(&function) else {
+pub fn remat(mut function: MachFunction, options: &Options) -> MachFunction {
+    let Some(analysis) = Analysis::new(&function, options) else {
         return function;
     };
-    let fewer = analysis.fewer();
-    let mut cheaper = None;
-    if fewer.is_none() {
-        cheaper = analysis.cheaper();
-    }
-    if let Some(plan) = fewer {
-        function = apply(function, &plan);
-        cheaper = Analysis::new(&function).and_then(|analysis| analysis.cheaper());
-    }
+    let cheaper = match analysis.fewer() {
+        None => analysis.cheaper(),
+        Some(plan) => {
+            function = apply(function, &plan);
+            Analysis::new(&function, options).and_then(|analysis| analysis.cheaper())
+        }
+    };
     match cheaper {
         Some(plan) => apply(function, &plan),
         None => function,
@@ -64,10 +62,10 @@ struct Analysis<'a> {
 }
 
 impl<'a> Analysis<'a> {
-    fn new(function: &'a MachFunction) -> Option<Analysis<'a>> {
+    fn new(function: &'a MachFunction, options: &Options) -> Option<Analysis<'a>> {
         let candidates = Candidates::new(function)?;
         let liveness = Liveness::new(function)?;
-        let tension = Tension::new(function, &liveness, &candidates);
+        let tension = Tension::new(function, options, &liveness, &candidates);
         Some(Analysis { function, candidates, liveness, tension })
     }
 
@@ -105,7 +103,6 @@ impl<'a> Analysis<'a> {
     /// much as the cheapest of them cost where most are needed.
     fn gain(&self, aim: u32) -> f64 {
         let Analysis { function, candidates, liveness, tension } = self;
-        let save = cost::Exits::new(function, true).save_cost();
         let most = tension.most();
         let tightest = tension.need.iter().position(|&need| need == most).unwrap_or(0);
         let block = function.blocks.partition_point(|block| block.end as usize <= tightest);
@@ -113,7 +110,8 @@ impl<'a> Analysis<'a> {
         let mut live = Live::new(function);
         liveness.for_each_point(function, Block::new(block), &mut live, |inst, live| {
             if inst == tightest {
-                let slot = |&vreg: &VReg| slot_cost(function, candidates, vreg).min(save);
+                let slot =
+                    |&vreg: &VReg| slot_cost(function, candidates, vreg).min(tension.save_cost);
                 costs = live.members().iter().map(slot).collect();
             }
         });

@@ -342,7 +342,7 @@ fn planned_splits_are_applied_soundly() {
         };
         let allocated = crate::allocate::allocate(&function, &options).expect("an allocation");
         let Some(places) = Places::new(&function) else { continue };
-        let plan = super::Finder::new(&function, &places, &allocated).plan();
+        let plan = super::Finder::new(&function, &options, &places, &allocated).plan();
         if plan.splits.is_empty() {
             continue;
         }

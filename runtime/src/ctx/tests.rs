@@ -1,3 +1,5 @@
+//! Contexts in memory are as their tables of fields declare them.
+
 use std::mem::offset_of;
 
 use tailor_bpf::ctx::{KINDS, SKB, XDP};
