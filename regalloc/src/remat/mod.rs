@@ -10,7 +10,7 @@
 //! less for the whole function: tight are the points (calls, and places with
 //! more values than caller-saved registers) where more live than would have to
 //! if all that can be were computed again, and all of it is done if it costs
-//! ([`cost::RECOMPUTED`]) no more than the cheapest registers or slots there.
+//! ([`crate::cost::RECOMPUTED`]) no more than the cheapest registers or slots there.
 //! Then, loads and stores of single values: tight are the points where more live
 //! than there are callee-saved registers worth saving.
 //! Invariants: no input lives longer than before. What was used to compute a
