@@ -180,6 +180,17 @@ fn places() {
     }
 }
 
+/// A function of a million instructions may have that many slots: all apart, none
+/// compared with each other one.
+#[test]
+fn very_many_places() {
+    let slot = Thing { size: 8, align: 8, is_half: false };
+    let (mut offsets, end) = place(&vec![slot; 1_000_000], &Interference::default());
+    offsets.sort();
+    assert!(offsets.windows(2).all(|pair| pair[0] + 8 == pair[1]));
+    assert_eq!((offsets[0], end), (0, 8_000_000));
+}
+
 /// Two halves share a word, and an object is not put beside one.
 #[test]
 fn halves() {
