@@ -60,7 +60,8 @@ impl<'a> Located<'a> {
         placed: &'a [Placed],
     ) -> Located<'a> {
         let mut next = 0;
-        let mut first_moves = vec![0];
+        let mut first_moves = Vec::with_capacity(function.blocks.len() + 1);
+        first_moves.push(0);
         for block in &function.blocks {
             let end = ProgPoint::before(Inst::new(block.end as usize));
             next += edits[next..].iter().take_while(|(point, _)| *point < end).count();
