@@ -5,7 +5,7 @@
 //! slots there. A tail call restores when it succeeds, which is every other
 //! time.
 
-use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
+use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
 
 use crate::steps::Located;
 
@@ -30,8 +30,6 @@ impl Exits {
         let left = |block: &MachBlock| {
             let insts = block.start as usize..block.end as usize;
             let probability = insts.map(|inst| match function.info[inst].role {
-                // It traps, and nobody sees the registers.
-                Role::Return if function.insts[inst] == MInst::Trap => 0.0,
                 Role::Return => 1.0,
                 Role::TailCall if tail_calls => TAIL_CALL_SUCCEEDS,
                 _ => 0.0,

@@ -253,7 +253,7 @@ impl Walk<'_> {
             state.0[at] = Values::from_slice(&[value]);
             self.note(at, value, inst, Event::Defined);
         }
-        if matches!(info.role, Role::CallC | Role::CallLocal | Role::TailCall) {
+        if info.role.is_call() || info.role == Role::TailCall {
             for (at, values) in state.0.iter().enumerate() {
                 let crosses = |value: &&VReg| lives(**value) && !defs.contains(&(**value, at));
                 if let Some(&value) = values.iter().find(crosses) {

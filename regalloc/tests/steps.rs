@@ -243,30 +243,42 @@ fn alive_round_a_loop() {
     assert_eq!(found.iter().map(|block| block.live_at_end).collect::<Vec<_>>(), ends);
 }
 
+/// A graph by the successors of its blocks; then, as bits, what leads to each block
+/// and what each leads to.
+struct Graph {
+    succs: &'static [&'static [usize]],
+    leading: &'static [u8],
+    led_to: &'static [u8],
+}
+
+const GRAPHS: [Graph; 4] = [
+    // A diamond.
+    Graph {
+        succs: &[&[1, 2], &[3], &[3], &[]],
+        leading: &[0, 0b1, 0b1, 0b111],
+        led_to: &[0b1110, 0b1000, 0b1000, 0],
+    },
+    // A loop of one block.
+    Graph { succs: &[&[1], &[1, 2], &[]], leading: &[0, 0b11, 0b11], led_to: &[0b110, 0b110, 0] },
+    // A chain that lies in another order than it is executed in: 0, 3, 2, 1, 4.
+    Graph {
+        succs: &[&[3], &[4], &[1], &[2], &[]],
+        leading: &[0, 0b1101, 0b1001, 0b1, 0b1111],
+        led_to: &[0b11110, 0b10000, 0b10010, 0b10110, 0],
+    },
+    // A loop in a loop.
+    Graph {
+        succs: &[&[1], &[2], &[2, 3], &[1, 4], &[]],
+        leading: &[0, 0b1111, 0b1111, 0b1111, 0b1111],
+        led_to: &[0b11110, 0b11110, 0b11110, 0b11110, 0],
+    },
+];
+
 /// Each block adds its own bit; what comes to each is the blocks that lead to it, or
 /// those that it leads to, whatever order they lie in.
 #[test]
 fn reachability() {
-    // Successors by block; then, as bits, what leads to each and what each leads to.
-    let cases: [(&[&[usize]], &[u8], &[u8]); 4] = [
-        // A diamond.
-        (&[&[1, 2], &[3], &[3], &[]], &[0, 1, 1, 0b111], &[0b1110, 0b1000, 0b1000, 0]),
-        // A loop of one block.
-        (&[&[1], &[1, 2], &[]], &[0, 0b11, 0b11], &[0b110, 0b110, 0]),
-        // A chain that lies in another order than it is executed in.
-        (
-            &[&[3], &[4], &[1], &[2], &[]],
-            &[0, 0b1101, 0b1001, 1, 0b1111],
-            &[0b11110, 0b10000, 0b10010, 0b10110, 0],
-        ),
-        // A loop in a loop.
-        (
-            &[&[1], &[2], &[2, 3], &[1, 4], &[]],
-            &[0, 0b1111, 0b1111, 0b1111, 0b1111],
-            &[0b11110, 0b11110, 0b11110, 0b11110, 0],
-        ),
-    ];
-    for (succs, leading, led_to) in cases {
+    for Graph { succs, leading, led_to } in GRAPHS {
         let block = |succs: &&[usize]| MachBlock {
             succs: succs.iter().map(|&succ| Block::new(succ)).collect(),
             ..MachBlock::default()

@@ -125,7 +125,7 @@ impl Check<'_> {
     /// restore them from.
     fn left(&self, inst: usize, halves: &Halves) -> Result<(), IntentError> {
         let restored = self.allocated.restored_at(inst).map(|placed| placed.slot);
-        let returns = self.function.info[inst].role == Role::Return;
+        let returns = matches!(self.function.info[inst].role, Role::Return | Role::Trap);
         let kept = self.allocated.placed.iter().filter(|_| returns);
         let mut places = kept.map(|placed| Allocation::reg(placed.reg.preg())).chain(restored);
         match places.any(|at| index(at).is_some_and(|at| halves[at]) || self.slot_bytes(at) < 8) {
