@@ -8,6 +8,7 @@
 //! there, a definition makes a whole one. A use of a virtual register that
 //! counts in eight bytes must find a whole one; so must what reads eight bytes
 //! of a slot; and a caller's register that moves have saved comes back whole.
+//! It finds moves in its own way, so as not to share a fault with what it proves.
 
 use regalloc2::{Allocation, Edit, Inst, OperandKind, ProgPoint};
 use tailor_lower::{MachFunction, Role};
