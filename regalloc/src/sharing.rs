@@ -104,8 +104,20 @@ fn words(range: &Range<u32>) -> Range<u32> {
 ///
 /// First fit is at most as good as its order, and the best order is hard to
 /// find (it is the colouring of weighted intervals); what one order wastes
-/// another one often does not.
+/// another one often does not. Slots from number [`MOST`] on lie behind all that,
+/// in their order, since they share nothing and there may be very many.
 pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
+    let (things, rest) = things.split_at(things.len().min(MOST));
+    let (mut offsets, mut end) = place_first(things, interference);
+    for thing in rest {
+        end = end.next_multiple_of(8);
+        offsets.push(end);
+        end += thing.size;
+    }
+    (offsets, end)
+}
+
+fn place_first(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
     let mut best = (Vec::new(), u32::MAX);
     // Bytes of what each interferes with, itself included.
     let crowd = |thing: usize| {
