@@ -75,30 +75,43 @@ impl Not for Locations {
     }
 }
 
-/// What a step does to locations.
+/// What a step does to locations, or several steps in a row.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Access {
-    /// Reads, before it writes.
+    /// Read, and not written before in these steps.
     pub reads: Locations,
-    /// Writes or destroys.
+    /// Written or destroyed.
     pub writes: Locations,
 }
 
-/// What a step does to locations.
-pub fn access(located: &Located, step: Step) -> Access {
-    let inst = match step {
-        Step::Move { from, to, .. } => return Access { reads: from.into(), writes: to.into() },
-        Step::Inst(inst) => inst,
-    };
-    let writes = located.function.info[inst].clobbers.into();
-    let mut access = Access { writes, ..Access::default() };
-    for (operand, location) in located.operands(inst) {
-        match operand.kind() {
-            OperandKind::Use => access.reads |= location.into(),
-            OperandKind::Def => access.writes |= location.into(),
+impl Access {
+    /// Of one step, which reads before it writes.
+    pub fn of(located: &Located, step: Step) -> Access {
+        let inst = match step {
+            Step::Move { from, to, .. } => return Access { reads: from.into(), writes: to.into() },
+            Step::Inst(inst) => inst,
+        };
+        let writes = located.function.info[inst].clobbers.into();
+        let mut access = Access { writes, ..Access::default() };
+        for (operand, location) in located.operands(inst) {
+            match operand.kind() {
+                OperandKind::Use => access.reads |= location.into(),
+                OperandKind::Def => access.writes |= location.into(),
+            }
         }
+        access
     }
-    access
+
+    /// With what is done next.
+    pub fn then(self, next: Access) -> Access {
+        let reads = self.reads | next.reads & !self.writes;
+        Access { reads, writes: self.writes | next.writes }
+    }
+
+    /// What lives before, given what lives behind.
+    pub fn before(self, live: Locations) -> Locations {
+        self.reads | live & !self.writes
+    }
 }
 
 /// The locations that matter to a block.
@@ -115,38 +128,16 @@ pub struct BlockUse {
 /// Liveness of locations, by block.
 pub fn uses(located: &Located) -> Vec<BlockUse> {
     let blocks = &located.function.blocks;
-    let summaries: Vec<Summary> =
-        (0..blocks.len()).map(|block| Summary::new(located, block)).collect();
-    let at_end = solve(Direction::Backward, blocks, |block, end| summaries[block].before(end));
-    let uses = summaries.iter().zip(at_end).map(|(summary, live_at_end)| BlockUse {
-        accessed: summary.exposed | summary.written,
-        live_at_start: summary.before(live_at_end),
+    let access = |block: usize| {
+        let steps = located.steps(block).map(|step| Access::of(located, step));
+        steps.fold(Access::default(), Access::then)
+    };
+    let accesses: Vec<Access> = (0..blocks.len()).map(access).collect();
+    let at_end = solve(Direction::Backward, blocks, |block, end| accesses[block].before(end));
+    let uses = accesses.iter().zip(at_end).map(|(access, live_at_end)| BlockUse {
+        accessed: access.reads | access.writes,
+        live_at_start: access.before(live_at_end),
         live_at_end,
     });
     uses.collect()
-}
-
-/// What a block does to locations.
-#[derive(Default)]
-struct Summary {
-    /// Read before they are written in the block.
-    exposed: Locations,
-    /// Written or destroyed.
-    written: Locations,
-}
-
-impl Summary {
-    fn new(located: &Located, block: usize) -> Summary {
-        let mut summary = Summary::default();
-        for step in located.steps(block) {
-            let Access { reads, writes } = access(located, step);
-            summary.exposed |= reads & !summary.written;
-            summary.written |= writes;
-        }
-        summary
-    }
-
-    fn before(&self, live_at_end: Locations) -> Locations {
-        self.exposed | live_at_end & !self.written
-    }
 }

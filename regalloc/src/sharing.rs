@@ -19,7 +19,7 @@ use tailor_lower::objects::{Accesses, Effect, MOST, Set};
 use tailor_lower::{MachFunction, StackSlot};
 
 use crate::dataflow::{Direction, solve};
-use crate::locations::{Access, Locations, access};
+use crate::locations::{Access, Locations};
 use crate::steps::Located;
 
 /// For each thing in a frame, those that are live together with it. Objects
@@ -191,7 +191,7 @@ fn add_slots(located: &Located, effects: &mut [Effect]) {
     let objects = located.function.stack_slots.len() as u32;
     let things = |set: Locations| set.slots.checked_shl(objects).unwrap_or(0);
     for step in (0..located.function.blocks.len()).flat_map(|block| located.steps(block)) {
-        let Access { reads, writes } = access(located, step);
+        let Access { reads, writes } = Access::of(located, step);
         let effect = &mut effects[located.inst(step)];
         // What was written just before need not be there before.
         effect.reads |= things(reads) & !effect.fills;

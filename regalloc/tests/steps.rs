@@ -8,7 +8,7 @@ use regalloc2::{
 use tailor_lower::mach::InstInfo;
 use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachBlock, MachFunction, Role};
 use tailor_regalloc::dataflow::{Direction, solve};
-use tailor_regalloc::locations::{self, Access, Locations, access};
+use tailor_regalloc::locations::{self, Access, Locations};
 use tailor_regalloc::steps::{Located, Step};
 
 const EARLY: OperandPos = OperandPos::Early;
@@ -180,7 +180,7 @@ fn accesses() {
     let mut code =
         Code::new().inst(&operands, &[Gpr::RCX]).block(&[]).edit(AFTER, 0, slot(7), reg(Gpr::RBX));
     let located = code.located();
-    let found: Vec<Access> = located.steps(0).map(|step| access(&located, step)).collect();
+    let found: Vec<Access> = located.steps(0).map(|step| Access::of(&located, step)).collect();
     let reads = set(&[reg(Gpr::RAX), slot(3)]);
     let writes = set(&[reg(Gpr::RAX), reg(Gpr::RCX), reg(Gpr::RDX)]);
     let moved = Access { reads: set(&[reg(Gpr::RBX)]), writes: set(&[slot(7)]) };
