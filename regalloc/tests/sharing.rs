@@ -5,6 +5,7 @@ use tailor_ir::text::parse_function;
 use tailor_lower::objects::accesses;
 use tailor_lower::{MachFunction, Options, lower};
 use tailor_regalloc::sharing::{Interference, Thing, place};
+use tailor_regalloc::steps::Located;
 
 /// Helper 112 writes where it is told; helper 170 keeps what it is given.
 const KEEPS: u32 = 170;
@@ -24,7 +25,8 @@ fn together(body: &str) -> bool {
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let function = lower(&function, &Options::default()).expect("it can be lowered");
     let accesses = accesses(&function, &|helper| helper == KEEPS);
-    let found = Interference::new(&function, accesses, &locations(&function), &[], &[]);
+    let found =
+        Interference::new(&Located::new(&function, &locations(&function), &[], &[]), accesses);
     assert!(found.between(0, 0));
     assert_eq!(found.between(0, 1), found.between(1, 0));
     found.between(0, 1)
