@@ -12,6 +12,7 @@ mod adapter;
 pub mod allocate;
 mod arguments;
 pub mod bound;
+mod colouring;
 pub mod cost;
 pub mod dataflow;
 mod exits;
@@ -24,6 +25,8 @@ pub mod packing;
 pub mod placement;
 pub mod plain;
 pub mod prepare;
+#[cfg(test)]
+mod random;
 pub mod region;
 pub mod remat;
 pub mod saves;
