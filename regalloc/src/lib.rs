@@ -41,3 +41,4 @@ pub use frame::FrameLayout;
 pub use levers::{Lever, Levers};
 pub use plain::plain;
 pub use prepare::prepare;
+pub use regalloc2::Algorithm;
