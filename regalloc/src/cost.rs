@@ -5,8 +5,10 @@
 //! slots there. A tail call restores when it succeeds, which is every other
 //! time.
 
-use regalloc2::{Allocation, Edit, Inst, ProgPoint};
+use regalloc2::{Allocation, Edit, Inst, Operand, OperandKind, ProgPoint};
 use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
+
+use crate::saves::Occupied;
 
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
@@ -77,28 +79,95 @@ fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Ra
     first(start)..first(end)
 }
 
-/// How many of these registers are accessed more often than saving them costs, as
-/// given with each: an estimate, as values in slots need not be reloaded for each access.
-pub fn worth_saving(
-    function: &MachFunction,
-    locations: &[Allocation],
-    edits: &[(ProgPoint, Edit)],
-    saves: &[(Gpr, f64)],
-) -> usize {
-    let mut accesses = [0.0; 16];
-    let mut edits = edits.iter().peekable();
-    for block in &function.blocks {
-        let mut note = |location: &Allocation| {
-            if let Some(preg) = location.as_reg() {
-                accesses[Gpr::from_preg(preg).enc() as usize] += block.frequency;
+/// What callee-saved registers are used for.
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    /// For each register by number, the loads and stores per execution of the function
+    /// if what it holds were in slots instead: a store for each time that it is set,
+    /// and in each block a load before the first use, and before the first behind a
+    /// call.
+    pub accesses: [f64; 16],
+    /// How many of them hold something at once while a call is executed.
+    pub across: usize,
+}
+
+impl Uses {
+    /// Of an allocation.
+    pub fn new(
+        function: &MachFunction,
+        locations: &[Allocation],
+        edits: &[(ProgPoint, Edit)],
+        occupied: &Occupied,
+    ) -> Uses {
+        let callee_saved = Gpr::CALLEE_SAVED.iter().fold(0, |set, reg| set | 1 << reg.enc());
+        let mut walk = Walk::default();
+        let mut edits = edits.iter().rev().peekable();
+        for (number, block) in function.blocks.iter().enumerate().rev() {
+            walk.frequency = block.frequency;
+            walk.live = occupied.at_end(number);
+            for inst in (block.start as usize..block.end as usize).rev() {
+                let mut moves_from = |point: ProgPoint, walk: &mut Walk| {
+                    while let Some((_, Edit::Move { from, to })) = edits.next_if(|e| e.0 >= point) {
+                        walk.write(to);
+                        walk.read(from);
+                    }
+                };
+                moves_from(ProgPoint::after(Inst::new(inst)), &mut walk);
+                let info = &function.info[inst];
+                let operands = function.inst_operands(inst).iter();
+                let operands = operands.zip(&locations[info.first as usize..]);
+                let of_kind = |kind| {
+                    let of_kind = move |(operand, _): &(&Operand, _)| operand.kind() == kind;
+                    operands.clone().filter(of_kind).map(|(_, location)| location)
+                };
+                of_kind(OperandKind::Def).for_each(|location| walk.write(location));
+                if matches!(info.role, Role::CallC | Role::CallLocal) {
+                    walk.load();
+                    walk.across = walk.across.max((walk.live & callee_saved).count_ones());
+                }
+                of_kind(OperandKind::Use).for_each(|location| walk.read(location));
+                moves_from(ProgPoint::before(Inst::new(inst)), &mut walk);
             }
-        };
-        locations[block_operands(function, block.start, block.end)].iter().for_each(&mut note);
-        let end = ProgPoint::before(Inst::new(block.end as usize));
-        while let Some((_, Edit::Move { from, to })) = edits.next_if(|(point, _)| *point < end) {
-            note(from);
-            note(to);
+            walk.load();
+        }
+        Uses { accesses: walk.accesses, across: walk.across as usize }
+    }
+}
+
+/// What was found from the end to some point.
+#[derive(Default)]
+struct Walk {
+    accesses: [f64; 16],
+    across: u32,
+    /// How often it is reached.
+    frequency: f64,
+    /// Registers whose values are read behind it.
+    live: u16,
+    /// Those that are before the next call or the end of the block.
+    used: u16,
+}
+
+impl Walk {
+    fn read(&mut self, location: &Allocation) {
+        if let Some(reg) = location.as_reg() {
+            self.live |= 1 << reg.hw_enc();
+            self.used |= 1 << reg.hw_enc();
         }
     }
-    saves.iter().filter(|(reg, cost)| accesses[reg.enc() as usize] > *cost).count()
+
+    fn write(&mut self, location: &Allocation) {
+        if let Some(reg) = location.as_reg() {
+            self.live &= !(1 << reg.hw_enc());
+            self.used &= !(1 << reg.hw_enc());
+            self.accesses[reg.hw_enc()] += self.frequency;
+        }
+    }
+
+    /// What is used must be loaded here.
+    fn load(&mut self) {
+        while self.used != 0 {
+            self.accesses[self.used.trailing_zeros() as usize] += self.frequency;
+            self.used &= self.used - 1;
+        }
+    }
 }

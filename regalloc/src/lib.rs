@@ -13,6 +13,7 @@ pub mod allocate;
 mod arguments;
 pub mod bound;
 pub mod cost;
+mod descent;
 mod exits;
 pub mod frame;
 pub mod holdings;

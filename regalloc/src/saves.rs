@@ -12,7 +12,11 @@ type Set = u16;
 /// Operands and moves both count: the allocator may park a value in a register
 /// that no instruction names.
 #[derive(Clone, Debug)]
-pub struct Occupied(Vec<Set>);
+pub struct Occupied {
+    blocks: Vec<Set>,
+    /// By block, what lives at its end.
+    at_end: Vec<Set>,
+}
 
 impl Occupied {
     /// Of an allocation: what lives in registers, by flow analysis.
@@ -23,6 +27,7 @@ impl Occupied {
     ) -> Occupied {
         let blocks = block_accesses(function, locations, edits);
         let mut occupied: Vec<Set> = blocks.iter().map(|block| block.touched).collect();
+        let mut at_ends = vec![0; blocks.len()];
         let mut at_start: Vec<Set> = blocks.iter().map(|block| block.read_first).collect();
         let mut changed = true;
         while changed {
@@ -31,24 +36,30 @@ impl Occupied {
                 let ends = block.succs.iter().map(|succ| at_start[succ.index()]);
                 let at_end = ends.fold(0, |a, b| a | b);
                 occupied[at] |= at_end;
+                at_ends[at] = at_end;
                 let start = blocks[at].read_first | at_end & !blocks[at].written;
                 changed |= start != at_start[at];
                 at_start[at] = start;
             }
         }
-        Occupied(occupied)
+        Occupied { blocks: occupied, at_end: at_ends }
     }
 
     /// The callee-saved registers among those that are used anywhere, in the
     /// order of preference (`order`, which has all that may be allocated).
     pub fn callee_saved(&self, order: &[Gpr]) -> SmallVec<[Gpr; 6]> {
-        let used = self.0.iter().fold(0, |a, b| a | b);
+        let used = self.blocks.iter().fold(0, |a, b| a | b);
         order.iter().copied().filter(|reg| used & bit(*reg) != 0).collect()
+    }
+
+    /// The registers that live at the end of a block, as bits by number.
+    pub(crate) fn at_end(&self, block: usize) -> u16 {
+        self.at_end[block]
     }
 
     /// Whether a register is occupied in a block.
     pub fn has(&self, block: usize, reg: Gpr) -> bool {
-        self.0[block] & bit(reg) != 0
+        self.blocks[block] & bit(reg) != 0
     }
 }
 

@@ -340,7 +340,8 @@ fn planned_splits_are_applied_soundly() {
             keeps_addresses: &|_| true,
             levers: Levers::default(),
         };
-        let allocated = crate::allocate::allocate(&function, &options).expect("an allocation");
+        let allocated = crate::allocate::cheapest(&function, &options, Gpr::CALLEE_SAVED.len());
+        let allocated = allocated.expect("an allocation");
         let Some(places) = Places::new(&function) else { continue };
         let plan = super::Finder::new(&function, &options, &places, &allocated).plan();
         if plan.splits.is_empty() {
