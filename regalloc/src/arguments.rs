@@ -17,7 +17,7 @@
 
 use regalloc2::{Block, Operand, OperandConstraint, OperandKind};
 use tailor_lower::edit::{Editor, Place};
-use tailor_lower::{MachBlock, MachFunction, Role};
+use tailor_lower::{MachBlock, MachFunction};
 
 use crate::liveness::Liveness;
 
@@ -68,7 +68,7 @@ fn that_live_on(function: &MachFunction) -> Vec<Argument> {
     for (number, block) in function.blocks.iter().enumerate().filter(|(at, _)| has_calls[*at]) {
         for inst in (block.start as usize..block.end as usize).rev() {
             let operands = function.inst_operands(inst);
-            if is_call(function.info[inst].role) {
+            if function.info[inst].role.is_call() {
                 for (operand, passed) in operands.iter().enumerate() {
                     let vreg = passed.vreg();
                     let lives_on = || {
@@ -90,11 +90,7 @@ fn that_live_on(function: &MachFunction) -> Vec<Argument> {
 /// The calls of a block.
 fn calls(function: &MachFunction, block: &MachBlock) -> impl Iterator<Item = usize> {
     let insts = block.start as usize..block.end as usize;
-    insts.filter(|&inst| is_call(function.info[inst].role))
-}
-
-fn is_call(role: Role) -> bool {
-    matches!(role, Role::CallC | Role::CallLocal)
+    insts.filter(|&inst| function.info[inst].role.is_call())
 }
 
 fn is_fixed_use(operand: &Operand) -> bool {

@@ -5,10 +5,11 @@
 //! slots there. A tail call restores when it succeeds, which is every other
 //! time.
 
-use regalloc2::{Allocation, Edit, Inst, Operand, OperandKind, ProgPoint};
-use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
+use regalloc2::Allocation;
+use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
 
 use crate::saves::Occupied;
+use crate::steps::{Located, Step};
 
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
@@ -31,8 +32,6 @@ impl Exits {
         let left = |block: &MachBlock| {
             let insts = block.start as usize..block.end as usize;
             let probability = insts.map(|inst| match function.info[inst].role {
-                // It traps, and nobody sees the registers.
-                Role::Return if function.insts[inst] == MInst::Trap => 0.0,
                 Role::Return => 1.0,
                 Role::TailCall if tail_calls => TAIL_CALL_SUCCEEDS,
                 _ => 0.0,
@@ -50,33 +49,13 @@ impl Exits {
 }
 
 /// Loads and stores of spill slots per execution of the function.
-pub fn spill_cost(
-    function: &MachFunction,
-    locations: &[Allocation],
-    edits: &[(ProgPoint, Edit)],
-) -> f64 {
-    let mut edits = edits.iter().peekable();
-    let mut cost = 0.0;
-    for block in &function.blocks {
-        let operands = block_operands(function, block.start, block.end);
-        let in_slots = locations[operands].iter().filter(|location| location.is_stack()).count();
-        let end = ProgPoint::before(Inst::new(block.end as usize));
-        let mut moves = 0;
-        while let Some((_, Edit::Move { from, to })) = edits.next_if(|(point, _)| *point < end) {
-            moves += usize::from(from.is_stack()) + usize::from(to.is_stack());
-        }
-        cost += block.frequency * (in_slots + moves) as f64;
-    }
-    cost
-}
-
-/// The operands of instructions `start..end`.
-fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Range<usize> {
-    let first = |inst: u32| {
-        let info = function.info.get(inst as usize);
-        info.map_or(function.operands.len(), |info| info.first as usize)
+pub fn spill_cost(located: &Located) -> f64 {
+    let blocks = located.function.blocks.iter().enumerate();
+    let cost = |(number, block): (usize, &MachBlock)| {
+        let accesses = located.named_in(number).filter(|location| location.is_stack());
+        block.frequency * accesses.count() as f64
     };
-    first(start)..first(end)
+    blocks.map(cost).sum()
 }
 
 /// What callee-saved registers are used for.
@@ -93,40 +72,29 @@ pub struct Uses {
 
 impl Uses {
     /// Of an allocation.
-    pub fn new(
-        function: &MachFunction,
-        locations: &[Allocation],
-        edits: &[(ProgPoint, Edit)],
-        occupied: &Occupied,
-    ) -> Uses {
+    pub fn new(located: &Located, occupied: &Occupied) -> Uses {
+        let function = located.function;
         let callee_saved = Gpr::CALLEE_SAVED.iter().fold(0, |set, reg| set | 1 << reg.enc());
         let mut walk = Walk::default();
-        let mut edits = edits.iter().rev().peekable();
         for (number, block) in function.blocks.iter().enumerate().rev() {
             walk.frequency = block.frequency;
-            walk.live = occupied.at_end(number);
-            for inst in (block.start as usize..block.end as usize).rev() {
-                let mut moves_from = |point: ProgPoint, walk: &mut Walk| {
-                    while let Some((_, Edit::Move { from, to })) = edits.next_if(|e| e.0 >= point) {
+            walk.live = occupied.live_registers(number);
+            for step in located.steps(number).rev() {
+                match step {
+                    Step::Move { from, to, .. } => {
                         walk.write(to);
                         walk.read(from);
                     }
-                };
-                moves_from(ProgPoint::after(Inst::new(inst)), &mut walk);
-                let info = &function.info[inst];
-                let operands = function.inst_operands(inst).iter();
-                let operands = operands.zip(&locations[info.first as usize..]);
-                let of_kind = |kind| {
-                    let of_kind = move |(operand, _): &(&Operand, _)| operand.kind() == kind;
-                    operands.clone().filter(of_kind).map(|(_, location)| location)
-                };
-                of_kind(OperandKind::Def).for_each(|location| walk.write(location));
-                if matches!(info.role, Role::CallC | Role::CallLocal) {
-                    walk.load();
-                    walk.across = walk.across.max((walk.live & callee_saved).count_ones());
+                    Step::Inst(inst) => {
+                        located.defs(inst).for_each(|(_, location)| walk.write(location));
+                        if function.info[inst].role.is_call() {
+                            walk.load();
+                            let across = (walk.live & callee_saved).count_ones();
+                            walk.across = walk.across.max(across);
+                        }
+                        located.uses(inst).for_each(|(_, location)| walk.read(location));
+                    }
                 }
-                of_kind(OperandKind::Use).for_each(|location| walk.read(location));
-                moves_from(ProgPoint::before(Inst::new(inst)), &mut walk);
             }
             walk.load();
         }
@@ -148,14 +116,14 @@ struct Walk {
 }
 
 impl Walk {
-    fn read(&mut self, location: &Allocation) {
+    fn read(&mut self, location: Allocation) {
         if let Some(reg) = location.as_reg() {
             self.live |= 1 << reg.hw_enc();
             self.used |= 1 << reg.hw_enc();
         }
     }
 
-    fn write(&mut self, location: &Allocation) {
+    fn write(&mut self, location: Allocation) {
         if let Some(reg) = location.as_reg() {
             self.live &= !(1 << reg.hw_enc());
             self.used &= !(1 << reg.hw_enc());

@@ -3,8 +3,9 @@
 //! Problem: place saved registers, stack objects and spill slots below the
 //! return address in as few bytes as possible.
 //! Idea: no frame pointer; everything is addressed from rsp. What is not live
-//! together shares memory ([`crate::sharing`]). Padding is added only in a function that makes calls which rely on alignment. A leaf
-//! keeps its objects in the red zone and does not move rsp at all.
+//! together shares memory ([`crate::sharing`]). Padding is added only in a function
+//! that makes calls which rely on alignment. A leaf keeps its objects in the red
+//! zone and does not move rsp at all.
 //! A kernel's convention gives that up: everything is addressed from rbp, rsp is
 //! aligned to 8, there is no red zone, the counter has its two slots, and the
 //! saved registers come last.
@@ -13,7 +14,7 @@
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
-use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
+use tailor_lower::{Convention, FuncRef, Gpr, MachFunction, Role, StackSlot};
 
 use crate::sharing::{Interference, Thing, place};
 
@@ -89,10 +90,10 @@ struct Calls {
 
 fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool) -> Calls {
     let mut calls = Calls { any: false, aligned: false };
-    for (inst, info) in function.insts.iter().zip(&function.info) {
-        let aligned = match (info.role, inst) {
-            (Role::CallLocal, MInst::CallLocal(callee)) => relies_on_alignment(*callee),
-            (Role::CallC | Role::CallLocal, _) => true,
+    for info in &function.info {
+        let aligned = match info.role {
+            Role::CallLocal(callee) => relies_on_alignment(callee),
+            Role::CallC => true,
             _ => continue,
         };
         calls.any = true;
