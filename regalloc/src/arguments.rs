@@ -16,10 +16,10 @@
 //! where coalescing could never undo them.
 
 use regalloc2::{Block, Operand, OperandConstraint, OperandKind};
-use tailor_lower::MachFunction;
 use tailor_lower::edit::{Editor, Place};
+use tailor_lower::{MachBlock, MachFunction};
 
-use crate::liveness::{Live, Liveness};
+use crate::liveness::Liveness;
 
 /// A use by a call: the instruction and the number of the operand.
 struct Argument {
@@ -46,24 +46,51 @@ pub fn arguments(function: MachFunction) -> MachFunction {
 /// large to tell.
 fn that_live_on(function: &MachFunction) -> Vec<Argument> {
     let mut found = Vec::new();
-    let has_calls = function.info.iter().any(|info| info.role.is_call());
-    let Some(liveness) = has_calls.then(|| Liveness::new(function)).flatten() else {
+    // Only what is passed somewhere counts.
+    let mut is_passed = vec![false; function.vreg_bytes.len()];
+    let mut has_calls = vec![false; function.blocks.len()];
+    for (block, has_calls) in function.blocks.iter().zip(&mut has_calls) {
+        for inst in calls(function, block) {
+            *has_calls = true;
+            let operands = function.inst_operands(inst).iter();
+            let passed = operands.filter(|operand| is_fixed_use(operand));
+            passed.for_each(|operand| is_passed[operand.vreg().vreg()] = true);
+        }
+    }
+    if !is_passed.contains(&true) {
+        return found;
+    }
+    let Some(liveness) = Liveness::of(function, |vreg| is_passed[vreg.vreg()]) else {
         return found;
     };
-    let mut live = Live::new(function);
-    for block in 0..function.blocks.len() {
-        liveness.for_each_point(function, Block::new(block), &mut live, |inst, live| {
-            if !function.info[inst].role.is_call() {
-                return;
-            }
-            for (number, operand) in function.inst_operands(inst).iter().enumerate() {
-                if is_fixed_use(operand) && live.contains(operand.vreg()) {
-                    found.push(Argument { inst, operand: number });
+    // By virtual register, the block that a use was seen in last, from its end on.
+    let mut used_in = vec![usize::MAX; function.vreg_bytes.len()];
+    for (number, block) in function.blocks.iter().enumerate().filter(|(at, _)| has_calls[*at]) {
+        for inst in (block.start as usize..block.end as usize).rev() {
+            let operands = function.inst_operands(inst);
+            if function.info[inst].role.is_call() {
+                for (operand, passed) in operands.iter().enumerate() {
+                    let vreg = passed.vreg();
+                    let lives_on = || {
+                        used_in[vreg.vreg()] == number
+                            || liveness.is_live_at_end(function, Block::new(number), vreg)
+                    };
+                    if is_fixed_use(passed) && lives_on() {
+                        found.push(Argument { inst, operand });
+                    }
                 }
             }
-        });
+            let uses = operands.iter().filter(|operand| operand.kind() == OperandKind::Use);
+            uses.for_each(|operand| used_in[operand.vreg().vreg()] = number);
+        }
     }
     found
+}
+
+/// The calls of a block.
+fn calls(function: &MachFunction, block: &MachBlock) -> impl Iterator<Item = usize> {
+    let insts = block.start as usize..block.end as usize;
+    insts.filter(|&inst| function.info[inst].role.is_call())
 }
 
 fn is_fixed_use(operand: &Operand) -> bool {

@@ -15,6 +15,7 @@ pub mod bound;
 mod colouring;
 pub mod cost;
 pub mod dataflow;
+mod descent;
 mod exits;
 pub mod frame;
 pub mod holdings;
