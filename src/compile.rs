@@ -24,7 +24,7 @@ use crate::engine::{Engine, Family};
 use crate::trace::{Stage, Trace};
 
 /// Above this many machine instructions the linear-time allocator is used.
-pub const ION_LIMIT: usize = 250_000;
+pub const ION_LIMIT: usize = 2_000_000;
 
 /// An object with what analysis found out about it.
 #[derive(Clone, Debug)]

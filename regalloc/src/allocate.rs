@@ -8,8 +8,8 @@
 //! path alone is cheaper in a slot than in a register pushed at entry. So it
 //! runs again with fewer callee-saved registers ([`crate::descent`]), and the
 //! cheapest answer stands. What saves cost is what they cost where they are placed
-//! best ([`crate::placement`]). Above [`Options::ion_limit`] instructions the
-//! linear-time allocator runs once.
+//! best ([`crate::placement`]). Where Ion would take too long, as in functions above
+//! [`Options::ion_limit`] instructions, the linear-time allocator runs once.
 //! Invariants: the function is not changed; r11 is never allocated, so that
 //! moves and emission sequences may use it; with [`Options::check`] regalloc2's
 //! independent checker has proved the result.
@@ -83,11 +83,17 @@ impl Allocated {
     }
 }
 
+/// For each parameter of a block Ion looks at what is passed to all that were
+/// defined before it, and in programs of ten thousands of loops does little else. Above
+/// so many looks, which take some seconds, the linear-time allocator is used.
+const MOST_LOOKS: usize = 4_000_000_000;
+
 /// What the caller chooses.
 pub struct Options<'a> {
     /// Prove each result with regalloc2's checker (about doubles the time).
     pub check: bool,
-    /// Functions with more instructions than this get the linear-time allocator.
+    /// Functions with more instructions than this get the linear-time allocator, and
+    /// some of fewer that are all loops.
     pub ion_limit: usize,
     /// Whether a function of the module relies on the alignment of the stack
     /// at its entry: it, or something it calls, calls C code or can tail-call.
@@ -102,7 +108,10 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// The allocator for a function of this size.
     fn algorithm(&self, function: &MachFunction) -> Algorithm {
-        match function.insts.len() <= self.ion_limit {
+        let params = function.blocks.iter().map(|block| block.params.len());
+        let passed = function.blocks.iter().map(|block| block.params.len() * block.preds.len());
+        let looks = params.sum::<usize>().saturating_mul(passed.sum());
+        match function.insts.len() <= self.ion_limit && looks <= MOST_LOOKS {
             true => Algorithm::Ion,
             false => Algorithm::Fastalloc,
         }
