@@ -90,7 +90,7 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// How often a function is left, as far as that is priced.
     pub(crate) fn exits(&self, function: &MachFunction) -> Exits {
-        Exits::new(function, self.levers.has(Lever::TailPricing))
+        Exits::new(function, &self.levers)
     }
 }
 

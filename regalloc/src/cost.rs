@@ -8,6 +8,8 @@
 use regalloc2::{Allocation, Edit, Inst, ProgPoint};
 use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
 
+use crate::levers::{Lever, Levers};
+
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 
@@ -24,8 +26,10 @@ pub struct Exits {
 }
 
 impl Exits {
-    /// Of a function. Tail calls are priced as exits, or else as nothing.
-    pub fn new(function: &MachFunction, tail_calls: bool) -> Exits {
+    /// Of a function. Tail calls are priced as exits, or as nothing without that
+    /// lever.
+    pub fn new(function: &MachFunction, levers: &Levers) -> Exits {
+        let tail_calls = levers.has(Lever::TailPricing);
         let left = |block: &MachBlock| {
             let insts = block.start as usize..block.end as usize;
             let probability = insts.map(|inst| match function.info[inst].role {
