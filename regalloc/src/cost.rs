@@ -72,6 +72,16 @@ pub fn spill_cost(
     cost
 }
 
+/// What instructions that compute values again count per execution of the function.
+pub fn of_recomputed(function: &MachFunction) -> f64 {
+    let count = |block: &MachBlock| {
+        let insts = &function.info[block.start as usize..block.end as usize];
+        insts.iter().filter(|info| info.recomputed).count()
+    };
+    let blocks = function.blocks.iter();
+    blocks.map(|block| RECOMPUTED * block.frequency * count(block) as f64).sum()
+}
+
 /// The operands of instructions `start..end`.
 fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Range<usize> {
     let first = |inst: u32| {
