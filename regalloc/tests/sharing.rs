@@ -1,10 +1,9 @@
 //! Which stack objects may share memory.
 
 use regalloc2::Allocation;
-use tailor_ir::Size;
 use tailor_ir::text::parse_function;
 use tailor_lower::objects::accesses;
-use tailor_lower::{Convention, CtxField, Features, MachFunction, Options, Poking, lower};
+use tailor_lower::{MachFunction, Options, lower};
 use tailor_regalloc::sharing::{Interference, Thing, place};
 
 /// Helper 112 writes where it is told; helper 170 keeps what it is given.
@@ -23,14 +22,7 @@ fn together(body: &str) -> bool {
         }}"
     );
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let options = Options {
-        features: Features::default(),
-        convention: Convention::Saving,
-        poking: Poking::Data,
-        wants_record: &|_| false,
-        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
-    };
-    let function = lower(&function, &options).expect("it can be lowered");
+    let function = lower(&function, &Options::default()).expect("it can be lowered");
     let accesses = accesses(&function, &|helper| helper == KEEPS);
     let found = Interference::new(&function, accesses, &locations(&function), &[], &[]);
     assert!(found.between(0, 0));
