@@ -191,9 +191,8 @@ fn finish(
         true => Packing::new(function, &locations, &edits, slots, &placed),
         false => Packing::wide(slots),
     };
-    let relies = options.relies_on_alignment;
     let saves = placement.costs.clone();
-    let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, relies);
+    let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, options);
     Ok(Allocated { locations, edits, narrow, placed, frame, saves, cost })
 }
 
