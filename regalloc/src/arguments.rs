@@ -10,14 +10,18 @@
 //! an instruction before the call, the copy takes the constraint with it, and
 //! the value can have one place for all of its life. The copy can be made from a
 //! slot.
-//! Invariants: a value that dies at the call is passed as it is. No more is
-//! executed than the allocator would have to put in.
+//! The same holds of a parameter of the function that crosses no call but is
+//! passed to the first, in another register than it arrived in: torn apart, it
+//! ends in a slot even where registers are free. (One that crosses calls is in a
+//! slot or a callee-saved register by then, and best passed from there.)
+//! Invariants: any other value that dies at the call is passed as it is. No more
+//! is executed than the allocator would have to put in.
 //! Source: calling conventions as explicit copies, as in Chaitin 1982; here only
 //! where coalescing could never undo them.
 
-use regalloc2::{Block, Operand, OperandConstraint, OperandKind};
+use regalloc2::{Block, Operand, OperandConstraint, OperandKind, PReg, VReg};
 use tailor_lower::edit::{Editor, Place};
-use tailor_lower::{MachFunction, Role};
+use tailor_lower::{MInst, MachFunction, Role};
 
 use crate::liveness::{Live, Liveness};
 
@@ -27,9 +31,17 @@ struct Argument {
     operand: usize,
 }
 
+/// A parameter of the function.
+struct Param {
+    value: VReg,
+    /// That it arrives in.
+    register: PReg,
+    crosses_calls: bool,
+}
+
 /// Puts them in.
 pub fn arguments(function: MachFunction) -> MachFunction {
-    let found = that_live_on(&function);
+    let found = to_copy(&function);
     if found.is_empty() {
         return function;
     }
@@ -42,35 +54,67 @@ pub fn arguments(function: MachFunction) -> MachFunction {
     editor.finish()
 }
 
-/// The arguments whose values are used again later; none if the function is too
-/// large to tell.
-fn that_live_on(function: &MachFunction) -> Vec<Argument> {
+/// The arguments whose values are used again later, and the parameters that
+/// change registers; none if the function is too large to tell.
+fn to_copy(function: &MachFunction) -> Vec<Argument> {
     let mut found = Vec::new();
     let has_calls = function.info.iter().any(|info| is_call(info.role));
     let Some(liveness) = has_calls.then(|| Liveness::new(function)).flatten() else {
         return found;
     };
+    let mut params = params(function);
+    let mut passed_on: Vec<(usize, Argument)> = Vec::new();
     let mut live = Live::new(function);
     for block in 0..function.blocks.len() {
         liveness.for_each_point(function, Block::new(block), &mut live, |inst, live| {
             if !is_call(function.info[inst].role) {
                 return;
             }
+            params.iter_mut().for_each(|param| param.crosses_calls |= live.contains(param.value));
             for (number, operand) in function.inst_operands(inst).iter().enumerate() {
-                if is_fixed_use(operand) && live.contains(operand.vreg()) {
-                    found.push(Argument { inst, operand: number });
+                let Some(register) = fixed_use(operand) else {
+                    continue;
+                };
+                let argument = Argument { inst, operand: number };
+                let arrives_elsewhere =
+                    |param: &Param| param.value == operand.vreg() && param.register != register;
+                if live.contains(operand.vreg()) {
+                    found.push(argument);
+                } else if let Some(param) = params.iter().position(arrives_elsewhere) {
+                    passed_on.push((param, argument));
                 }
             }
         });
     }
+    passed_on.retain(|&(param, _)| !params[param].crosses_calls);
+    found.extend(passed_on.into_iter().map(|(_, argument)| argument));
     found
+}
+
+/// The parameters of the function.
+fn params(function: &MachFunction) -> Vec<Param> {
+    let operands = function.inst_operands(0).iter();
+    let param = |operand: &Operand| match operand.constraint() {
+        OperandConstraint::FixedReg(register) if operand.kind() == OperandKind::Def => {
+            Some(Param { value: operand.vreg(), register, crosses_calls: false })
+        }
+        _ => None,
+    };
+    match function.insts[0] {
+        MInst::Args => operands.filter_map(param).collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn is_call(role: Role) -> bool {
     matches!(role, Role::CallC | Role::CallLocal)
 }
 
-fn is_fixed_use(operand: &Operand) -> bool {
-    let fixed = matches!(operand.constraint(), OperandConstraint::FixedReg(_));
-    operand.kind() == OperandKind::Use && fixed
+fn fixed_use(operand: &Operand) -> Option<PReg> {
+    match operand.constraint() {
+        OperandConstraint::FixedReg(register) if operand.kind() == OperandKind::Use => {
+            Some(register)
+        }
+        _ => None,
+    }
 }
