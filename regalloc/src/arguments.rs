@@ -21,7 +21,7 @@
 
 use regalloc2::{Block, Operand, OperandConstraint, OperandKind, PReg, VReg};
 use tailor_lower::edit::{Editor, Place};
-use tailor_lower::{MInst, MachFunction, Role};
+use tailor_lower::{MachFunction, Role};
 
 use crate::liveness::{Live, Liveness};
 
@@ -58,7 +58,7 @@ pub fn arguments(function: MachFunction) -> MachFunction {
 /// change registers; none if the function is too large to tell.
 fn to_copy(function: &MachFunction) -> Vec<Argument> {
     let mut found = Vec::new();
-    let has_calls = function.info.iter().any(|info| is_call(info.role));
+    let has_calls = function.info.iter().any(|info| info.role.is_call());
     let Some(liveness) = has_calls.then(|| Liveness::new(function)).flatten() else {
         return found;
     };
@@ -67,7 +67,7 @@ fn to_copy(function: &MachFunction) -> Vec<Argument> {
     let mut live = Live::new(function);
     for block in 0..function.blocks.len() {
         liveness.for_each_point(function, Block::new(block), &mut live, |inst, live| {
-            if !is_call(function.info[inst].role) {
+            if !function.info[inst].role.is_call() {
                 return;
             }
             params.iter_mut().for_each(|param| param.crosses_calls |= live.contains(param.value));
@@ -91,7 +91,7 @@ fn to_copy(function: &MachFunction) -> Vec<Argument> {
     found
 }
 
-/// The parameters of the function.
+/// The parameters of the function, which its first instruction defines.
 fn params(function: &MachFunction) -> Vec<Param> {
     let operands = function.inst_operands(0).iter();
     let param = |operand: &Operand| match operand.constraint() {
@@ -100,14 +100,10 @@ fn params(function: &MachFunction) -> Vec<Param> {
         }
         _ => None,
     };
-    match function.insts[0] {
-        MInst::Args => operands.filter_map(param).collect(),
+    match function.info[0].role {
+        Role::Plain => operands.filter_map(param).collect(),
         _ => Vec::new(),
     }
-}
-
-fn is_call(role: Role) -> bool {
-    matches!(role, Role::CallC | Role::CallLocal)
 }
 
 fn fixed_use(operand: &Operand) -> Option<PReg> {

@@ -15,11 +15,12 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use cranelift_entity::EntityRef;
-use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
-use tailor_lower::objects::{Accesses, Effect, MOST, Set, add};
+use tailor_lower::objects::{Accesses, Effect, MOST, Set};
 use tailor_lower::{MachFunction, StackSlot};
 
-use crate::placement::Placed;
+use crate::dataflow::{Direction, solve};
+use crate::locations::{Access, Locations};
+use crate::steps::Located;
 
 /// For each thing in a frame, those that are live together with it. Objects
 /// come first, then spill slots.
@@ -32,26 +33,14 @@ pub struct Interference {
 impl Interference {
     /// Of objects that were analysed, or else without any sharing, and of what an
     /// allocation and the saves of registers put in slots.
-    pub fn new(
-        function: &MachFunction,
-        accesses: Option<Accesses>,
-        locations: &[Allocation],
-        edits: &[(ProgPoint, Edit)],
-        placed: &[Placed],
-    ) -> Interference {
+    pub fn new(located: &Located, accesses: Option<Accesses>) -> Interference {
         let Some(mut accesses) = accesses else {
             return Interference::default();
         };
-        add_slots(function, &mut accesses.effects, locations, edits);
-        for placed in placed {
-            for &tail_call in &placed.tail_calls {
-                let effect = &mut accesses.effects[tail_call as usize];
-                read(effect, slot_member(function, placed.slot));
-            }
-        }
+        add_slots(located, &mut accesses.effects);
         let mut with = vec![0; MOST];
         let mut last = 0;
-        for live in Flow::new(function, &accesses).live() {
+        for live in live(located.function, &accesses) {
             if live != last {
                 things(live).for_each(|thing| with[thing] |= live);
                 last = live;
@@ -78,7 +67,7 @@ pub struct LiveObjects {
 /// Finds them.
 pub fn live_objects(function: &MachFunction, accesses: &Accesses) -> LiveObjects {
     let sizes = function.stack_slots.values().map(|slot| slot.size).collect();
-    LiveObjects { sizes, at: Flow::new(function, accesses).live() }
+    LiveObjects { sizes, at: live(function, accesses) }
 }
 
 impl LiveObjects {
@@ -115,8 +104,20 @@ fn words(range: &Range<u32>) -> Range<u32> {
 ///
 /// First fit is at most as good as its order, and the best order is hard to
 /// find (it is the colouring of weighted intervals); what one order wastes
-/// another one often does not.
+/// another one often does not. Slots from number [`MOST`] on lie behind all that,
+/// in their order, since they share nothing and there may be very many.
 pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
+    let (things, rest) = things.split_at(things.len().min(MOST));
+    let (mut offsets, mut end) = place_first(things, interference);
+    for thing in rest {
+        end = end.next_multiple_of(8);
+        offsets.push(end);
+        end += thing.size;
+    }
+    (offsets, end)
+}
+
+fn place_first(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
     let mut best = (Vec::new(), u32::MAX);
     // Bytes of what each interferes with, itself included.
     let crowd = |thing: usize| {
@@ -185,123 +186,55 @@ fn things(mut set: Set) -> impl Iterator<Item = usize> {
 }
 
 /// Adds what instructions, and moves before and after them, do to spill slots.
-fn add_slots(
-    function: &MachFunction,
-    effects: &mut [Effect],
-    locations: &[Allocation],
-    edits: &[(ProgPoint, Edit)],
-) {
-    let member = |location: Allocation| slot_member(function, location);
-    let mut edits = edits.iter().peekable();
-    for (inst, effect) in effects.iter_mut().enumerate() {
-        let at = regalloc2::Inst::new(inst);
-        let mut moves_until = |point: ProgPoint, effect: &mut Effect| {
-            while let Some((_, Edit::Move { from, to })) = edits.next_if(|edit| edit.0 <= point) {
-                read(effect, member(*from));
-                write(effect, member(*to));
-            }
-        };
-        moves_until(ProgPoint::before(at), effect);
-        let operands = function.inst_operands(inst);
-        let locations = &locations[function.info[inst].first as usize..];
-        for kind in [OperandKind::Use, OperandKind::Def] {
-            for (operand, location) in operands.iter().zip(locations) {
-                match kind {
-                    _ if operand.kind() != kind => {}
-                    OperandKind::Use => read(effect, member(*location)),
-                    OperandKind::Def => write(effect, member(*location)),
-                }
-            }
-        }
-        moves_until(ProgPoint::after(at), effect);
+fn add_slots(located: &Located, effects: &mut [Effect]) {
+    // Slots are numbered behind the objects.
+    let objects = located.function.stack_slots.len() as u32;
+    let things = |set: Locations| set.slots.checked_shl(objects).unwrap_or(0);
+    for step in (0..located.function.blocks.len()).flat_map(|block| located.steps(block)) {
+        let Access { reads, writes } = Access::of(located, step);
+        let effect = &mut effects[located.inst(step)];
+        // What was written just before need not be there before.
+        effect.reads |= things(reads) & !effect.fills;
+        effect.writes |= things(writes);
+        effect.fills |= things(writes);
     }
-}
-
-/// A spill slot as a set, if the location is one that is told apart.
-fn slot_member(function: &MachFunction, location: Allocation) -> Option<Set> {
-    let thing = function.stack_slots.len() + location.as_stack()?.index();
-    (thing < MOST).then(|| 1 << thing)
-}
-
-/// What was written just before need not be there before.
-fn read(effect: &mut Effect, slot: Option<Set>) {
-    effect.reads |= slot.unwrap_or(0) & !effect.fills;
-}
-
-fn write(effect: &mut Effect, slot: Option<Set>) {
-    effect.writes |= slot.unwrap_or(0);
-    effect.fills |= slot.unwrap_or(0);
-}
-
-/// The solved flow problem.
-struct Flow<'a> {
-    function: &'a MachFunction,
-    accesses: &'a Accesses,
-    /// By block, at its start: may have been written.
-    written: Vec<Set>,
-    /// By block, at its end: may still be read.
-    wanted: Vec<Set>,
-}
-
-impl<'a> Flow<'a> {
-    fn new(function: &'a MachFunction, accesses: &'a Accesses) -> Flow<'a> {
-        let written = vec![0; function.blocks.len()];
-        let wanted = vec![accesses.lost; function.blocks.len()];
-        let mut flow = Flow { function, accesses, written, wanted };
-        flow.solve();
-        flow
-    }
-
-    fn solve(&mut self) {
-        let blocks = &self.function.blocks;
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (at, block) in blocks.iter().enumerate() {
-                let effects = &self.accesses.effects[block.start as usize..block.end as usize];
-                let end = effects.iter().fold(self.written[at], |set, effect| set | effect.writes);
-                for succ in &block.succs {
-                    changed |= add(&mut self.written[succ.index()], end);
-                }
-            }
-            for (at, block) in blocks.iter().enumerate().rev() {
-                let wanted = |succ: &Block| self.at_start(succ.index());
-                let end = block.succs.iter().map(wanted).fold(0, |a, b| a | b);
-                changed |= add(&mut self.wanted[at], end);
-            }
+    for placed in located.placed {
+        for &tail_call in &placed.tail_calls {
+            let effect = &mut effects[tail_call as usize];
+            effect.reads |= things(placed.slot.into()) & !effect.fills;
         }
     }
+}
 
-    /// What may still be read at the start of a block.
-    fn at_start(&self, block: usize) -> Set {
-        let range = &self.function.blocks[block];
-        let effects = &self.accesses.effects[range.start as usize..range.end as usize];
-        effects.iter().rev().fold(self.wanted[block], |set, effect| self.before(set, effect))
-    }
-
-    fn before(&self, wanted: Set, effect: &Effect) -> Set {
-        wanted & !effect.fills | effect.reads | self.accesses.lost
-    }
-
-    /// By instruction, the objects that are live there or accessed by it.
-    fn live(&self) -> Vec<Set> {
-        let mut live = vec![0; self.accesses.effects.len()];
-        for (at, block) in self.function.blocks.iter().enumerate() {
-            let range = block.start as usize..block.end as usize;
-            let mut wanted = self.wanted[at];
-            for inst in range.clone().rev() {
-                // For now, what is wanted before or after it.
-                live[inst] = wanted;
-                wanted = self.before(wanted, &self.accesses.effects[inst]);
-                live[inst] |= wanted;
-            }
-            let mut written = self.written[at];
-            for inst in range {
-                let effect = &self.accesses.effects[inst];
-                written |= effect.writes;
-                live[inst] = live[inst] & written | effect.reads | effect.writes;
-            }
+/// By instruction, the things that are live there (may have been written, and may
+/// still be read) or accessed by it.
+fn live(function: &MachFunction, accesses: &Accesses) -> Vec<Set> {
+    let blocks = &function.blocks;
+    let insts = |block: usize| blocks[block].start as usize..blocks[block].end as usize;
+    let effects = |block: usize| accesses.effects[insts(block)].iter();
+    let after = |written: Set, effect: &Effect| written | effect.writes;
+    let before =
+        |wanted: Set, effect: &Effect| wanted & !effect.fills | effect.reads | accesses.lost;
+    let written =
+        solve(Direction::Forward, blocks, |block, start| effects(block).fold(start, after));
+    let wanted = solve(Direction::Backward, blocks, |block, end| {
+        effects(block).rev().fold(end | accesses.lost, before)
+    });
+    let mut live = vec![0; accesses.effects.len()];
+    for block in 0..blocks.len() {
+        let mut wanted = wanted[block] | accesses.lost;
+        for inst in insts(block).rev() {
+            // For now, what is wanted before or after it.
+            live[inst] = wanted;
+            wanted = before(wanted, &accesses.effects[inst]);
+            live[inst] |= wanted;
         }
-        live
+        let mut written = written[block];
+        for inst in insts(block) {
+            let effect = &accesses.effects[inst];
+            written = after(written, effect);
+            live[inst] = live[inst] & written | effect.reads | effect.writes;
+        }
     }
+    live
 }

@@ -332,7 +332,7 @@ impl Explainer<'_> {
         Some(Tightest {
             at: names.at(inst),
             what: names.call(inst),
-            is_call: matches!(mach.info[inst].role, Role::CallC | Role::CallLocal),
+            is_call: mach.info[inst].role.is_call(),
             free,
             values: values.into_iter().map(|value: VReg| names.describe(value)).collect(),
             objects: objects.iter().map(name).collect(),
