@@ -21,11 +21,12 @@ use regalloc2::{
     RegallocOptions,
 };
 use smallvec::SmallVec;
-use tailor_lower::objects;
+use tailor_lower::objects::{self, MOST};
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
 use crate::adapter::Adapter;
+use crate::colouring;
 use crate::cost::{self, Exits};
 use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
@@ -300,7 +301,11 @@ impl<'a> Runner<'a> {
         };
         regalloc2::run_with_ctx(&adapter, &env, &settings, &mut self.ctx)
             .map_err(Error::Refused)?;
-        let output = std::mem::take(&mut self.ctx.output);
+        let mut output = std::mem::take(&mut self.ctx.output);
+        let told_apart = MOST.saturating_sub(function.stack_slots.len());
+        if output.num_spillslots > told_apart && self.options.levers.has(Lever::Sharing) {
+            colouring::colour(function, &mut output);
+        }
         if self.options.check {
             let mut checker = Checker::new(&adapter, &env);
             checker.prepare(&output);

@@ -13,6 +13,7 @@ mod adapter;
 pub mod allocate;
 mod arguments;
 pub mod bound;
+mod colouring;
 pub mod cost;
 pub mod dataflow;
 mod exits;
@@ -25,6 +26,8 @@ pub mod packing;
 pub mod placement;
 pub mod plain;
 pub mod prepare;
+#[cfg(test)]
+mod random;
 pub mod region;
 pub mod remat;
 pub mod saves;
