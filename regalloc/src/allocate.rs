@@ -6,18 +6,19 @@
 //! preferred. It knows no cost of the first use of a callee-saved register and
 //! takes one before it would spill, although a value that is used on a cold
 //! path alone is cheaper in a slot than in a register pushed at entry. So it
-//! runs again with fewer callee-saved registers, first with as many as have
-//! more accesses than saving one costs, then with one less or more as long as
-//! that is cheaper; of equal ones, that with fewer saves stands. What saves cost
-//! is what they cost where they are placed best ([`crate::placement`]). Above
-//! [`Options::ion_limit`] instructions the linear-time allocator runs once.
+//! runs again with fewer callee-saved registers ([`crate::descent`]), and the
+//! cheapest answer stands. What saves cost is what they cost where they are placed
+//! best ([`crate::placement`]). Above [`Options::ion_limit`] instructions the
+//! linear-time allocator runs once.
 //! Invariants: the function is not changed; r11 is never allocated, so that
 //! moves and emission sequences may use it; with [`Options::check`] regalloc2's
 //! independent checker has proved the result.
 
+use std::cell::RefCell;
+
 use regalloc2::checker::Checker;
 use regalloc2::{
-    Algorithm, Allocation, Ctx, Edit, MachineEnv, Output, PRegSet, ProgPoint, RegAllocError,
+    Algorithm, Allocation, Ctx, Edit, MachineEnv, Output, PReg, PRegSet, ProgPoint, RegAllocError,
     RegallocOptions,
 };
 use smallvec::SmallVec;
@@ -27,7 +28,8 @@ use thiserror::Error;
 
 use crate::adapter::Adapter;
 use crate::colouring;
-use crate::cost::{self, Exits};
+use crate::cost::{self, Exits, Uses};
+use crate::descent::Prospects;
 use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
 use crate::packing::Packing;
@@ -56,6 +58,8 @@ pub struct Allocated {
     pub saves: SmallVec<[(Gpr, f64); 6]>,
     /// What all of it costs per execution of the function (see [`crate::cost`]).
     pub cost: f64,
+    /// Whether the backtracking or the linear-time allocator made it.
+    pub algorithm: Algorithm,
 }
 
 impl Allocated {
@@ -96,6 +100,14 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
+    /// The allocator for a function of this size.
+    fn algorithm(&self, function: &MachFunction) -> Algorithm {
+        match function.insts.len() <= self.ion_limit {
+            true => Algorithm::Ion,
+            false => Algorithm::Fastalloc,
+        }
+    }
+
     /// How often a function is left, as far as that is priced.
     pub(crate) fn exits(&self, function: &MachFunction) -> Exits {
         Exits::new(function, &self.levers)
@@ -129,64 +141,49 @@ pub(crate) fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
 }
 
 /// One run's answer and what it costs.
-struct Candidate {
-    output: Output,
+pub(crate) struct Candidate {
+    pub output: Output,
     occupied: Occupied,
-    placement: Placement,
-    cost: f64,
+    pub placement: Placement,
+    pub uses: Uses,
+    pub cost: f64,
 }
 
-/// The search goes on below a limit that was dearer if its spills cost less than
-/// this share of the best cost: with fewer registers they will not cost less.
-/// (Going on up to the whole of it makes a fifth more runs on real programs, for
-/// another 0.03 % of cost.)
-const PROMISING_SPILLS: f64 = 0.5;
+thread_local! {
+    /// regalloc2's working memory. To get and to free it takes a tenth of the time
+    /// of a run.
+    static MEMORY: RefCell<Ctx> = RefCell::default();
+}
+
+/// What working memory is kept for, in instructions; a larger function's is freed.
+const KEPT: usize = 10_000;
 
 /// What stays the same from run to run.
 struct Runner<'a> {
     function: &'a MachFunction,
     options: &'a Options<'a>,
-    ion: bool,
+    algorithm: Algorithm,
     placer: Placer<'a>,
-    ctx: Ctx,
+    memory: Ctx,
+}
+
+impl Drop for Runner<'_> {
+    fn drop(&mut self) {
+        if self.function.insts.len() <= KEPT {
+            MEMORY.replace(std::mem::take(&mut self.memory));
+        }
+    }
 }
 
 /// Allocates registers, places their saves, and lays out the frame.
 pub fn allocate(function: &MachFunction, options: &Options) -> Result<Allocated, Error> {
-    finish(function, options, cheapest(function, options)?)
-}
-
-/// The same with at most so many callee-saved registers, whichever of these limits
-/// is cheapest; of equals the last.
-pub fn allocate_within(
-    function: &MachFunction,
-    options: &Options,
-    limits: &[usize],
-) -> Result<Allocated, Error> {
-    let exits = options.exits(function);
-    let mut runner = Runner::new(function, options, &exits);
-    let callee_saved = options.levers.callee_saved(function.convention);
-    let mut best: Option<Candidate> = None;
-    let mut error = Error::Refused(RegAllocError::TooManyLiveRegs);
-    for &limit in limits {
-        match runner.run(&callee_saved[..limit.min(callee_saved.len())]) {
-            Ok(found) if best.as_ref().is_none_or(|best| found.cost <= best.cost) => {
-                best = Some(found);
-            }
-            Ok(_) => {}
-            Err(found) => error = found,
-        }
-    }
-    finish(function, options, best.ok_or(error)?)
+    let found = cheapest(function, options, Gpr::CALLEE_SAVED.len())?;
+    Ok(finish(function, options, found))
 }
 
 /// Places the saves and lays out the frame.
-fn finish(
-    function: &MachFunction,
-    options: &Options,
-    chosen: Candidate,
-) -> Result<Allocated, Error> {
-    let Candidate { output, occupied, placement, cost } = chosen;
+pub(crate) fn finish(function: &MachFunction, options: &Options, chosen: Candidate) -> Allocated {
+    let Candidate { output, occupied, placement, cost, .. } = chosen;
     let Output { allocs: mut locations, mut edits, num_spillslots: mut slots, .. } = output;
     let shares = options.levers.has(Lever::Sharing);
     if shares {
@@ -203,90 +200,81 @@ fn finish(
     };
     let saves = placement.costs.clone();
     let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, options);
-    Ok(Allocated { locations, edits, narrow, placed, frame, saves, cost })
+    let algorithm = options.algorithm(function);
+    Allocated { locations, edits, narrow, placed, frame, saves, cost, algorithm }
 }
 
-/// Starts with all callee-saved registers, guesses how many of those that were
-/// taken are worth saving, and looks further on while that is cheaper.
-fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Error> {
+/// The cheapest that is found with at most so many callee-saved registers.
+pub(crate) fn cheapest(
+    function: &MachFunction,
+    options: &Options,
+    most: usize,
+) -> Result<Candidate, Error> {
     let exits = options.exits(function);
     let mut runner = Runner::new(function, options, &exits);
     let callee_saved = options.levers.callee_saved(function.convention);
-    let mut best = runner.run(&callee_saved)?;
-    if !runner.ion || !options.levers.has(Lever::Descent) {
+    let mut most = most.min(callee_saved.len());
+    let mut best = runner.run(&callee_saved[..most])?;
+    if matches!(runner.algorithm, Algorithm::Fastalloc) || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }
-    let costs = &best.placement.costs;
-    let used = costs.len();
-    let Output { allocs, edits, .. } = &best.output;
-    let worth = cost::worth_saving(&Located::new(function, allocs, edits, &[]), costs);
-    let settled = worth == used && costs.iter().map(|(reg, _)| reg).eq(&callee_saved[..used]);
-    let mut try_limit = |limit: usize, best: &mut Candidate| {
-        let candidate = match runner.run(&callee_saved[..limit]) {
+    let mut prospects = Prospects::new();
+    prospects.learn(most, Some(&best), f64::INFINITY);
+    while let Some(next) = prospects.next(function, best.cost) {
+        most = next;
+        let found = match runner.run(&callee_saved[..most]) {
             // Fewer registers than some instruction needs at once.
-            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => return Ok(Outcome::Worse),
-            result => result?,
+            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => None,
+            result => Some(result?),
         };
-        if candidate.cost <= best.cost {
-            *best = candidate;
-            return Ok(Outcome::Better);
-        }
-        let promising = candidate.is_promising(best.cost);
-        Ok::<_, Error>(if promising { Outcome::Promising } else { Outcome::Worse })
-    };
-    let mut lowest = used;
-    if !settled {
-        let mut outcome = try_limit(worth, &mut best)?;
-        lowest = worth;
-        let upwards = outcome != Outcome::Better;
-        while lowest > 0 && outcome != Outcome::Worse {
-            lowest -= 1;
-            outcome = try_limit(lowest, &mut best)?;
-        }
-        for limit in (worth + 1..used).take_while(|_| upwards) {
-            if try_limit(limit, &mut best)? != Outcome::Better {
-                break;
-            }
-        }
-    }
-    if lowest > 0 && best.is_mixed() && best.is_promising(best.cost) {
-        try_limit(0, &mut best)?;
+        prospects.learn(most, found.as_ref(), best.cost);
+        best = match found {
+            Some(found) if found.is_better_than(&best) => found,
+            _ => best,
+        };
     }
     Ok(best)
 }
 
 impl Candidate {
-    /// It owes enough of its cost to saves for fewer registers to be tried.
-    fn is_promising(&self, best_cost: f64) -> bool {
-        self.cost - self.placement.cost() < best_cost * PROMISING_SPILLS
-    }
-
-    /// Some registers are pushed, and some saved elsewhere. Limits tell nothing
-    /// of which values are left without one: with none at all, those that are
-    /// pushed for go too.
-    fn is_mixed(&self) -> bool {
-        let pushed = self.placement.pushed.len();
-        pushed > 0 && pushed < self.placement.costs.len()
+    /// It is cheaper, or as cheap with fewer registers saved.
+    fn is_better_than(&self, other: &Candidate) -> bool {
+        let saves = |candidate: &Candidate| candidate.placement.costs.len();
+        self.cost < other.cost || self.cost == other.cost && saves(self) < saves(other)
     }
 }
 
-/// What a run with a limit came to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Outcome {
-    /// Not dearer than the best so far.
-    Better,
-    /// Dearer, but for its saves and not for its spills: one register less may
-    /// change little, where it was saved on a cold path, and one more less a lot.
-    Promising,
-    /// Dearer.
-    Worse,
+/// Gives the callee-saved registers in use the names that come first among these. As no
+/// instruction asks for one of them by name, that is as good an allocation.
+fn prefer_first(output: &mut Output, callee_saved: &[Gpr]) {
+    let Output { allocs, edits, .. } = output;
+    let moved = edits.iter().flat_map(|(_, Edit::Move { from, to })| [from, to]);
+    let registers = allocs.iter().chain(moved).filter_map(|location| location.as_reg());
+    let used = registers.fold(0u64, |used, preg| used | 1 << preg.index());
+    let used = callee_saved.iter().filter(|reg| used >> reg.preg().index() & 1 == 1);
+    let mut names: [Allocation; 64] =
+        std::array::from_fn(|index| Allocation::reg(PReg::from_index(index)));
+    let mut changes = false;
+    for (old, new) in used.zip(callee_saved) {
+        names[old.preg().index()] = Allocation::reg(new.preg());
+        changes |= old != new;
+    }
+    if !changes {
+        return;
+    }
+    let moved = edits.iter_mut().flat_map(|(_, Edit::Move { from, to })| [from, to]);
+    for location in allocs.iter_mut().chain(moved) {
+        if let Some(preg) = location.as_reg() {
+            *location = names[preg.index()];
+        }
+    }
 }
 
 impl<'a> Runner<'a> {
     fn new(function: &'a MachFunction, options: &'a Options, exits: &'a Exits) -> Runner<'a> {
         let placer = Placer::new(function, exits, options.levers.has(Lever::Placement));
-        let ion = function.insts.len() <= options.ion_limit;
-        Runner { function, options, ion, placer, ctx: Ctx::default() }
+        let algorithm = options.algorithm(function);
+        Runner { function, options, algorithm, placer, memory: MEMORY.take() }
     }
 
     /// One run with these callee-saved registers.
@@ -295,13 +283,14 @@ impl<'a> Runner<'a> {
         let adapter = Adapter(function);
         let env = machine_env(callee_saved);
         let settings = RegallocOptions {
-            algorithm: if self.ion { Algorithm::Ion } else { Algorithm::Fastalloc },
+            algorithm: self.algorithm,
             validate_ssa: self.options.check,
             ..RegallocOptions::default()
         };
-        regalloc2::run_with_ctx(&adapter, &env, &settings, &mut self.ctx)
+        regalloc2::run_with_ctx(&adapter, &env, &settings, &mut self.memory)
             .map_err(Error::Refused)?;
-        let mut output = std::mem::take(&mut self.ctx.output);
+        let mut output = std::mem::take(&mut self.memory.output);
+        prefer_first(&mut output, callee_saved);
         let told_apart = MOST.saturating_sub(function.stack_slots.len());
         if output.num_spillslots > told_apart && self.options.levers.has(Lever::Sharing) {
             colouring::colour(function, &mut output);
@@ -315,7 +304,11 @@ impl<'a> Runner<'a> {
         let occupied = Occupied::new(&located);
         let used = occupied.callee_saved(function.convention.callee_saved());
         let placement = self.placer.place(&used, &occupied);
+        let uses = match used.is_empty() {
+            true => Uses::default(),
+            false => Uses::new(&located, &occupied),
+        };
         let cost = placement.cost() + cost::spill_cost(&located);
-        Ok(Candidate { output, occupied, placement, cost })
+        Ok(Candidate { output, occupied, placement, uses, cost })
     }
 }

@@ -21,9 +21,9 @@
 
 use regalloc2::{Block, Operand, OperandConstraint, OperandKind, PReg, VReg};
 use tailor_lower::edit::{Editor, Place};
-use tailor_lower::{MachFunction, Role};
+use tailor_lower::{MachBlock, MachFunction, Role};
 
-use crate::liveness::{Live, Liveness};
+use crate::liveness::Liveness;
 
 /// A use by a call: the instruction and the number of the operand.
 struct Argument {
@@ -58,37 +58,66 @@ pub fn arguments(function: MachFunction) -> MachFunction {
 /// change registers; none if the function is too large to tell.
 fn to_copy(function: &MachFunction) -> Vec<Argument> {
     let mut found = Vec::new();
-    let has_calls = function.info.iter().any(|info| info.role.is_call());
-    let Some(liveness) = has_calls.then(|| Liveness::new(function)).flatten() else {
+    // Only what is passed somewhere counts.
+    let mut is_passed = vec![false; function.vreg_bytes.len()];
+    let mut has_calls = vec![false; function.blocks.len()];
+    for (block, has_calls) in function.blocks.iter().zip(&mut has_calls) {
+        for inst in calls(function, block) {
+            *has_calls = true;
+            let operands = function.inst_operands(inst).iter();
+            let passed = operands.filter(|operand| fixed_use(operand).is_some());
+            passed.for_each(|operand| is_passed[operand.vreg().vreg()] = true);
+        }
+    }
+    if !is_passed.contains(&true) {
+        return found;
+    }
+    let Some(liveness) = Liveness::of(function, |vreg| is_passed[vreg.vreg()]) else {
         return found;
     };
     let mut params = params(function);
     let mut passed_on: Vec<(usize, Argument)> = Vec::new();
-    let mut live = Live::new(function);
-    for block in 0..function.blocks.len() {
-        liveness.for_each_point(function, Block::new(block), &mut live, |inst, live| {
-            if !function.info[inst].role.is_call() {
-                return;
-            }
-            params.iter_mut().for_each(|param| param.crosses_calls |= live.contains(param.value));
-            for (number, operand) in function.inst_operands(inst).iter().enumerate() {
-                let Some(register) = fixed_use(operand) else {
-                    continue;
+    // By virtual register, the block that a use was seen in last, from its end on.
+    let mut used_in = vec![usize::MAX; function.vreg_bytes.len()];
+    for (number, block) in function.blocks.iter().enumerate().filter(|(at, _)| has_calls[*at]) {
+        for inst in (block.start as usize..block.end as usize).rev() {
+            let operands = function.inst_operands(inst);
+            if function.info[inst].role.is_call() {
+                let lives_on = |vreg: VReg| {
+                    used_in[vreg.vreg()] == number
+                        || is_passed[vreg.vreg()]
+                            && liveness.is_live_at_end(function, Block::new(number), vreg)
                 };
-                let argument = Argument { inst, operand: number };
-                let arrives_elsewhere =
-                    |param: &Param| param.value == operand.vreg() && param.register != register;
-                if live.contains(operand.vreg()) {
-                    found.push(argument);
-                } else if let Some(param) = params.iter().position(arrives_elsewhere) {
-                    passed_on.push((param, argument));
+                for param in &mut params {
+                    param.crosses_calls |= lives_on(param.value);
+                }
+                for (number, operand) in operands.iter().enumerate() {
+                    let Some(register) = fixed_use(operand) else {
+                        continue;
+                    };
+                    let argument = Argument { inst, operand: number };
+                    let arrives_elsewhere =
+                        |param: &Param| param.value == operand.vreg() && param.register != register;
+                    if lives_on(operand.vreg()) {
+                        found.push(argument);
+                    } else if let Some(param) = params.iter().position(arrives_elsewhere) {
+                        passed_on.push((param, argument));
+                    }
                 }
             }
-        });
+            let uses = operands.iter().filter(|operand| operand.kind() == OperandKind::Use);
+            uses.for_each(|operand| used_in[operand.vreg().vreg()] = number);
+        }
     }
     passed_on.retain(|&(param, _)| !params[param].crosses_calls);
     found.extend(passed_on.into_iter().map(|(_, argument)| argument));
     found
+}
+
+/// The calls of a block.
+fn calls(function: &MachFunction, block: &MachBlock) -> impl Iterator<Item = usize> {
+    let insts = block.start as usize..block.end as usize;
+    insts.filter(|&inst| function.info[inst].role.is_call())
 }
 
 /// The parameters of the function, which its first instruction defines.

@@ -5,10 +5,12 @@
 //! slots there. A tail call restores when it succeeds, which is every other
 //! time.
 
+use regalloc2::Allocation;
 use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
 
 use crate::levers::{Lever, Levers};
-use crate::steps::Located;
+use crate::saves::Occupied;
+use crate::steps::{Located, Step};
 
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
@@ -69,14 +71,84 @@ pub fn of_recomputed(function: &MachFunction) -> f64 {
     blocks.map(|block| RECOMPUTED * block.frequency * count(block) as f64).sum()
 }
 
-/// How many of these registers are accessed more often than saving them costs, as
-/// given with each: an estimate, as values in slots need not be reloaded for each access.
-pub fn worth_saving(located: &Located, saves: &[(Gpr, f64)]) -> usize {
-    let mut accesses = [0.0; 16];
-    for (number, block) in located.function.blocks.iter().enumerate() {
-        for preg in located.named_in(number).filter_map(|location| location.as_reg()) {
-            accesses[preg.hw_enc()] += block.frequency;
+/// What callee-saved registers are used for.
+#[derive(Clone, Debug, Default)]
+pub struct Uses {
+    /// For each register by number, the loads and stores per execution of the function
+    /// if what it holds were in slots instead: a store for each time that it is set,
+    /// and in each block a load before the first use, and before the first behind a
+    /// call.
+    pub accesses: [f64; 16],
+    /// How many of them hold something at once while a call is executed.
+    pub across: usize,
+}
+
+impl Uses {
+    /// Of an allocation.
+    pub fn new(located: &Located, occupied: &Occupied) -> Uses {
+        let function = located.function;
+        let callee_saved = Gpr::CALLEE_SAVED.iter().fold(0, |set, reg| set | 1 << reg.enc());
+        let mut walk = Walk::default();
+        for (number, block) in function.blocks.iter().enumerate().rev() {
+            walk.frequency = block.frequency;
+            walk.live = occupied.live_registers(number);
+            for step in located.steps(number).rev() {
+                match step {
+                    Step::Move { from, to, .. } => {
+                        walk.write(to);
+                        walk.read(from);
+                    }
+                    Step::Inst(inst) => {
+                        located.defs(inst).for_each(|(_, location)| walk.write(location));
+                        if function.info[inst].role.is_call() {
+                            walk.load();
+                            let across = (walk.live & callee_saved).count_ones();
+                            walk.across = walk.across.max(across);
+                        }
+                        located.uses(inst).for_each(|(_, location)| walk.read(location));
+                    }
+                }
+            }
+            walk.load();
+        }
+        Uses { accesses: walk.accesses, across: walk.across as usize }
+    }
+}
+
+/// What was found from the end to some point.
+#[derive(Default)]
+struct Walk {
+    accesses: [f64; 16],
+    across: u32,
+    /// How often it is reached.
+    frequency: f64,
+    /// Registers whose values are read behind it.
+    live: u16,
+    /// Those that are before the next call or the end of the block.
+    used: u16,
+}
+
+impl Walk {
+    fn read(&mut self, location: Allocation) {
+        if let Some(reg) = location.as_reg() {
+            self.live |= 1 << reg.hw_enc();
+            self.used |= 1 << reg.hw_enc();
         }
     }
-    saves.iter().filter(|(reg, cost)| accesses[reg.enc() as usize] > *cost).count()
+
+    fn write(&mut self, location: Allocation) {
+        if let Some(reg) = location.as_reg() {
+            self.live &= !(1 << reg.hw_enc());
+            self.used &= !(1 << reg.hw_enc());
+            self.accesses[reg.hw_enc()] += self.frequency;
+        }
+    }
+
+    /// What is used must be loaded here.
+    fn load(&mut self) {
+        while self.used != 0 {
+            self.accesses[self.used.trailing_zeros() as usize] += self.frequency;
+            self.used &= self.used - 1;
+        }
+    }
 }

@@ -27,6 +27,11 @@ impl Occupied {
         (accessed | live_at_end).registers
     }
 
+    /// The registers that live at the end of a block, as bits by number.
+    pub fn live_registers(&self, block: usize) -> u16 {
+        self.blocks[block].live_at_end.registers
+    }
+
     /// The slots that are read from the start of a block on before they are written.
     pub fn live_slots(&self, block: usize) -> Set {
         self.blocks[block].live_at_start.slots

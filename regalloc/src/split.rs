@@ -29,7 +29,7 @@ use smallvec::SmallVec;
 use tailor_lower::edit::Editor;
 use tailor_lower::{Gpr, MachFunction};
 
-use crate::allocate::{self, Allocated, Error, Options};
+use crate::allocate::{self, Allocated, Candidate, Error, Options};
 use crate::levers::Lever;
 use crate::region::{self, Costs, Demand, Graph};
 use locate::Locator;
@@ -56,25 +56,25 @@ pub fn allocate(
     function: &MachFunction,
     options: &Options,
 ) -> Result<(Option<MachFunction>, Allocated), Error> {
-    let plain = allocate::allocate(function, options)?;
+    let plain = allocate::cheapest(function, options, Gpr::CALLEE_SAVED.len())?;
     let small = function.insts.len() <= MOST_INSTS.min(options.ion_limit);
-    if small
-        && plain.cost > 0.0
-        && options.levers.has(Lever::Split)
-        && let Some((split, freed)) = split(function, options, &plain)
-    {
-        // Where the registers that it frees are not taken again for what is in the
-        // regions, slots hold that.
-        let used = plain.saves.len();
-        let limits = [used, used - freed];
-        let limits = &limits[..if freed > 0 { 2 } else { 1 }];
-        let allocated = match allocate::allocate_within(&split, options, limits) {
-            Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => return Ok((None, plain)),
-            result => result?,
-        };
+    let tries = small && plain.cost > 0.0 && options.levers.has(Lever::Split);
+    let split = tries.then(|| split(function, options, &plain)).flatten();
+    let plain_registers = plain.placement.costs.len();
+    let plain_cost = plain.cost;
+    let Some(split) = split else {
+        return Ok((None, allocate::finish(function, options, plain)));
+    };
+    let found = match allocate::cheapest(&split, options, plain_registers) {
+        Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => None,
+        result => Some(result?).filter(|found| found.cost < plain_cost),
+    };
+    let plain = allocate::finish(function, options, plain);
+    if let Some(found) = found {
+        let allocated = allocate::finish(&split, options, found);
         let gain = plain.cost - allocated.cost;
         let more = f64::from(allocated.frame.frame_bytes()) - f64::from(plain.frame.frame_bytes());
-        if gain > 0.0 && more <= BYTES_FOR_ACCESS * gain {
+        if more <= BYTES_FOR_ACCESS * gain {
             return Ok((Some(split), allocated));
         }
     }
@@ -82,17 +82,16 @@ pub fn allocate(
 }
 
 /// The function with those values split for which that should be cheaper than
-/// this allocation, and how many of its callee-saved registers should not be
-/// needed then; `None` if that is not worth a try.
+/// this allocation; `None` if that is not worth a try.
 fn split(
     function: &MachFunction,
     options: &Options,
-    allocated: &Allocated,
-) -> Option<(MachFunction, usize)> {
+    allocated: &Candidate,
+) -> Option<MachFunction> {
     let places = Places::new(function)?;
     let plan = Finder::new(function, options, &places, allocated).plan();
     let worth = plan.gain > LEAST * allocated.cost;
-    worth.then(|| (apply(function, &places, &plan.splits), plan.freed))
+    worth.then(|| apply(function, &places, &plan.splits))
 }
 
 fn apply(function: &MachFunction, places: &Places, splits: &[Split]) -> MachFunction {
@@ -108,8 +107,6 @@ fn apply(function: &MachFunction, places: &Places, splits: &[Split]) -> MachFunc
 /// What to split.
 struct Plan {
     splits: Vec<Split>,
-    /// How many registers need not be saved then.
-    freed: usize,
     /// What that should save per execution of the function.
     gain: f64,
 }
@@ -166,7 +163,7 @@ impl<'a> Finder<'a> {
         function: &'a MachFunction,
         options: &Options,
         places: &'a Places,
-        allocated: &'a Allocated,
+        allocated: &'a Candidate,
     ) -> Finder<'a> {
         let save_cost = options.exits(function).save_cost();
         let blocks = &function.blocks;
@@ -219,7 +216,7 @@ impl<'a> Finder<'a> {
             let pays = held.cost > 0.0 && !held.other && held.cost < WORTH * saves;
             pays.then_some(saves - held.cost)
         };
-        let saves = &self.locator.allocated.saves;
+        let saves = &self.locator.allocated.placement.costs;
         let freed = saves.iter().filter_map(|&(reg, saves)| Some((reg, freed(reg, saves)?)));
         let freed: SmallVec<[(Gpr, f64); 6]> = freed.collect();
         let is_freed = |reg: Gpr| freed.iter().any(|(freed, _)| *freed == reg);
@@ -227,7 +224,7 @@ impl<'a> Finder<'a> {
         let in_registers: f64 = freed.iter().map(|(_, gain)| gain).sum();
         let in_slots = splits.iter().filter(|split| split.held.is_none());
         let in_slots: f64 = in_slots.map(|split| split.saved_store).sum();
-        Plan { splits, freed: freed.len(), gain: in_registers + in_slots }
+        Plan { splits, gain: in_registers + in_slots }
     }
 
     /// The callee-saved register that holds a value across the last call of a block.

@@ -8,13 +8,13 @@ use smallvec::SmallVec;
 use tailor_lower::MachFunction;
 
 use super::ranges::{Places, Position, Walk};
-use crate::Allocated;
+use crate::allocate::Candidate;
 
 /// A question about a value, for which a walk was made if it lives in several blocks.
 pub(super) struct Locator<'a> {
     pub function: &'a MachFunction,
     pub places: &'a Places,
-    pub allocated: &'a Allocated,
+    pub allocated: &'a Candidate,
 }
 
 impl Locator<'_> {
@@ -41,7 +41,7 @@ impl Locator<'_> {
         }
         let used = used.filter(|at| !at.is_argument())?;
         let operand = self.function.info[used.inst()].first + used.index;
-        let mut location = self.allocated.locations[operand as usize];
+        let mut location = self.allocated.output.allocs[operand as usize];
         let mut end = ProgPoint::after(Inst::new(used.inst()));
         for (step, &block) in way.iter().enumerate().rev() {
             let start = match step {
@@ -69,7 +69,7 @@ impl Locator<'_> {
     /// Where what is in a place now was before the moves from `start` on, `end`
     /// excluded.
     fn before(&self, now: Allocation, start: ProgPoint, end: ProgPoint) -> Allocation {
-        let edits = &self.allocated.edits;
+        let edits = &self.allocated.output.edits;
         let first = edits.partition_point(|(point, _)| *point < start);
         let moves = edits[first..].iter().take_while(|(point, _)| *point < end);
         let moves: SmallVec<[&Edit; 16]> = moves.map(|(_, edit)| edit).collect();

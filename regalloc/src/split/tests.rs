@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use regalloc2::{OperandKind, RegClass, VReg};
 use tailor_lower::edit::Editor;
-use tailor_lower::{MInst, MachFunction};
+use tailor_lower::{Gpr, MInst, MachFunction};
 
 use super::ranges::{Index, Places, Range, Use, Walk};
 use super::{Split, apply, repair};
@@ -143,7 +143,8 @@ fn planned_splits_are_applied_soundly() {
             keeps_addresses: &|_| true,
             levers: Levers::default(),
         };
-        let allocated = crate::allocate::allocate(&function, &options).expect("an allocation");
+        let allocated = crate::allocate::cheapest(&function, &options, Gpr::CALLEE_SAVED.len());
+        let allocated = allocated.expect("an allocation");
         let Some(places) = Places::new(&function) else { continue };
         let plan = super::Finder::new(&function, &options, &places, &allocated).plan();
         if plan.splits.is_empty() {
