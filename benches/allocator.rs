@@ -12,7 +12,7 @@ use std::time::Instant;
 use tailor::compile::{ION_LIMIT, machine};
 use tailor::{Engine, Lever, Levers, Object, Trace, Unit};
 use tailor_lower::MachFunction;
-use tailor_regalloc::{Options, plain, prepare, split};
+use tailor_regalloc::{Options, plain, prepare};
 
 const ROUNDS: usize = 9;
 
@@ -68,7 +68,7 @@ fn time(way: &Way, unit: &Unit, function: &MachFunction) -> f64 {
                 levers: levers.clone(),
             };
             let prepared = prepare(own, &options);
-            let allocated = split::allocate(&prepared, &options).expect("an allocation");
+            let allocated = prepared.allocate(&options).expect("an allocation");
             drop(std::hint::black_box(allocated));
         }
     }

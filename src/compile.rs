@@ -365,18 +365,16 @@ impl<'a> Compilation<'a> {
             keeps_addresses: &|helper| object.helper(helper).keeps_addresses(),
             levers: trace.levers.clone(),
         };
-        let mach = tailor_regalloc::prepare(mach, &options);
-        trace.show(Stage::Prepare, name, || mach.to_string());
+        let prepared = tailor_regalloc::prepare(mach, &options);
+        trace.show(Stage::Prepare, name, || prepared.function.to_string());
 
-        let (split, allocated) =
-            tailor_regalloc::split::allocate(&mach, &options).map_err(|error| {
-                match trace.levers.excludes_any() {
-                    // There may be too few registers then.
-                    true => fail(error.to_string()),
-                    false => fail(bug(error.to_string(), || mach.to_string())),
-                }
+        let (other, allocated) =
+            prepared.allocate(&options).map_err(|error| match trace.levers.excludes_any() {
+                // There may be too few registers then.
+                true => fail(error.to_string()),
+                false => fail(bug(error.to_string(), || prepared.function.to_string())),
             })?;
-        let mach = split.unwrap_or(mach);
+        let mach = other.unwrap_or(prepared.function);
         trace.show(Stage::Regalloc, name, || tailor_regalloc::text::listing(&mach, &allocated));
 
         let insns = source.ops.len() as u32;

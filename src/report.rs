@@ -420,6 +420,29 @@ mod tests {
         assert_eq!(report.functions.len(), 4);
     }
 
+    /// A buffer of no bytes needs none: no frame is below its bound for that, and
+    /// where nothing else is in it there is no frame.
+    #[test]
+    fn a_buffer_of_no_bytes() {
+        let text = "program f0 \"main\" xdp
+              r2 = r10
+              r3 = 0
+              r4 = -1
+              call 67
+              exit";
+        let unit = Unit::new(tailor_bpf::text::parse_object(text).unwrap());
+        assert_eq!(unit.errors.first(), None);
+        let mut report = Report::default();
+        let engines = [Engine::Naive510, Engine::Naive612, Engine::Tailor, Engine::TailorKernel];
+        report.add(&unit, &engines, &mut Trace::checked());
+        for row in report.functions.iter().filter(|row| row.kind == "program") {
+            let pointer = if row.engine == "tailor" { 0 } else { 8 };
+            let least = [row.lower_bound_bytes, row.lower_bound_lifted_bytes];
+            assert_eq!(least, [Some(pointer); 2], "{}", row.engine);
+            assert_eq!(row.frame_bytes - row.padding_bytes, pointer, "{}", row.engine);
+        }
+    }
+
     /// Costs that can be added up by hand: naive pushes rbp and rbx in the entry,
     /// and stores and loads one slot; the subprogram, entered half the time,
     /// pushes rbp. The object that a helper gets is no slot.

@@ -196,6 +196,24 @@ rbx costs 2
     assert_eq!(rest, difference);
 }
 
+/// The arguments are used on one of two ways, which leaves by a tail call every
+/// other time. A register for one of them is saved at entry, and restored once
+/// whichever way the function is left; by a tail call for nothing, if these are
+/// not priced.
+#[test]
+fn a_further_register_is_priced_as_the_allocator_was_told() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/objects/subparser.o");
+    for (off, price) in [("placement", "2"), ("placement,tail-pricing", "1.75")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tailor"));
+        command.arg("explain").arg(&path).args(["--function", "parse_record"]);
+        let output = command.env("TAILOR_NO", off).output().expect("the command starts");
+        let text = String::from_utf8(output.stdout).expect("text");
+        let further = text.lines().filter(|line| line.contains("further register"));
+        let prices: Vec<&str> = further.filter_map(|line| line.rsplit(' ').next()).collect();
+        assert!(!prices.is_empty() && prices.iter().all(|&each| each == price), "{off}: {text}");
+    }
+}
+
 #[test]
 fn names_that_are_none() {
     let file = two_calls();

@@ -79,6 +79,9 @@ pub struct StackObject {
     pub hi: i32,
     /// Its address is used other than by a load or store at a constant offset.
     pub escapes: bool,
+    /// Something may access it. Else there are only addresses, say of a buffer of no
+    /// bytes, and it takes none.
+    pub touched: bool,
 }
 
 impl Facts {

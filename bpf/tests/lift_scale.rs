@@ -1,6 +1,5 @@
-//! Lifting takes time in proportion to the size of the program.
-
-use std::time::{Duration, Instant};
+//! Lifting takes programs of a million instructions: deep graphs do not exhaust
+//! the stack. How long it takes is measured by the bench `scaling`.
 
 use tailor_bpf::{FuncRef, lift, text};
 use tailor_ir::Function;
@@ -9,12 +8,7 @@ fn lifted(code: &str) -> Function {
     let object = text::parse_object(&format!("program f0 \"main\" raw\n{code}")).unwrap();
     let (facts, errors) = tailor_bpf::analyze(&object);
     assert_eq!(errors, []);
-    let start = Instant::now();
-    let function = lift::lift(&object, &facts, FuncRef::from_u32(0)).unwrap();
-    let took = start.elapsed();
-    eprintln!("took {took:?}");
-    assert!(took < Duration::from_secs(60), "took {took:?}");
-    function
+    lift::lift(&object, &facts, FuncRef::from_u32(0)).unwrap()
 }
 
 /// A million instructions in 200,000 blocks, with a common exit, loops within a

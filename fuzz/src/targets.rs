@@ -162,10 +162,9 @@ fn emit(
         keeps_addresses: &|_| true,
         levers: levers.clone(),
     };
-    let mach = tailor_regalloc::prepare(mach, &options);
-    let (split, allocated) =
-        tailor_regalloc::split::allocate(&mach, &options).expect("the checker accepts it");
-    let mach = split.unwrap_or(mach);
+    let prepared = tailor_regalloc::prepare(mach, &options);
+    let (other, allocated) = prepared.allocate(&options).expect("the checker accepts it");
+    let mach = other.unwrap_or(prepared.function);
     let kind = tailor_emit::FunctionKind::Program;
     if let Ok(compiled) = tailor_emit::emit(&mach, &allocated, kind, 1) {
         tailor_emit::frame::check(&compiled).expect("the frame is as believed");

@@ -119,7 +119,7 @@ impl Options<'_> {
 
     /// How often a function is left, as far as that is priced.
     pub(crate) fn exits(&self, function: &MachFunction) -> Exits {
-        Exits::new(function, self.levers.has(Lever::TailPricing))
+        Exits::new(function, &self.levers)
     }
 }
 
@@ -207,9 +207,8 @@ pub(crate) fn finish(function: &MachFunction, options: &Options, chosen: Candida
         true => Packing::new(&located, slots),
         false => Packing::wide(slots),
     };
-    let relies = options.relies_on_alignment;
     let saves = placement.costs.clone();
-    let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, relies);
+    let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, options);
     let algorithm = options.algorithm(function);
     Allocated { locations, edits, narrow, placed, frame, saves, cost, algorithm }
 }

@@ -14,7 +14,7 @@
 //! frame without its padding is smaller. What is recomputable follows from
 //! definitions, which do not go round in circles: if every input of a value is
 //! live or can be computed, so can it, whatever else is left out. Where finding
-//! that out takes too many steps ([`MOST_STEPS`]), a value is left out too: that
+//! that out takes too many steps (`MOST_STEPS`), a value is left out too: that
 //! makes the bound lower, never wrong.
 //! Source: the design's definition of `lower_bound_bytes`.
 

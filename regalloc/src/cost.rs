@@ -8,6 +8,7 @@
 use regalloc2::Allocation;
 use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
 
+use crate::levers::{Lever, Levers};
 use crate::saves::Occupied;
 use crate::steps::{Located, Step};
 
@@ -27,8 +28,10 @@ pub struct Exits {
 }
 
 impl Exits {
-    /// Of a function. Tail calls are priced as exits, or else as nothing.
-    pub fn new(function: &MachFunction, tail_calls: bool) -> Exits {
+    /// Of a function. Tail calls are priced as exits, or as nothing without that
+    /// lever.
+    pub fn new(function: &MachFunction, levers: &Levers) -> Exits {
+        let tail_calls = levers.has(Lever::TailPricing);
         let left = |block: &MachBlock| {
             let insts = block.start as usize..block.end as usize;
             let probability = insts.map(|inst| match function.info[inst].role {
@@ -56,6 +59,16 @@ pub fn spill_cost(located: &Located) -> f64 {
         block.frequency * accesses.count() as f64
     };
     blocks.map(cost).sum()
+}
+
+/// What instructions that compute values again count per execution of the function.
+pub fn of_recomputed(function: &MachFunction) -> f64 {
+    let count = |block: &MachBlock| {
+        let insts = &function.info[block.start as usize..block.end as usize];
+        insts.iter().filter(|info| info.recomputed).count()
+    };
+    let blocks = function.blocks.iter();
+    blocks.map(|block| RECOMPUTED * block.frequency * count(block) as f64).sum()
 }
 
 /// What callee-saved registers are used for.

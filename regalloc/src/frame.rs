@@ -3,9 +3,9 @@
 //! Problem: place saved registers, stack objects and spill slots below the
 //! return address in as few bytes as possible.
 //! Idea: no frame pointer; everything is addressed from rsp. What is not live
-//! together shares memory ([`crate::sharing`]). Padding is added only in a function
-//! that makes calls which rely on alignment. A leaf keeps its objects in the red
-//! zone and does not move rsp at all.
+//! together shares memory ([`crate::sharing`]). Padding is added only in a
+//! function that makes calls which rely on alignment. A leaf keeps its objects in
+//! the red zone and does not move rsp at all, unless that lever is off.
 //! A kernel's convention gives that up: everything is addressed from rbp, rsp is
 //! aligned to 8, there is no red zone, the counter has its two slots, and the
 //! saved registers come last.
@@ -16,6 +16,8 @@ use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
 use tailor_lower::{Convention, FuncRef, Gpr, MachFunction, Role, StackSlot};
 
+use crate::allocate::Options;
+use crate::levers::Lever;
 use crate::sharing::{Interference, Thing, place};
 
 /// Bytes below rsp that signal handlers leave alone (System V ABI).
@@ -109,7 +111,7 @@ pub fn layout(
     saved: SmallVec<[Gpr; 6]>,
     spill_bytes: Vec<u8>,
     interference: &Interference,
-    relies_on_alignment: &dyn Fn(FuncRef) -> bool,
+    options: &Options,
 ) -> FrameLayout {
     let objects = function.stack_slots.values();
     let objects = objects.map(|slot| Thing {
@@ -140,8 +142,8 @@ pub fn layout(
         frame.padding = size - content;
         return frame;
     }
-    let calls = calls(function, relies_on_alignment);
-    if !calls.any && size <= RED_ZONE {
+    let calls = calls(function, options.relies_on_alignment);
+    if !calls.any && size <= RED_ZONE && options.levers.has(Lever::RedZone) {
         frame.red_zone = size;
         frame.shift_below(function, size);
         frame.padding = size - content;

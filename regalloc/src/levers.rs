@@ -19,6 +19,8 @@ pub enum Lever {
     Packing,
     /// Registers saved and restored only around where they are used.
     Placement,
+    /// What leaves need lies below the stack pointer.
+    RedZone,
     /// Values computed again instead of kept.
     Remat,
     /// Memory shared by stack objects and slots that are not live together.
@@ -31,12 +33,13 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 9] = [
+    pub const ALL: [Lever; 10] = [
         Lever::Arguments,
         Lever::Descent,
         Lever::Exits,
         Lever::Packing,
         Lever::Placement,
+        Lever::RedZone,
         Lever::Remat,
         Lever::Sharing,
         Lever::Split,
@@ -51,6 +54,7 @@ impl Lever {
             Lever::Exits => "exits",
             Lever::Packing => "packing",
             Lever::Placement => "placement",
+            Lever::RedZone => "red-zone",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
             Lever::Split => "split",

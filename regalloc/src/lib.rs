@@ -1,6 +1,7 @@
 //! Registers, saves and the frame.
 //!
-//! [`prepare()`] rewrites a function so that its registers cost less. Then virtual
+//! [`prepare()`] rewrites a function so that its registers cost less, and
+//! [`Prepared::allocate`] goes on from there. Virtual
 //! registers get locations from regalloc2, which leaves the function alone. From
 //! the locations and the inserted moves follows which callee-saved registers the
 //! function must preserve, and with the spill slots and the stack objects the
@@ -41,5 +42,5 @@ pub use allocate::{Allocated, Error, Options, allocate};
 pub use frame::FrameLayout;
 pub use levers::{Lever, Levers};
 pub use plain::plain;
-pub use prepare::prepare;
+pub use prepare::{Prepared, prepare};
 pub use regalloc2::Algorithm;

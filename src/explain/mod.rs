@@ -18,6 +18,7 @@ use tailor_bpf::{Error, FuncRef};
 use tailor_emit::frame::{FrameFacts, Weighted, decode};
 use tailor_emit::{Convention, Gpr};
 use tailor_lower::{MachFunction, Role, StackSlot, objects};
+use tailor_regalloc::Levers;
 use tailor_regalloc::bound::{self, Point};
 use tailor_regalloc::holdings::{Event, Holding, Place, holdings};
 
@@ -187,7 +188,8 @@ pub fn explain(unit: &Unit, engine: Engine, func: FuncRef) -> Result<Explanation
     let lowered = machine(unit, engine, func, &mut trace)?;
     let finished = compilation.finish(func, lowered.clone(), &mut trace)?;
     let facts = decoded(&finished)?;
-    let explainer = Explainer { unit, convention, func, compilation, lowered, finished };
+    let levers = trace.levers;
+    let explainer = Explainer { unit, convention, levers, func, compilation, lowered, finished };
     let bounds = bounds(unit, engine, func, &mut Trace::default());
     Ok(Explanation {
         object: unit.object.name.clone(),
@@ -223,6 +225,8 @@ fn decoded(finished: &Finished) -> Result<FrameFacts, Error> {
 struct Explainer<'a> {
     unit: &'a Unit,
     convention: Convention,
+    /// That it was compiled with.
+    levers: Levers,
     func: FuncRef,
     compilation: Compilation<'a>,
     /// Before it was rewritten for allocation.
@@ -385,7 +389,7 @@ impl Explainer<'_> {
                 bytes: allocated.frame.spill_bytes[number as usize].into(),
                 cost,
                 holds,
-                register: if further { saves::further(mach, &held) } else { None },
+                register: if further { saves::further(mach, &held, &self.levers) } else { None },
                 all_saved: !further,
                 shares: self.shares(*thing),
             })

@@ -8,6 +8,7 @@ use tailor_regalloc::holdings::Holding;
 use tailor_regalloc::liveness::Liveness;
 use tailor_regalloc::placement::Placed;
 use tailor_regalloc::region::{Costs, Demand, Graph};
+use tailor_regalloc::{Lever, Levers};
 
 use super::values::{At, Values};
 use crate::compile::Finished;
@@ -74,10 +75,14 @@ fn moved(finished: &Finished, values: &Values<'_>, placed: &Placed) -> Vec<Save>
     saves
 }
 
-/// The least that saving a register for these values would cost; none if the
-/// function is too large to tell.
-pub(super) fn further(mach: &MachFunction, held: &[&Holding]) -> Option<f64> {
-    let exits = Exits::new(mach, true);
+/// The least that saving a register for these values would cost, as these levers
+/// price and place it; none if the function is too large to tell.
+pub(super) fn further(mach: &MachFunction, held: &[&Holding], levers: &Levers) -> Option<f64> {
+    let exits = Exits::new(mach, levers);
+    let pushing = exits.save_cost();
+    if !levers.has(Lever::Placement) {
+        return Some(pushing);
+    }
     let liveness = Liveness::new(mach)?;
     let lives = |block: Block, value: VReg| {
         liveness.is_live_at_start(block, value) || liveness.is_live_at_end(mach, block, value)
@@ -92,7 +97,6 @@ pub(super) fn further(mach: &MachFunction, held: &[&Holding]) -> Option<f64> {
     };
     let demand = |block| if occupied(block) { Demand::Inside } else { Demand::Either };
     let demands: Vec<Demand> = (0..mach.blocks.len()).map(demand).collect();
-    let pushing = exits.save_cost();
     let mut inside = exits.by_block;
     *inside.first_mut()? += 1.0;
     let graph = Graph::of_loops(&mach.blocks);

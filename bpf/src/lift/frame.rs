@@ -18,7 +18,7 @@ impl Lifter<'_> {
     /// Makes a stack slot for each object of the frame.
     pub(super) fn make_frame(&mut self) {
         for object in &self.own.stack_objects {
-            let size = (object.hi - object.lo).unsigned_abs();
+            let size = if object.touched { (object.hi - object.lo).unsigned_abs() } else { 0 };
             let data = StackSlotData { size, align: alignment(object), escapes: object.escapes };
             self.slots.push(self.b.add_slot(data));
         }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn slots_are_aligned_like_their_objects() {
-        let of = |lo, hi| alignment(&StackObject { lo, hi, escapes: false });
+        let of = |lo, hi| alignment(&StackObject { lo, hi, escapes: false, touched: true });
         assert_eq!(of(-8, 0), 8);
         assert_eq!(of(-48, -16), 8);
         assert_eq!(of(-12, 0), 4);

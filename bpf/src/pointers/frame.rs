@@ -57,13 +57,13 @@ impl Frame {
         let (lo, hi) = clip(bytes);
         if lo < hi {
             self.lowest_touched = self.lowest_touched.min(lo);
-            self.push(lo, hi, escapes);
+            self.push(lo, hi, escapes, true);
         }
     }
 
-    fn push(&mut self, lo: i64, hi: i64, escapes: bool) {
+    fn push(&mut self, lo: i64, hi: i64, escapes: bool, touched: bool) {
         let (lo, hi) = (lo as i32, hi as i32);
-        let object = StackObject { lo, hi, escapes };
+        let object = StackObject { lo, hi, escapes, touched };
         if self.ranges.last() != Some(&object) {
             self.ranges.push(object);
         }
@@ -73,7 +73,7 @@ impl Frame {
     pub fn link(&mut self, at: Range) {
         let lo = at.lo.clamp(-i64::from(FRAME_BYTES), -1);
         let hi = at.hi.clamp(lo, -1) + 1;
-        self.push(lo, hi, true);
+        self.push(lo, hi, true, false);
     }
 
     /// A pointer was computed.
@@ -96,7 +96,7 @@ impl Frame {
             let followed = self.lowest_made.saturating_add(self.lowest_distance);
             lowest = lowest.min(followed.max(-i64::from(FRAME_BYTES)));
             if lowest < 0 {
-                self.push(lowest, 0, true);
+                self.push(lowest, 0, true, true);
             }
         }
         self.ranges.sort_unstable_by_key(|range| range.lo);
@@ -106,6 +106,7 @@ impl Frame {
                 Some(last) if range.lo < last.hi => {
                     last.hi = last.hi.max(range.hi);
                     last.escapes |= range.escapes;
+                    last.touched |= range.touched;
                 }
                 _ => objects.push(range),
             }

@@ -307,7 +307,7 @@ impl Checker {
         }
         let index = facts.stack_object_at(lo).unwrap_or_else(|| panic!("{}", place()));
         let object = facts.stack_objects[index];
-        assert!(hi <= object.hi, "{}", place());
+        assert!(hi <= object.hi && object.touched, "{}", place());
         assert!(-lo <= facts.stack_depth as i32, "{}", place());
         match facts.frame_accesses.get(&slot).filter(|_| function == owner) {
             Some(&at) => assert_eq!(at, lo, "{}", place()),

@@ -35,22 +35,19 @@ use candidates::{Candidates, Tension, slot_cost};
 /// How often the aim is changed to what was reached.
 const ATTEMPTS: usize = 4;
 
-/// Computes values again where that is cheaper than keeping them.
-pub fn remat(mut function: MachFunction, options: &Options) -> MachFunction {
-    let Some(analysis) = Analysis::new(&function, options) else {
-        return function;
+/// The function with values computed again where that should be cheaper than
+/// keeping them; none if it is so for no value.
+pub fn remat(function: &MachFunction, options: &Options) -> Option<MachFunction> {
+    let analysis = Analysis::new(function, options)?;
+    let fewer = analysis.fewer().map(|plan| apply(function.clone(), &plan));
+    let Some(function) = fewer else {
+        return Some(apply(function.clone(), &analysis.cheaper()?));
     };
-    let cheaper = match analysis.fewer() {
-        None => analysis.cheaper(),
-        Some(plan) => {
-            function = apply(function, &plan);
-            Analysis::new(&function, options).and_then(|analysis| analysis.cheaper())
-        }
-    };
-    match cheaper {
+    let cheaper = Analysis::new(&function, options).and_then(|analysis| analysis.cheaper());
+    Some(match cheaper {
         Some(plan) => apply(function, &plan),
         None => function,
-    }
+    })
 }
 
 /// What is known of a function that has candidates.

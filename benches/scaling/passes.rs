@@ -1,33 +1,32 @@
-//! The passes take time in proportion to the function, whatever its shape:
-//! ten times the size takes about ten times as long.
+//! The passes of the IR.
 
-use std::time::{Duration, Instant};
-
-use tailor_ir::passes::{Context, PASSES, run};
+use tailor_ir::passes::{Context, run};
 use tailor_ir::{
     Block, BlockCall, Cond, FuncRef, Function, InstData, Opcode, Payload, Region, Size,
     StackSlotData, Terminator, Type, Value,
 };
 
+use super::{Shape, Work};
+
 /// A function under construction: a program that has one slot and three values.
-struct Shape {
+struct Maker {
     function: Function,
     block: Block,
     slot: Value,
 }
 
-impl Shape {
-    fn new() -> Shape {
+impl Maker {
+    fn new() -> Maker {
         let mut function = Function::new(FuncRef::from_u32(0), "shape");
         let entry = function.entry;
         for _ in 0..2 {
             function.add_param(entry, Type::I64);
         }
         let slot = function.stack_slots.push(StackSlotData { size: 512, align: 8, escapes: true });
-        let mut shape = Shape { function, block: entry, slot: Value::from_u32(0) };
+        let mut maker = Maker { function, block: entry, slot: Value::from_u32(0) };
         let payload = Payload::Slot { slot, offset: 0 };
-        shape.slot = shape.inst(Opcode::StackAddr, Type::I64, &[], payload);
-        shape
+        maker.slot = maker.inst(Opcode::StackAddr, Type::I64, &[], payload);
+        maker
     }
 
     fn param(&self, index: u32) -> Value {
@@ -86,116 +85,109 @@ impl Shape {
 
 /// One block.
 fn straight(size: u32) -> Function {
-    let mut shape = Shape::new();
-    (0..size / 8).for_each(|number| shape.work(number));
-    shape.finish()
+    let mut maker = Maker::new();
+    (0..size / 8).for_each(|number| maker.work(number));
+    maker.finish()
 }
 
 /// Checks that all leave to one exit.
 fn ladder(size: u32) -> Function {
-    let mut shape = Shape::new();
-    let exit = shape.function.add_block();
+    let mut maker = Maker::new();
+    let exit = maker.function.add_block();
     for number in 0..size / 9 {
-        shape.work(number);
-        let next = shape.function.add_block();
-        shape.branch(exit, next);
-        shape.block = next;
+        maker.work(number);
+        let next = maker.function.add_block();
+        maker.branch(exit, next);
+        maker.block = next;
     }
-    shape.jump(exit);
-    shape.block = exit;
-    shape.finish()
+    maker.jump(exit);
+    maker.block = exit;
+    maker.finish()
 }
 
 /// Cases that fall through into each other.
 fn cases(size: u32) -> Function {
-    let mut shape = Shape::new();
+    let mut maker = Maker::new();
     let count = size / 18;
-    let bodies: Vec<Block> = (0..=count).map(|_| shape.function.add_block()).collect();
+    let bodies: Vec<Block> = (0..=count).map(|_| maker.function.add_block()).collect();
     for number in 0..count {
-        shape.work(number);
-        let next = shape.function.add_block();
-        shape.branch(bodies[number as usize], next);
-        shape.block = next;
+        maker.work(number);
+        let next = maker.function.add_block();
+        maker.branch(bodies[number as usize], next);
+        maker.block = next;
     }
-    shape.jump(bodies[0]);
+    maker.jump(bodies[0]);
     for number in 0..count {
-        shape.block = bodies[number as usize];
-        shape.work(number);
-        shape.jump(bodies[number as usize + 1]);
+        maker.block = bodies[number as usize];
+        maker.work(number);
+        maker.jump(bodies[number as usize + 1]);
     }
-    shape.block = bodies[count as usize];
-    shape.finish()
+    maker.block = bodies[count as usize];
+    maker.finish()
 }
 
 /// Loops one behind the other.
 fn loops(size: u32) -> Function {
-    let mut shape = Shape::new();
+    let mut maker = Maker::new();
     for number in 0..size / 18 {
-        let (header, next) = (shape.function.add_block(), shape.function.add_block());
-        shape.work(number);
-        shape.jump(header);
-        shape.block = header;
-        shape.work(number + 1);
-        shape.branch(header, next);
-        shape.block = next;
+        let (header, next) = (maker.function.add_block(), maker.function.add_block());
+        maker.work(number);
+        maker.jump(header);
+        maker.block = header;
+        maker.work(number + 1);
+        maker.branch(header, next);
+        maker.block = next;
     }
-    shape.finish()
+    maker.finish()
 }
 
 /// Loops in each other.
 fn nest(size: u32) -> Function {
-    let mut shape = Shape::new();
+    let mut maker = Maker::new();
     let count = size / 18;
     let mut headers = Vec::new();
     for number in 0..count {
-        let header = shape.function.add_block();
-        shape.jump(header);
-        shape.block = header;
-        shape.work(number);
+        let header = maker.function.add_block();
+        maker.jump(header);
+        maker.block = header;
+        maker.work(number);
         headers.push(header);
     }
     while let Some(header) = headers.pop() {
-        shape.work(headers.len() as u32);
-        let next = shape.function.add_block();
-        shape.branch(header, next);
-        shape.block = next;
+        maker.work(headers.len() as u32);
+        let next = maker.function.add_block();
+        maker.branch(header, next);
+        maker.block = next;
     }
-    shape.finish()
+    maker.finish()
 }
 
 /// Diamonds one behind the other.
 fn diamonds(size: u32) -> Function {
-    let mut shape = Shape::new();
+    let mut maker = Maker::new();
     for number in 0..size / 26 {
-        let [left, right, join] = [0; 3].map(|_| shape.function.add_block());
-        shape.work(number);
-        shape.branch(left, right);
+        let [left, right, join] = [0; 3].map(|_| maker.function.add_block());
+        maker.work(number);
+        maker.branch(left, right);
         for (side, block) in [left, right].into_iter().enumerate() {
-            shape.block = block;
-            shape.work(number + side as u32);
-            shape.jump(join);
+            maker.block = block;
+            maker.work(number + side as u32);
+            maker.jump(join);
         }
-        shape.block = join;
+        maker.block = join;
     }
-    shape.finish()
+    maker.finish()
 }
 
-type Make = fn(u32) -> Function;
-
-fn time(make: Make, size: u32) -> (Duration, String) {
-    let mut function = make(size);
-    let mut context = Context::default();
-    let start = Instant::now();
-    run(&mut function, &mut context).unwrap();
-    let total = start.elapsed();
-    let rows = PASSES.iter().zip(&context.statistics);
-    let times = rows.map(|(pass, row)| format!("{} {:?}", pass.name, row.time));
-    (total, times.collect::<Vec<_>>().join(", "))
+fn work(mut function: Function) -> Work {
+    Box::new(move || run(&mut function, &mut Context::default()).expect("the passes run"))
 }
 
-#[test]
-fn ten_times_the_size_takes_about_ten_times_as_long() {
-    let shapes: &[(&str, Make)] = &[
+/// A name, and the function of a size.
+type Row = (&'static str, fn(u32) -> Function);
+
+pub fn shapes() -> Vec<Shape> {
+    let all: [Row; 6] = [
         ("straight", straight),
         ("ladder", ladder),
         ("cases", cases),
@@ -203,11 +195,10 @@ fn ten_times_the_size_takes_about_ten_times_as_long() {
         ("nest", nest),
         ("diamonds", diamonds),
     ];
-    for (name, make) in shapes {
-        // The machine may be busy: the best of three.
-        let best = |size| (0..3).map(|_| time(*make, size)).min().unwrap_or_default();
-        let (small, _) = best(6_000);
-        let (large, rows) = best(60_000);
-        assert!(large < small * 40, "{name}: {small:?}, {large:?}: {rows}");
-    }
+    let shape = |(name, make): Row| Shape {
+        stage: "passes",
+        name,
+        work: Box::new(move |size| work(make(size as u32))),
+    };
+    all.into_iter().map(shape).collect()
 }

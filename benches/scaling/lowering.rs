@@ -1,28 +1,25 @@
-//! Time grows about linearly with the size of a function, whatever its shape.
+//! Lowering to machine instructions.
 
 use std::fmt::Write;
-use std::time::{Duration, Instant};
 
 use tailor_ir::Size;
 use tailor_ir::text::parse_function;
 use tailor_lower::{Convention, CtxField, Features, Options, Poking, lower};
 
-/// The time that lowering takes, the best of three.
-fn time(text: &str) -> Duration {
+use super::{Shape, Work};
+
+fn work(text: &str) -> Work {
     let function = parse_function(text).expect("a function");
-    let options = Options {
-        features: Features::default(),
-        convention: Convention::Saving,
-        poking: Poking::Data,
-        wants_record: &|_| false,
-        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
-    };
-    let run = |_| {
-        let start = Instant::now();
+    Box::new(move || {
+        let options = Options {
+            features: Features::default(),
+            convention: Convention::Saving,
+            poking: Poking::Data,
+            wants_record: &|_| false,
+            ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
+        };
         lower(&function, &options).expect("it can be lowered");
-        start.elapsed()
-    };
-    (0..3).map(run).min().expect("three runs")
+    })
 }
 
 fn function(body: impl FnOnce(&mut String)) -> String {
@@ -101,19 +98,21 @@ fn loops(count: usize) -> String {
     })
 }
 
-#[test]
-fn linear() {
-    for (name, make) in [
-        ("chain", chain as fn(usize) -> String),
+/// A name, and the function of a size.
+type Row = (&'static str, fn(usize) -> String);
+
+pub fn shapes() -> Vec<Shape> {
+    let all: [Row; 5] = [
+        ("chain", chain),
         ("sums", sums),
         ("checks", checks),
         ("aliases", aliases),
         ("loops", loops),
-    ] {
-        let (small, large) = (time(&make(5_000)), time(&make(80_000)));
-        let ratio = large.as_secs_f64() / small.as_secs_f64();
-        println!("{name}: {small:?}, {large:?}, {ratio:.1} times for 16 times the size");
-        // Quadratic would be 256; caches and a busy machine excuse some.
-        assert!(ratio < 80.0, "{name}: {small:?} for 5,000 and {large:?} for 80,000");
-    }
+    ];
+    let shape = |(name, text): Row| Shape {
+        stage: "lowering",
+        name,
+        work: Box::new(move |size| work(&text(size))),
+    };
+    all.into_iter().map(shape).collect()
 }
