@@ -71,7 +71,7 @@ pub fn tightest(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<
 /// Definitions that are looked at for one point of the program. Chains of pure
 /// instructions can be as long as the function, and would be followed at each of
 /// its points.
-const MOST_STEPS: u32 = 1_000;
+const MOST_STEPS: u32 = 250;
 
 /// How a value comes about, as far as computing it again goes.
 #[derive(Clone, Copy)]

@@ -101,7 +101,7 @@ fn pressure_without_calls() {
 }
 
 /// The end of a chain of additions, whose beginning is dead, lives across a call. How
-/// it came about is followed for a thousand steps; then it may be recomputable for
+/// it came about is followed for some hundred steps; then it may be recomputable for
 /// all that is known.
 #[test]
 fn long_chains() {
