@@ -33,6 +33,7 @@ use crate::packing::Packing;
 use crate::placement::{Placed, Placement, Placer};
 use crate::saves::Occupied;
 use crate::sharing::Interference;
+use crate::sinking;
 use crate::webs;
 
 /// Locations for a function's operands, and moves to insert.
@@ -292,7 +293,10 @@ impl<'a> Runner<'a> {
         };
         regalloc2::run_with_ctx(&adapter, &env, &settings, &mut self.ctx)
             .map_err(Error::Refused)?;
-        let output = std::mem::take(&mut self.ctx.output);
+        let mut output = std::mem::take(&mut self.ctx.output);
+        if self.options.levers.has(Lever::Sinking) {
+            sinking::sink(function, &mut output);
+        }
         if self.options.check {
             let mut checker = Checker::new(&adapter, &env);
             checker.prepare(&output);

@@ -23,6 +23,8 @@ pub enum Lever {
     Remat,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Stores of spilled values only where and when that is needed.
+    Sinking,
     /// Other registers where values cross calls on cold paths alone.
     Split,
     /// Restores at tail calls weighed like those at returns.
@@ -31,7 +33,7 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 9] = [
+    pub const ALL: [Lever; 10] = [
         Lever::Arguments,
         Lever::Descent,
         Lever::Exits,
@@ -39,6 +41,7 @@ impl Lever {
         Lever::Placement,
         Lever::Remat,
         Lever::Sharing,
+        Lever::Sinking,
         Lever::Split,
         Lever::TailPricing,
     ];
@@ -53,6 +56,7 @@ impl Lever {
             Lever::Placement => "placement",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
+            Lever::Sinking => "sinking",
             Lever::Split => "split",
             Lever::TailPricing => "tail-pricing",
         }

@@ -22,10 +22,13 @@ pub mod packing;
 pub mod placement;
 pub mod plain;
 pub mod prepare;
+#[cfg(test)]
+mod random;
 pub mod region;
 pub mod remat;
 pub mod saves;
 pub mod sharing;
+pub mod sinking;
 pub mod split;
 pub mod text;
 mod webs;

@@ -17,7 +17,7 @@ use std::ops::Range;
 use cranelift_entity::EntityRef;
 use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
 use tailor_lower::objects::{Accesses, Effect, MOST, Set, add};
-use tailor_lower::{MachFunction, StackSlot};
+use tailor_lower::{MachBlock, MachFunction, StackSlot};
 
 use crate::placement::Placed;
 
@@ -42,16 +42,16 @@ impl Interference {
         let Some(mut accesses) = accesses else {
             return Interference::default();
         };
-        add_slots(function, &mut accesses.effects, locations, edits);
         for placed in placed {
             for &tail_call in &placed.tail_calls {
                 let effect = &mut accesses.effects[tail_call as usize];
                 read(effect, slot_member(function, placed.slot));
             }
         }
+        let steps = Steps::with_slots(function, accesses, locations, edits);
         let mut with = vec![0; MOST];
         let mut last = 0;
-        for live in Flow::new(function, &accesses).live() {
+        for live in Flow::new(function, &steps).live() {
             if live != last {
                 things(live).for_each(|thing| with[thing] |= live);
                 last = live;
@@ -78,7 +78,8 @@ pub struct LiveObjects {
 /// Finds them.
 pub fn live_objects(function: &MachFunction, accesses: &Accesses) -> LiveObjects {
     let sizes = function.stack_slots.values().map(|slot| slot.size).collect();
-    LiveObjects { sizes, at: Flow::new(function, accesses).live() }
+    let steps = Steps::of_insts(function, accesses.clone());
+    LiveObjects { sizes, at: Flow::new(function, &steps).live() }
 }
 
 impl LiveObjects {
@@ -184,36 +185,68 @@ fn things(mut set: Set) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Adds what instructions, and moves before and after them, do to spill slots.
-fn add_slots(
-    function: &MachFunction,
-    effects: &mut [Effect],
-    locations: &[Allocation],
-    edits: &[(ProgPoint, Edit)],
-) {
-    let member = |location: Allocation| slot_member(function, location);
-    let mut edits = edits.iter().peekable();
-    for (inst, effect) in effects.iter_mut().enumerate() {
-        let at = regalloc2::Inst::new(inst);
-        let mut moves_until = |point: ProgPoint, effect: &mut Effect| {
-            while let Some((_, Edit::Move { from, to })) = edits.next_if(|edit| edit.0 <= point) {
-                read(effect, member(*from));
-                write(effect, member(*to));
-            }
-        };
-        moves_until(ProgPoint::before(at), effect);
-        let operands = function.inst_operands(inst);
-        let locations = &locations[function.info[inst].first as usize..];
-        for kind in [OperandKind::Use, OperandKind::Def] {
-            for (operand, location) in operands.iter().zip(locations) {
-                match kind {
-                    _ if operand.kind() != kind => {}
-                    OperandKind::Use => read(effect, member(*location)),
-                    OperandKind::Def => write(effect, member(*location)),
+/// What happens one after the other.
+struct Steps {
+    accesses: Accesses,
+    /// Of each block, its steps.
+    blocks: Vec<Range<usize>>,
+}
+
+impl Steps {
+    /// Instructions.
+    fn of_insts(function: &MachFunction, accesses: Accesses) -> Steps {
+        let range = |block: &MachBlock| block.start as usize..block.end as usize;
+        Steps { accesses, blocks: function.blocks.iter().map(range).collect() }
+    }
+
+    /// Instructions and what they do to spill slots, with the moves between them,
+    /// each on its own: one that takes a value out of a slot makes room for the
+    /// next.
+    fn with_slots(
+        function: &MachFunction,
+        accesses: Accesses,
+        locations: &[Allocation],
+        edits: &[(ProgPoint, Edit)],
+    ) -> Steps {
+        let member = |location: Allocation| slot_member(function, location);
+        let mut edits = edits.iter().peekable();
+        let mut effects = Vec::with_capacity(accesses.effects.len() + edits.len());
+        let mut blocks = Vec::with_capacity(function.blocks.len());
+        for block in &function.blocks {
+            let start = effects.len();
+            for inst in block.start as usize..block.end as usize {
+                let at = regalloc2::Inst::new(inst);
+                let mut moves_until = |point: ProgPoint, effects: &mut Vec<Effect>| {
+                    while let Some((_, Edit::Move { from, to })) =
+                        edits.next_if(|edit| edit.0 <= point)
+                    {
+                        let mut effect = Effect::default();
+                        read(&mut effect, member(*from));
+                        write(&mut effect, member(*to));
+                        if from.is_stack() || to.is_stack() {
+                            effects.push(effect);
+                        }
+                    }
+                };
+                moves_until(ProgPoint::before(at), &mut effects);
+                let mut effect = accesses.effects[inst];
+                let operands = function.inst_operands(inst);
+                let locations = &locations[function.info[inst].first as usize..];
+                for kind in [OperandKind::Use, OperandKind::Def] {
+                    for (operand, location) in operands.iter().zip(locations) {
+                        match kind {
+                            _ if operand.kind() != kind => {}
+                            OperandKind::Use => read(&mut effect, member(*location)),
+                            OperandKind::Def => write(&mut effect, member(*location)),
+                        }
+                    }
                 }
+                effects.push(effect);
+                moves_until(ProgPoint::after(at), &mut effects);
             }
+            blocks.push(start..effects.len());
         }
-        moves_until(ProgPoint::after(at), effect);
+        Steps { accesses: Accesses { effects, ..accesses }, blocks }
     }
 }
 
@@ -236,7 +269,7 @@ fn write(effect: &mut Effect, slot: Option<Set>) {
 /// The solved flow problem.
 struct Flow<'a> {
     function: &'a MachFunction,
-    accesses: &'a Accesses,
+    steps: &'a Steps,
     /// By block, at its start: may have been written.
     written: Vec<Set>,
     /// By block, at its end: may still be read.
@@ -244,10 +277,10 @@ struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    fn new(function: &'a MachFunction, accesses: &'a Accesses) -> Flow<'a> {
+    fn new(function: &'a MachFunction, steps: &'a Steps) -> Flow<'a> {
         let written = vec![0; function.blocks.len()];
-        let wanted = vec![accesses.lost; function.blocks.len()];
-        let mut flow = Flow { function, accesses, written, wanted };
+        let wanted = vec![steps.accesses.lost; function.blocks.len()];
+        let mut flow = Flow { function, steps, written, wanted };
         flow.solve();
         flow
     }
@@ -258,7 +291,7 @@ impl<'a> Flow<'a> {
         while changed {
             changed = false;
             for (at, block) in blocks.iter().enumerate() {
-                let effects = &self.accesses.effects[block.start as usize..block.end as usize];
+                let effects = self.effects(at);
                 let end = effects.iter().fold(self.written[at], |set, effect| set | effect.writes);
                 for succ in &block.succs {
                     changed |= add(&mut self.written[succ.index()], end);
@@ -274,32 +307,38 @@ impl<'a> Flow<'a> {
 
     /// What may still be read at the start of a block.
     fn at_start(&self, block: usize) -> Set {
-        let range = &self.function.blocks[block];
-        let effects = &self.accesses.effects[range.start as usize..range.end as usize];
-        effects.iter().rev().fold(self.wanted[block], |set, effect| self.before(set, effect))
+        self.effects(block)
+            .iter()
+            .rev()
+            .fold(self.wanted[block], |set, effect| self.before(set, effect))
     }
 
     fn before(&self, wanted: Set, effect: &Effect) -> Set {
-        wanted & !effect.fills | effect.reads | self.accesses.lost
+        wanted & !effect.fills | effect.reads | self.steps.accesses.lost
     }
 
-    /// By instruction, the objects that are live there or accessed by it.
+    /// What a block does.
+    fn effects(&self, block: usize) -> &[Effect] {
+        &self.steps.accesses.effects[self.steps.blocks[block].clone()]
+    }
+
+    /// By step, the objects that are live there or accessed by it.
     fn live(&self) -> Vec<Set> {
-        let mut live = vec![0; self.accesses.effects.len()];
-        for (at, block) in self.function.blocks.iter().enumerate() {
-            let range = block.start as usize..block.end as usize;
+        let effects = &self.steps.accesses.effects;
+        let mut live = vec![0; effects.len()];
+        for (at, range) in self.steps.blocks.iter().enumerate() {
             let mut wanted = self.wanted[at];
-            for inst in range.clone().rev() {
+            for step in range.clone().rev() {
                 // For now, what is wanted before or after it.
-                live[inst] = wanted;
-                wanted = self.before(wanted, &self.accesses.effects[inst]);
-                live[inst] |= wanted;
+                live[step] = wanted;
+                wanted = self.before(wanted, &effects[step]);
+                live[step] |= wanted;
             }
             let mut written = self.written[at];
-            for inst in range {
-                let effect = &self.accesses.effects[inst];
+            for step in range.clone() {
+                let effect = &effects[step];
                 written |= effect.writes;
-                live[inst] = live[inst] & written | effect.reads | effect.writes;
+                live[step] = live[step] & written | effect.reads | effect.writes;
             }
         }
         live
