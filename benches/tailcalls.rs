@@ -239,7 +239,7 @@ fn marks(rounds: usize) {
         let program = instance.program("p0").expect("it compiles");
         let entry = program.entry().expect("it is native");
         // SAFETY: it looks at nothing.
-        let call = || unsafe { std::hint::black_box(entry(0, 0)) };
+        let call = || unsafe { std::hint::black_box(entry(std::ptr::null_mut(), 0)) };
         let batch = |body: &dyn Fn()| {
             let start = Instant::now();
             body();

@@ -6,7 +6,7 @@ use tailor_bpf::lift::lift;
 use tailor_lower::Convention;
 use tailor_regalloc::bound::lower_bound;
 
-use crate::compile::Unit;
+use crate::compile::{Unit, lower};
 use crate::engine::Engine;
 use crate::trace::Trace;
 
@@ -46,14 +46,7 @@ pub fn bounds(unit: &Unit, engine: Engine, func: FuncRef, trace: &mut Trace) -> 
         Convention::Saving => 0,
     };
     let bound = |ir: &tailor_ir::Function, trace: &Trace| {
-        let options = tailor_lower::Options {
-            features: trace.features,
-            convention: engine.convention(),
-            poking: engine.poking(),
-            wants_record: &|callee| facts.functions[callee].reaches_tail_call,
-            ctx_field: &crate::engine::ctx_field,
-        };
-        let mach = tailor_lower::lower(ir, &options).ok()?;
+        let mach = lower(unit, engine, ir, trace).ok()?;
         Some(fixed + lower_bound(&mach, &|helper| object.helper(helper).keeps_addresses())?)
     };
     let lifted = bound(&ir, trace);

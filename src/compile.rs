@@ -219,16 +219,26 @@ pub fn machine(
     })?;
     trace.show(Stage::Opt, name, || ir.to_string());
 
+    let mach = lower(unit, engine, &ir, trace).map_err(|error| fail(error.to_string()))?;
+    trace.show(Stage::Lower, name, || mach.to_string());
+    Ok(mach)
+}
+
+/// Machine instructions of a function's IR.
+pub(crate) fn lower(
+    unit: &Unit,
+    engine: Engine,
+    ir: &tailor_ir::Function,
+    trace: &Trace,
+) -> Result<MachFunction, tailor_lower::Error> {
     let options = tailor_lower::Options {
         features: trace.features,
         convention: engine.convention(),
         poking: trace.poking.unwrap_or(engine.poking()),
-        wants_record: &|callee| facts.functions[callee].reaches_tail_call,
+        wants_record: &|callee| unit.facts.functions[callee].reaches_tail_call,
         ctx_field: &crate::engine::ctx_field,
     };
-    let mach = tailor_lower::lower(&ir, &options).map_err(|error| fail(error.to_string()))?;
-    trace.show(Stage::Lower, name, || mach.to_string());
-    Ok(mach)
+    tailor_lower::lower(ir, &options)
 }
 
 /// A function at the end of the optimizing pipeline.

@@ -128,7 +128,7 @@ impl Instance {
         if matches!(engine.family(), Family::Naive(_)) && !bmi2 {
             return Err(Error::new(format!("{engine} needs a processor with BMI2")));
         }
-        trace.features.bmi2 = bmi2;
+        trace.features.bmi2 &= bmi2;
         trace.poking = setup.poking.or(trace.poking);
         let poking = trace.poking.unwrap_or(engine.poking());
         let Compiled { code, errors, .. } = compile(unit, engine, None, trace);

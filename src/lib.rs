@@ -26,6 +26,7 @@ pub use instance::{Instance, Setup};
 pub use relocatable::relocatable;
 pub use tailor_bpf::{Error, Object};
 pub use tailor_emit::Poking;
+pub use tailor_lower::Features;
 pub use tailor_regalloc::{Lever, Levers};
 pub use tailor_runtime::{Environment, Skb, Xdp};
 pub use trace::Trace;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use tailor_bpf::interp::Profile;
 use tailor_bpf::{Error, Program, ProgramKind};
+use tailor_runtime::helpers::Table;
 
 use crate::compile::Unit;
 use crate::engine::Engine;
@@ -27,12 +28,17 @@ const STEPS: u64 = 1 << 26;
 /// measured for the frequencies of its facts. Returns why programs could not be
 /// run, each error with the program's name.
 pub fn measure(unit: &mut Unit, data: &[u8]) -> Vec<Error> {
+    measure_with(unit, data, &Table::default())
+}
+
+/// The same with these helpers.
+pub fn measure_with(unit: &mut Unit, data: &[u8], helpers: &Table) -> Vec<Error> {
     let mut profile = Profile::default();
     let mut errors = Vec::new();
     // What is wrong with a program that cannot be compiled is told elsewhere.
     let programs = unit.object.programs.iter().filter(|(id, _)| unit.reachable(*id).is_ok());
     for (_, program) in programs {
-        match run(unit, program, data) {
+        match run(unit, program, data, helpers) {
             Ok(counted) => profile.add(&counted),
             Err(error) => errors.push(error.in_program(&program.name)),
         }
@@ -41,11 +47,12 @@ pub fn measure(unit: &mut Unit, data: &[u8]) -> Vec<Error> {
     errors
 }
 
-fn run(unit: &Unit, program: &Program, data: &[u8]) -> Result<Profile, Error> {
+fn run(unit: &Unit, program: &Program, data: &[u8], helpers: &Table) -> Result<Profile, Error> {
     if program.kind.context().is_none() && program.kind != ProgramKind::Raw {
         return Err(Error::new("its context is no packet"));
     }
-    let mut instance = Instance::new(unit, Engine::Interp, &mut Trace::default())?;
+    let (mut trace, helpers) = (Trace::default(), helpers.clone());
+    let mut instance = Instance::with_helpers(unit, Engine::Interp, &mut trace, helpers)?;
     instance.limit_steps(STEPS);
     let mut data = data.to_vec();
     let mut context = tailor_runtime::ctx::for_program(program.kind, &mut data);

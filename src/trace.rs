@@ -10,6 +10,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use clap::ValueEnum;
+use tailor_bpf::Error;
 use tailor_ir::{Function, passes};
 use tailor_lower::{Features, Poking};
 use tailor_regalloc::{Lever, Levers};
@@ -100,33 +101,43 @@ impl Default for Trace {
 }
 
 impl Trace {
-    /// As the environment says. A lever that does not exist is a panic: a check
-    /// without it would check nothing.
-    pub fn from_environment() -> Trace {
+    /// As the environment says; an error if it names what does not exist.
+    pub fn from_environment() -> Result<Trace, Error> {
         let mut trace = Trace::default();
         if std::env::var_os("TAILOR_DUMP").is_some() {
             trace.sink = Some(Box::new(|stage, function, listing| {
                 eprintln!("; {function} after {stage}\n{listing}");
             }));
         }
-        let bisect = std::env::var("TAILOR_BISECT").ok();
-        trace.bisect = bisect.and_then(|count| count.parse().ok());
+        if let Ok(count) = std::env::var("TAILOR_BISECT") {
+            let wrong = |_| Error::new(format!("TAILOR_BISECT: {count:?} is no number"));
+            trace.bisect = Some(count.parse().map_err(wrong)?);
+        }
         if let Ok(names) = std::env::var("TAILOR_NO") {
             let names = names.split(',').filter(|name| !name.is_empty()).map(str::parse);
             let off: Result<Vec<Lever>, String> = names.collect();
-            trace.levers = Levers::without(&off.unwrap_or_else(|what| panic!("TAILOR_NO: {what}")));
+            let off = off.map_err(|what| Error::new(format!("TAILOR_NO: {what}")))?;
+            trace.levers = Levers::without(&off);
         }
         trace.check |= std::env::var_os("TAILOR_CHECK").is_some();
-        trace
+        Ok(trace)
     }
 
-    /// As the environment says, and checks everything.
+    /// As the environment says, and checks everything: for tests, which panic
+    /// where the environment names what does not exist.
     pub fn checked() -> Trace {
-        Trace { check: true, ..Trace::from_environment() }
+        let trace = Trace::from_environment().unwrap_or_else(|error| panic!("{error}"));
+        Trace { check: true, ..trace }
     }
 
     /// Checks everything and collects the listings of one stage.
     pub fn collecting(stage: Stage) -> (Trace, Listings) {
+        Trace { check: true, ..Trace::default() }.collect(stage)
+    }
+
+    /// The same, but the listings of one stage are collected, and nothing else is
+    /// shown.
+    pub fn collect(self, stage: Stage) -> (Trace, Listings) {
         let listings = Listings::default();
         let into = listings.clone();
         let sink: Sink = Box::new(move |_, _, listing| {
@@ -134,8 +145,7 @@ impl Trace {
             *text += listing;
             text.push('\n');
         });
-        let trace = Trace { sink: Some(sink), only: Some(stage), check: true, ..Trace::default() };
-        (trace, listings)
+        (Trace { sink: Some(sink), only: Some(stage), ..self }, listings)
     }
 
     /// The same, but optimisation stops after so many rewrites.

@@ -29,7 +29,7 @@ fn results(text: &str) -> Vec<(Engine, u64)> {
     let bytecode = bpf::encode::encode("test", &ops).expect("and has an encoding");
     let run = |engine| {
         let object = Object::raw("test", &bytecode).expect("the bytecode is valid");
-        let instance = Compiler::new().engine(engine).helpers(helpers()).compile(object);
+        let instance = Compiler::new().engine(engine).helpers(helpers()).compile(&object);
         let instance = instance.expect("it compiles");
         let program = instance.program("test").expect("it can run");
         // SAFETY: the program accesses its own stack only, and passes its

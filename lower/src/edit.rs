@@ -110,7 +110,10 @@ impl Editor {
         recomputed: bool,
     ) {
         debug_assert!(
-            !matches!(place.ended_by(&self.function), Some(Role::Branch | Role::Return)),
+            !matches!(
+                place.ended_by(&self.function),
+                Some(Role::Branch | Role::Return | Role::Trap)
+            ),
             "{place:?} is behind the end of a block"
         );
         debug_assert!(

@@ -60,20 +60,27 @@ pub enum Role {
     Plain,
     /// Calls code that obeys the C convention and may need an aligned stack.
     CallC,
-    /// Calls a function of the module.
-    CallLocal,
+    /// Calls this function of the module.
+    CallLocal(FuncRef),
     /// May leave the function for another program; falls through otherwise.
     TailCall,
     /// Ends a block by going to its successors.
     Branch,
     /// Ends a block by leaving the function.
     Return,
+    /// Ends a block by stopping the program: registers are not restored.
+    Trap,
 }
 
 impl Role {
+    /// Whether it comes back from code that may change caller-saved registers.
+    pub fn is_call(self) -> bool {
+        matches!(self, Role::CallC | Role::CallLocal(_))
+    }
+
     /// Whether the function may be left there.
     pub fn leaves(self) -> bool {
-        matches!(self, Role::TailCall | Role::Return)
+        matches!(self, Role::TailCall | Role::Return | Role::Trap)
     }
 }
 

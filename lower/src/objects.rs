@@ -166,8 +166,10 @@ impl Addresses {
                 effect.writes |= accessed;
                 effect.fills |= filled(function, code, mem);
             }
-        } else if matches!(function.info[inst].role, Role::CallC | Role::CallLocal | Role::TailCall)
-        {
+        } else if matches!(
+            function.info[inst].role,
+            Role::CallC | Role::CallLocal(_) | Role::TailCall
+        ) {
             let given = self.held(function, inst, all(function, inst));
             effect.reads |= given;
             effect.writes |= given;

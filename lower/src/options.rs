@@ -73,6 +73,20 @@ pub struct Options<'a> {
     pub ctx_field: &'a dyn Fn(u8, u8) -> CtxField,
 }
 
+impl Default for Options<'_> {
+    /// For a function on its own: no callee that wants the record, and no fields of
+    /// contexts; on any processor, in Tailor's convention.
+    fn default() -> Self {
+        Options {
+            features: Features::default(),
+            convention: Convention::default(),
+            poking: Poking::default(),
+            wants_record: &|_| false,
+            ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
+        }
+    }
+}
+
 /// Why a verified function cannot be lowered.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
 pub enum Error {

@@ -1,13 +1,10 @@
 //! Edits of machine functions, and what the lists look like then.
 
 use regalloc2::{Block, OperandKind};
-use tailor_ir::Size;
 use tailor_ir::text::parse_function;
 use tailor_lower::edit::Place;
 use tailor_lower::x64::inst::Flags;
-use tailor_lower::{
-    Convention, CtxField, Editor, Features, MInst, MachFunction, Options, Poking, lower,
-};
+use tailor_lower::{Editor, MInst, MachFunction, Options, lower};
 
 fn function(body: &str) -> MachFunction {
     let text = format!(
@@ -18,14 +15,7 @@ fn function(body: &str) -> MachFunction {
         }}"
     );
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let options = Options {
-        features: Features::default(),
-        convention: Convention::Saving,
-        poking: Poking::Data,
-        wants_record: &|_| false,
-        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
-    };
-    lower(&function, &options).expect("it can be lowered")
+    lower(&function, &Options::default()).expect("it can be lowered")
 }
 
 /// The listing of the instructions and blocks, without indentation.

@@ -46,7 +46,7 @@ impl Function for Adapter<'_> {
     }
 
     fn is_ret(&self, inst: Inst) -> bool {
-        self.role(inst) == Role::Return
+        matches!(self.role(inst), Role::Return | Role::Trap)
     }
 
     fn is_branch(&self, inst: Inst) -> bool {

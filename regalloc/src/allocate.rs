@@ -34,6 +34,7 @@ use crate::placement::{Placed, Placement, Placer};
 use crate::saves::Occupied;
 use crate::sharing::Interference;
 use crate::sinking;
+use crate::steps::Located;
 use crate::webs;
 
 /// Locations for a function's operands, and moves to insert.
@@ -58,6 +59,12 @@ pub struct Allocated {
 }
 
 impl Allocated {
+    /// This allocation of a function, to be followed step by step.
+    pub fn located<'a>(&'a self, function: &'a MachFunction) -> Located<'a> {
+        let Allocated { locations, edits, placed, .. } = self;
+        Located::new(function, locations, edits, placed)
+    }
+
     /// The registers that a tail call restores from slots if it succeeds, before
     /// it drops the frame.
     pub fn restored_at(&self, tail_call: usize) -> impl DoubleEndedIterator<Item = &Placed> {
@@ -124,6 +131,7 @@ pub(crate) fn machine_env(callee_saved: &[Gpr]) -> MachineEnv {
 /// One run's answer and what it costs.
 struct Candidate {
     output: Output,
+    occupied: Occupied,
     placement: Placement,
     cost: f64,
 }
@@ -178,18 +186,19 @@ fn finish(
     options: &Options,
     chosen: Candidate,
 ) -> Result<Allocated, Error> {
-    let Candidate { output, placement, cost } = chosen;
+    let Candidate { output, occupied, placement, cost } = chosen;
     let Output { allocs: mut locations, mut edits, num_spillslots: mut slots, .. } = output;
     let shares = options.levers.has(Lever::Sharing);
     if shares {
-        slots = webs::separate(function, &mut locations, &mut edits, slots);
+        slots = webs::separate(function, &mut locations, &mut edits, &occupied, slots);
     }
     let (edits, placed) = placement.apply(function, edits, slots);
     slots += placed.len();
     let accesses = shares.then(|| objects::accesses(function, options.keeps_addresses)).flatten();
-    let interference = Interference::new(function, accesses, &locations, &edits, &placed);
+    let located = Located::new(function, &locations, &edits, &placed);
+    let interference = Interference::new(&located, accesses);
     let Packing { slot_bytes, narrow } = match options.levers.has(Lever::Packing) {
-        true => Packing::new(function, &locations, &edits, slots, &placed),
+        true => Packing::new(&located, slots),
         false => Packing::wide(slots),
     };
     let relies = options.relies_on_alignment;
@@ -211,7 +220,7 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
     let costs = &best.placement.costs;
     let used = costs.len();
     let Output { allocs, edits, .. } = &best.output;
-    let worth = cost::worth_saving(function, allocs, edits, costs);
+    let worth = cost::worth_saving(&Located::new(function, allocs, edits, &[]), costs);
     let settled = worth == used && costs.iter().map(|(reg, _)| reg).eq(&callee_saved[..used]);
     let mut try_limit = |limit: usize, best: &mut Candidate| {
         let candidate = match runner.run(&callee_saved[..limit]) {
@@ -302,10 +311,11 @@ impl<'a> Runner<'a> {
             checker.prepare(&output);
             checker.run().map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
         }
-        let occupied = Occupied::new(function, &output.allocs, &output.edits);
+        let located = Located::new(function, &output.allocs, &output.edits, &[]);
+        let occupied = Occupied::new(&located);
         let used = occupied.callee_saved(function.convention.callee_saved());
         let placement = self.placer.place(&used, &occupied);
-        let cost = placement.cost() + cost::spill_cost(function, &output.allocs, &output.edits);
-        Ok(Candidate { output, placement, cost })
+        let cost = placement.cost() + cost::spill_cost(&located);
+        Ok(Candidate { output, occupied, placement, cost })
     }
 }

@@ -16,8 +16,8 @@
 //! where coalescing could never undo them.
 
 use regalloc2::{Block, Operand, OperandConstraint, OperandKind};
+use tailor_lower::MachFunction;
 use tailor_lower::edit::{Editor, Place};
-use tailor_lower::{MachFunction, Role};
 
 use crate::liveness::{Live, Liveness};
 
@@ -46,14 +46,14 @@ pub fn arguments(function: MachFunction) -> MachFunction {
 /// large to tell.
 fn that_live_on(function: &MachFunction) -> Vec<Argument> {
     let mut found = Vec::new();
-    let has_calls = function.info.iter().any(|info| is_call(info.role));
+    let has_calls = function.info.iter().any(|info| info.role.is_call());
     let Some(liveness) = has_calls.then(|| Liveness::new(function)).flatten() else {
         return found;
     };
     let mut live = Live::new(function);
     for block in 0..function.blocks.len() {
         liveness.for_each_point(function, Block::new(block), &mut live, |inst, live| {
-            if !is_call(function.info[inst].role) {
+            if !function.info[inst].role.is_call() {
                 return;
             }
             for (number, operand) in function.inst_operands(inst).iter().enumerate() {
@@ -64,10 +64,6 @@ fn that_live_on(function: &MachFunction) -> Vec<Argument> {
         });
     }
     found
-}
-
-fn is_call(role: Role) -> bool {
-    matches!(role, Role::CallC | Role::CallLocal)
 }
 
 fn is_fixed_use(operand: &Operand) -> bool {

@@ -53,8 +53,7 @@ pub fn tightest(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<
     let mut most: Option<Point> = None;
     for block in 0..function.blocks.len() {
         liveness.for_each_point(function, Block::new(block), &mut live, |inst, around| {
-            let kind = function.info[inst].role;
-            let is_call = matches!(kind, Role::CallC | Role::CallLocal);
+            let is_call = function.info[inst].role.is_call();
             let free = if is_call { 0 } else { Gpr::CALLER_SAVED.len() + 1 };
             let values = points.stored(function, around, free);
             let bytes = values.next_multiple_of(8) + objects.bytes(inst);

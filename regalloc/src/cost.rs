@@ -5,8 +5,9 @@
 //! slots there. A tail call restores when it succeeds, which is every other
 //! time.
 
-use regalloc2::{Allocation, Edit, Inst, ProgPoint};
-use tailor_lower::{Gpr, MInst, MachBlock, MachFunction, Role};
+use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
+
+use crate::steps::Located;
 
 /// Probability that a tail call leaves the function.
 pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
@@ -29,8 +30,6 @@ impl Exits {
         let left = |block: &MachBlock| {
             let insts = block.start as usize..block.end as usize;
             let probability = insts.map(|inst| match function.info[inst].role {
-                // It traps, and nobody sees the registers.
-                Role::Return if function.insts[inst] == MInst::Trap => 0.0,
                 Role::Return => 1.0,
                 Role::TailCall if tail_calls => TAIL_CALL_SUCCEEDS,
                 _ => 0.0,
@@ -48,56 +47,22 @@ impl Exits {
 }
 
 /// Loads and stores of spill slots per execution of the function.
-pub fn spill_cost(
-    function: &MachFunction,
-    locations: &[Allocation],
-    edits: &[(ProgPoint, Edit)],
-) -> f64 {
-    let mut edits = edits.iter().peekable();
-    let mut cost = 0.0;
-    for block in &function.blocks {
-        let operands = block_operands(function, block.start, block.end);
-        let in_slots = locations[operands].iter().filter(|location| location.is_stack()).count();
-        let end = ProgPoint::before(Inst::new(block.end as usize));
-        let mut moves = 0;
-        while let Some((_, Edit::Move { from, to })) = edits.next_if(|(point, _)| *point < end) {
-            moves += usize::from(from.is_stack()) + usize::from(to.is_stack());
-        }
-        cost += block.frequency * (in_slots + moves) as f64;
-    }
-    cost
-}
-
-/// The operands of instructions `start..end`.
-fn block_operands(function: &MachFunction, start: u32, end: u32) -> std::ops::Range<usize> {
-    let first = |inst: u32| {
-        let info = function.info.get(inst as usize);
-        info.map_or(function.operands.len(), |info| info.first as usize)
+pub fn spill_cost(located: &Located) -> f64 {
+    let blocks = located.function.blocks.iter().enumerate();
+    let cost = |(number, block): (usize, &MachBlock)| {
+        let accesses = located.named_in(number).filter(|location| location.is_stack());
+        block.frequency * accesses.count() as f64
     };
-    first(start)..first(end)
+    blocks.map(cost).sum()
 }
 
 /// How many of these registers are accessed more often than saving them costs, as
 /// given with each: an estimate, as values in slots need not be reloaded for each access.
-pub fn worth_saving(
-    function: &MachFunction,
-    locations: &[Allocation],
-    edits: &[(ProgPoint, Edit)],
-    saves: &[(Gpr, f64)],
-) -> usize {
+pub fn worth_saving(located: &Located, saves: &[(Gpr, f64)]) -> usize {
     let mut accesses = [0.0; 16];
-    let mut edits = edits.iter().peekable();
-    for block in &function.blocks {
-        let mut note = |location: &Allocation| {
-            if let Some(preg) = location.as_reg() {
-                accesses[Gpr::from_preg(preg).enc() as usize] += block.frequency;
-            }
-        };
-        locations[block_operands(function, block.start, block.end)].iter().for_each(&mut note);
-        let end = ProgPoint::before(Inst::new(block.end as usize));
-        while let Some((_, Edit::Move { from, to })) = edits.next_if(|(point, _)| *point < end) {
-            note(from);
-            note(to);
+    for (number, block) in located.function.blocks.iter().enumerate() {
+        for preg in located.named_in(number).filter_map(|location| location.as_reg()) {
+            accesses[preg.hw_enc()] += block.frequency;
         }
     }
     saves.iter().filter(|(reg, cost)| accesses[reg.enc() as usize] > *cost).count()

@@ -14,7 +14,7 @@
 //! same way.
 
 use regalloc2::{Block, Operand, VReg};
-use tailor_lower::{InstInfo, MInst, MachBlock, MachFunction};
+use tailor_lower::{InstInfo, MInst, MachBlock, MachFunction, Role};
 
 /// The function with jumps to returns replaced.
 pub fn exits(function: MachFunction) -> MachFunction {
@@ -72,10 +72,10 @@ fn only_returns(function: &MachFunction, at: usize) -> bool {
     let block = &function.blocks[at];
     let jumps = |pred: &Block| {
         let pred = &function.blocks[pred.index()];
-        pred.succs.len() == 1 && function.insts[pred.end as usize - 1] == MInst::Jmp
+        pred.succs.len() == 1 && function.info[pred.end as usize - 1].role == Role::Branch
     };
     block.end == block.start + 1
-        && function.insts[block.start as usize] == MInst::Ret
+        && function.info[block.start as usize].role == Role::Return
         && block.preds.len() > 1
         && block.preds.iter().all(jumps)
 }

@@ -13,7 +13,7 @@
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
-use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachFunction, Role, StackSlot};
+use tailor_lower::{Convention, FuncRef, Gpr, MachFunction, Role, StackSlot};
 
 use crate::sharing::{Interference, Thing, place};
 
@@ -89,10 +89,10 @@ struct Calls {
 
 fn calls(function: &MachFunction, relies_on_alignment: &dyn Fn(FuncRef) -> bool) -> Calls {
     let mut calls = Calls { any: false, aligned: false };
-    for (inst, info) in function.insts.iter().zip(&function.info) {
-        let aligned = match (info.role, inst) {
-            (Role::CallLocal, MInst::CallLocal(callee)) => relies_on_alignment(*callee),
-            (Role::CallC | Role::CallLocal, _) => true,
+    for info in &function.info {
+        let aligned = match info.role {
+            Role::CallLocal(callee) => relies_on_alignment(callee),
+            Role::CallC => true,
             _ => continue,
         };
         calls.any = true;

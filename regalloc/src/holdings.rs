@@ -16,12 +16,13 @@
 
 use std::collections::BTreeMap;
 
-use regalloc2::{Allocation, Block, Edit, Inst, OperandKind, PReg, ProgPoint, VReg};
+use regalloc2::{Allocation, Block, OperandKind, PReg, VReg};
 use smallvec::SmallVec;
 use tailor_lower::{Gpr, MachFunction, Role};
 
 use crate::Allocated;
 use crate::liveness::Liveness;
+use crate::steps::{Located, Step};
 
 /// Where a value can be.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,7 +63,8 @@ pub struct Holding {
 /// slots, in this order; none for a function that is too large to tell.
 pub fn holdings(function: &MachFunction, allocated: &Allocated) -> Option<Vec<Holding>> {
     let liveness = Liveness::new(function)?;
-    let mut walk = Walk { function, allocated, liveness: &liveness, found: None };
+    let located = allocated.located(function);
+    let mut walk = Walk { located: &located, allocated, liveness: &liveness, found: None };
     let starts = walk.solve();
     walk.found = Some(BTreeMap::new());
     for (block, start) in starts.into_iter().enumerate() {
@@ -119,7 +121,7 @@ fn place(number: usize) -> Place {
 type Found = BTreeMap<(Place, usize), Vec<(usize, Event)>>;
 
 struct Walk<'a> {
-    function: &'a MachFunction,
+    located: &'a Located<'a>,
     allocated: &'a Allocated,
     liveness: &'a Liveness,
     /// The events, once they are collected.
@@ -129,7 +131,7 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// By block, what places hold at its start; `None` where nothing leads.
     fn solve(&mut self) -> Vec<Option<State>> {
-        let blocks = &self.function.blocks;
+        let blocks = &self.located.function.blocks;
         let mut starts: Vec<Option<State>> = vec![None; blocks.len()];
         if let Some(entry) = starts.first_mut() {
             *entry = Some(State::new(self.allocated));
@@ -159,8 +161,8 @@ impl Walk<'_> {
 
     /// From the end of a block to the start of a successor.
     fn pass(&self, end: &State, from: usize, to: Block) -> State {
-        let args = &self.function.blocks[from].args;
-        let params = &self.function.blocks[to.index()].params;
+        let args = &self.located.function.blocks[from].args;
+        let params = &self.located.function.blocks[to.index()].params;
         let mut state = end.clone();
         for values in &mut state.0 {
             let passed = args.iter().zip(params).filter(|(arg, _)| values.contains(arg));
@@ -173,19 +175,15 @@ impl Walk<'_> {
 
     /// From the start of a block to its end.
     fn block(&mut self, block: usize, mut state: State) -> State {
-        let function = self.function;
-        let range = &function.blocks[block];
         let last = self.last_uses(block);
-        let edits = &self.allocated.edits;
-        let first = edits.partition_point(|(at, _)| *at < before(range.start as usize));
-        let mut edits = edits[first..].iter().peekable();
-        for inst in range.start as usize..range.end as usize {
-            while let Some((_, edit)) = edits.next_if(|(at, _)| *at <= before(inst)) {
-                self.copy(&mut state, edit, inst, &|value| last.get(&value) >= Some(&inst));
-            }
-            self.step(&mut state, inst, &|value| last.get(&value) > Some(&inst));
-            while let Some((_, edit)) = edits.next_if(|(at, _)| at.inst() == Inst::new(inst)) {
-                self.copy(&mut state, edit, inst, &|value| last.get(&value) > Some(&inst));
+        for step in self.located.steps(block) {
+            let next = self.located.next_inst(step);
+            let lives = |value: VReg| last.get(&value) >= Some(&next);
+            match step {
+                Step::Move { from, to, .. } => {
+                    self.copy(&mut state, self.located.inst(step), [from, to], &lives);
+                }
+                Step::Inst(inst) => self.inst(&mut state, inst, &lives),
             }
         }
         state
@@ -195,9 +193,9 @@ impl Walk<'_> {
     /// end is used behind all of them.
     fn last_uses(&self, block: usize) -> BTreeMap<VReg, usize> {
         let mut last = BTreeMap::new();
-        let range = &self.function.blocks[block];
+        let range = &self.located.function.blocks[block];
         for inst in range.start as usize..range.end as usize {
-            let operands = self.function.inst_operands(inst).iter();
+            let operands = self.located.function.inst_operands(inst).iter();
             for operand in operands.filter(|operand| operand.kind() == OperandKind::Use) {
                 last.insert(operand.vreg(), inst);
             }
@@ -215,9 +213,15 @@ impl Walk<'_> {
         }
     }
 
-    fn copy(&mut self, state: &mut State, edit: &Edit, inst: usize, lives: &dyn Fn(VReg) -> bool) {
-        let Edit::Move { from, to } = edit;
-        let (Some(from), Some(to)) = (number(*from), number(*to)) else {
+    /// A move at an instruction, and what lives behind it.
+    fn copy(
+        &mut self,
+        state: &mut State,
+        inst: usize,
+        [from, to]: [Allocation; 2],
+        lives: &dyn Fn(VReg) -> bool,
+    ) {
+        let (Some(from), Some(to)) = (number(from), number(to)) else {
             return;
         };
         let values = state.0[from].clone();
@@ -229,50 +233,46 @@ impl Walk<'_> {
         state.0[to] = values;
     }
 
-    fn step(&mut self, state: &mut State, inst: usize, lives: &dyn Fn(VReg) -> bool) {
-        let function = self.function;
-        let info = &function.info[inst];
-        let operands = function.inst_operands(inst);
-        let locations = &self.allocated.locations[info.first as usize..][..operands.len()];
-        let of = |kind: OperandKind| {
-            let both = operands.iter().zip(locations);
-            both.filter_map(move |(operand, location)| {
-                (operand.kind() == kind).then_some((operand.vreg(), number(*location)?))
-            })
-        };
-        for (value, at) in of(OperandKind::Use) {
+    /// An instruction, and what lives behind it.
+    fn inst(&mut self, state: &mut State, inst: usize, lives: &dyn Fn(VReg) -> bool) {
+        let located = self.located;
+        let numbered = |(value, location)| Some((value, number(location)?));
+        for (value, at) in located.uses(inst).filter_map(numbered) {
             if self.found.is_some() {
-                debug_assert!(
-                    state.0[at].contains(&value),
-                    "{}: instruction {inst} uses {value} in {:?}, which holds {:?}\n{}",
-                    function.name,
-                    place(at),
-                    state.0[at],
-                    crate::text::listing(function, self.allocated),
-                );
+                self.check_use(state, inst, value, at);
             }
             self.note(at, value, inst, Event::Used);
         }
+        let info = &located.function.info[inst];
         for preg in info.clobbers {
             state.0[preg.hw_enc()].clear();
         }
-        for (value, at) in of(OperandKind::Def) {
+        let defs: SmallVec<[(VReg, usize); 2]> = located.defs(inst).filter_map(numbered).collect();
+        for &(value, at) in &defs {
             state.0.iter_mut().for_each(|values| values.retain(|other| *other != value));
             state.0[at] = Values::from_slice(&[value]);
             self.note(at, value, inst, Event::Defined);
         }
-        if matches!(info.role, Role::CallC | Role::CallLocal | Role::TailCall) {
-            for at in 0..state.0.len() {
-                let defined = |value: VReg| of(OperandKind::Def).any(|def| def == (value, at));
-                let crossing = |value: &&VReg| lives(**value) && !defined(**value);
-                if let Some(&value) = state.0[at].iter().find(crossing) {
+        if info.role.is_call() || info.role == Role::TailCall {
+            for (at, values) in state.0.iter().enumerate() {
+                let crosses = |value: &&VReg| lives(**value) && !defs.contains(&(**value, at));
+                if let Some(&value) = values.iter().find(crosses) {
                     self.note(at, value, inst, Event::Crosses);
                 }
             }
         }
     }
-}
 
-fn before(inst: usize) -> ProgPoint {
-    ProgPoint::before(Inst::new(inst))
+    /// In debug builds, that a use finds its value.
+    fn check_use(&self, state: &State, inst: usize, value: VReg, at: usize) {
+        let function = self.located.function;
+        debug_assert!(
+            state.0[at].contains(&value),
+            "{}: instruction {inst} uses {value} in {:?}, which holds {:?}\n{}",
+            function.name,
+            place(at),
+            state.0[at],
+            crate::text::listing(function, self.allocated),
+        );
+    }
 }

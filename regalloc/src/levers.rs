@@ -68,7 +68,8 @@ impl FromStr for Lever {
 
     fn from_str(name: &str) -> Result<Lever, String> {
         let named = Lever::ALL.into_iter().find(|lever| lever.name() == name);
-        named.ok_or_else(|| format!("the levers are {}", Lever::ALL.map(Lever::name).join(", ")))
+        let known = || Lever::ALL.map(Lever::name).join(", ");
+        named.ok_or_else(|| format!("no lever {name:?}; there are {}", known()))
     }
 }
 

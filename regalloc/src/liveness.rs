@@ -13,7 +13,7 @@
 //! programs", 2011, by variable.
 
 use regalloc2::{Block, OperandKind, VReg};
-use tailor_lower::{MachFunction, Role};
+use tailor_lower::MachFunction;
 
 /// More bits than this are not spent on sets.
 const MOST_BITS: usize = 1 << 31;
@@ -144,7 +144,7 @@ impl Liveness {
         self.at_end(function, block, live);
         let range = &function.blocks[block.index()];
         for inst in (range.start as usize..range.end as usize).rev() {
-            let is_call = matches!(function.info[inst].role, Role::CallC | Role::CallLocal);
+            let is_call = function.info[inst].role.is_call();
             if !is_call {
                 visit(inst, live);
             }

@@ -13,19 +13,14 @@
 //! never read in eight, which emission proves again on its own. Slots that are
 //! not told apart are of eight bytes.
 
-use regalloc2::{Allocation, Edit, Inst, OperandKind, ProgPoint};
-use tailor_lower::MachFunction;
-use tailor_lower::objects::MOST;
+use regalloc2::Allocation;
+use tailor_lower::objects::{MOST, Set};
 
 use crate::adapter::SPILL_SLOT_BYTES;
+use crate::dataflow::{Direction, solve};
+use crate::locations::Locations;
 use crate::placement::Placed;
-
-/// A set of locations: registers, then slots.
-#[derive(Clone, Copy, Default, PartialEq)]
-struct Set {
-    registers: u32,
-    slots: u128,
-}
+use crate::steps::{Located, Step};
 
 /// What is enough.
 #[derive(Clone, Debug, Default)]
@@ -45,30 +40,19 @@ impl Packing {
     /// What an allocation with so many slots needs. Registers that are saved by
     /// moves are wanted wherever the function is left, and their slots, from which
     /// tail calls restore them.
-    pub fn new(
-        function: &MachFunction,
-        locations: &[Allocation],
-        edits: &[(ProgPoint, Edit)],
-        slots: usize,
-        placed: &[Placed],
-    ) -> Packing {
+    pub fn new(located: &Located, slots: usize) -> Packing {
         if slots == 0 {
             return Packing::wide(slots);
         }
-        let mut flow = Flow {
-            function,
-            locations,
-            edits,
-            kept: Set::default(),
-            narrow: vec![true; edits.len()],
-            ever: 0,
-        };
-        for Placed { reg, slot, .. } in placed {
-            flow.kept.add(Allocation::reg(reg.preg()));
-            flow.kept.add(*slot);
-        }
-        flow.ever = flow.kept.slots;
-        flow.solve();
+        let kept = located.placed.iter().fold(Locations::default(), |kept, placed| {
+            let Placed { reg, slot, .. } = placed;
+            kept | Allocation::reg(reg.preg()).into() | (*slot).into()
+        });
+        let narrow = vec![true; located.edits.len()];
+        let mut flow = Flow { located, kept, narrow, ever: kept.slots };
+        solve(Direction::Backward, &located.function.blocks, |block, wanted| {
+            located.steps(block).rev().fold(wanted, |wanted, step| flow.before(step, wanted))
+        });
         let bytes = |slot: usize| match slot < MOST && flow.ever >> slot & 1 == 0 {
             true => 4,
             false => SPILL_SLOT_BYTES as u8,
@@ -77,119 +61,59 @@ impl Packing {
     }
 }
 
-impl Set {
-    fn bit(at: Allocation) -> Set {
-        let mut set = Set::default();
-        if let Some(register) = at.as_reg() {
-            set.registers = 1 << register.hw_enc();
-        } else if let Some(slot) = at.as_stack().filter(|slot| slot.index() < MOST) {
-            set.slots = 1 << slot.index();
-        }
-        set
-    }
-
-    fn add(&mut self, at: Allocation) {
-        self.unite(Set::bit(at));
-    }
-
-    fn unite(&mut self, other: Set) {
-        self.registers |= other.registers;
-        self.slots |= other.slots;
-    }
-
-    fn remove(&mut self, at: Allocation) {
-        let Set { registers, slots } = Set::bit(at);
-        self.registers &= !registers;
-        self.slots &= !slots;
-    }
-
-    fn has(self, at: Allocation) -> bool {
-        let Set { registers, slots } = Set::bit(at);
-        let is_known = registers != 0 || slots != 0;
-        !is_known || self.registers & registers != 0 || self.slots & slots != 0
-    }
-}
-
+/// The upper halves that are wanted, and what is known of all of them so far.
 struct Flow<'a> {
-    function: &'a MachFunction,
-    locations: &'a [Allocation],
-    edits: &'a [(ProgPoint, Edit)],
+    located: &'a Located<'a>,
     /// Wanted wherever the function is left.
-    kept: Set,
+    kept: Locations,
     narrow: Vec<bool>,
     /// Slots that were ever wanted.
-    ever: u128,
+    ever: Set,
 }
 
 impl Flow<'_> {
-    fn solve(&mut self) {
-        let mut starts = vec![Set::default(); self.function.blocks.len()];
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for block in (0..starts.len()).rev() {
-                let mut wanted = Set::default();
-                for succ in &self.function.blocks[block].succs {
-                    wanted.unite(starts[succ.index()]);
-                }
-                self.block(block, &mut wanted);
-                if starts[block] != wanted {
-                    starts[block] = wanted;
-                    changed = true;
-                }
-            }
-        }
+    /// What is wanted before a step.
+    fn before(&mut self, step: Step, wanted: Locations) -> Locations {
+        let wanted = match step {
+            Step::Move { edit, from, to } => self.before_move(edit, from, to, wanted),
+            Step::Inst(inst) => self.before_inst(inst, wanted),
+        };
+        self.ever |= wanted.slots;
+        wanted
     }
 
-    /// From what is wanted at a block's end to what is at its start.
-    fn block(&mut self, block: usize, wanted: &mut Set) {
-        let data = &self.function.blocks[block];
-        let end = ProgPoint::before(Inst::new(data.end as usize));
-        let mut edit = self.edits.partition_point(|(point, _)| *point < end);
-        for inst in (data.start as usize..data.end as usize).rev() {
-            self.moves(ProgPoint::after(Inst::new(inst)), &mut edit, wanted);
-            self.inst(inst, wanted);
-            self.ever |= wanted.slots;
-            self.moves(ProgPoint::before(Inst::new(inst)), &mut edit, wanted);
+    fn before_move(
+        &mut self,
+        edit: usize,
+        from: Allocation,
+        to: Allocation,
+        wanted: Locations,
+    ) -> Locations {
+        let to = Locations::from(to);
+        // What is in no set is wanted whole.
+        if !to.is_empty() && (to & wanted).is_empty() {
+            return wanted;
         }
+        self.narrow[edit] = false;
+        wanted & !to | from.into()
     }
 
-    /// The moves at a point, the last first.
-    fn moves(&mut self, point: ProgPoint, edit: &mut usize, wanted: &mut Set) {
-        while let Some((at, Edit::Move { from, to })) = self.edits[..*edit].last()
-            && *at >= point
-        {
-            *edit -= 1;
-            if wanted.has(*to) {
-                self.narrow[*edit] = false;
-                wanted.remove(*to);
-                wanted.add(*from);
-                self.ever |= wanted.slots;
-            }
-        }
-    }
-
-    fn inst(&mut self, inst: usize, wanted: &mut Set) {
-        let info = &self.function.info[inst];
+    fn before_inst(&self, inst: usize, mut wanted: Locations) -> Locations {
+        let function = self.located.function;
+        let info = &function.info[inst];
         if info.role.leaves() {
-            wanted.unite(self.kept);
+            wanted |= self.kept;
         }
-        wanted.registers &= !info.clobbers.into_iter().map(|reg| 1 << reg.hw_enc()).sum::<u32>();
-        let operands = self.function.inst_operands(inst);
-        let locations = &self.locations[info.first as usize..];
-        for kind in [OperandKind::Def, OperandKind::Use] {
-            for (operand, &at) in operands.iter().zip(locations) {
-                if operand.kind() != kind {
-                    continue;
-                }
-                let wide = self.function.vreg_bytes[operand.vreg().vreg()] > 4;
-                let read = at.is_stack() && self.function.slot_bytes(inst) > 4;
-                match kind {
-                    OperandKind::Def => wanted.remove(at),
-                    OperandKind::Use if wide || read => wanted.add(at),
-                    OperandKind::Use => {}
-                }
+        wanted = wanted & !Locations::from(info.clobbers);
+        for (_, location) in self.located.defs(inst) {
+            wanted = wanted & !Locations::from(location);
+        }
+        for (vreg, location) in self.located.uses(inst) {
+            let counts = function.vreg_bytes[vreg.vreg()] > 4;
+            if counts || location.is_stack() && function.slot_bytes(inst) > 4 {
+                wanted |= location.into();
             }
         }
+        wanted
     }
 }

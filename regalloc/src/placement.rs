@@ -21,7 +21,7 @@
 
 use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint, SpillSlot};
 use smallvec::SmallVec;
-use tailor_lower::{Gpr, MInst, MachFunction, Role};
+use tailor_lower::{Gpr, MachFunction, Role};
 
 use crate::cost::Exits;
 use crate::region::{Costs, Demand, Graph, Region};
@@ -143,7 +143,7 @@ impl Placement {
                 if inside[from] {
                     for inst in block.start..block.end {
                         match function.info[inst as usize].role {
-                            Role::Return if function.insts[inst as usize] != MInst::Trap => {
+                            Role::Return => {
                                 let point = ProgPoint::before(Inst::new(inst as usize));
                                 moves.push((point, Order::Last, restore.clone()));
                             }

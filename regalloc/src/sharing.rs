@@ -15,11 +15,12 @@ use std::cmp::Reverse;
 use std::ops::Range;
 
 use cranelift_entity::EntityRef;
-use regalloc2::{Allocation, Block, Edit, OperandKind, ProgPoint};
-use tailor_lower::objects::{Accesses, Effect, MOST, Set, add};
+use tailor_lower::objects::{Accesses, Effect, MOST, Set};
 use tailor_lower::{MachBlock, MachFunction, StackSlot};
 
-use crate::placement::Placed;
+use crate::dataflow::{Direction, solve};
+use crate::locations::{Access, Locations};
+use crate::steps::{Located, Step};
 
 /// For each thing in a frame, those that are live together with it. Objects
 /// come first, then spill slots.
@@ -32,26 +33,14 @@ pub struct Interference {
 impl Interference {
     /// Of objects that were analysed, or else without any sharing, and of what an
     /// allocation and the saves of registers put in slots.
-    pub fn new(
-        function: &MachFunction,
-        accesses: Option<Accesses>,
-        locations: &[Allocation],
-        edits: &[(ProgPoint, Edit)],
-        placed: &[Placed],
-    ) -> Interference {
-        let Some(mut accesses) = accesses else {
+    pub fn new(located: &Located, accesses: Option<Accesses>) -> Interference {
+        let Some(accesses) = accesses else {
             return Interference::default();
         };
-        for placed in placed {
-            for &tail_call in &placed.tail_calls {
-                let effect = &mut accesses.effects[tail_call as usize];
-                read(effect, slot_member(function, placed.slot));
-            }
-        }
-        let steps = Steps::with_slots(function, accesses, locations, edits);
+        let effects = Effects::with_slots(located, accesses);
         let mut with = vec![0; MOST];
         let mut last = 0;
-        for live in Flow::new(function, &steps).live() {
+        for live in effects.live(located.function) {
             if live != last {
                 things(live).for_each(|thing| with[thing] |= live);
                 last = live;
@@ -78,8 +67,7 @@ pub struct LiveObjects {
 /// Finds them.
 pub fn live_objects(function: &MachFunction, accesses: &Accesses) -> LiveObjects {
     let sizes = function.stack_slots.values().map(|slot| slot.size).collect();
-    let steps = Steps::of_insts(function, accesses.clone());
-    LiveObjects { sizes, at: Flow::new(function, &steps).live() }
+    LiveObjects { sizes, at: Effects::of_insts(function, accesses).live(function) }
 }
 
 impl LiveObjects {
@@ -116,8 +104,20 @@ fn words(range: &Range<u32>) -> Range<u32> {
 ///
 /// First fit is at most as good as its order, and the best order is hard to
 /// find (it is the colouring of weighted intervals); what one order wastes
-/// another one often does not.
+/// another one often does not. Slots from number [`MOST`] on lie behind all that,
+/// in their order, since they share nothing and there may be very many.
 pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
+    let (things, rest) = things.split_at(things.len().min(MOST));
+    let (mut offsets, mut end) = place_first(things, interference);
+    for thing in rest {
+        end = end.next_multiple_of(8);
+        offsets.push(end);
+        end += thing.size;
+    }
+    (offsets, end)
+}
+
+fn place_first(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
     let mut best = (Vec::new(), u32::MAX);
     // Bytes of what each interferes with, itself included.
     let crowd = |thing: usize| {
@@ -185,159 +185,91 @@ fn things(mut set: Set) -> impl Iterator<Item = usize> {
     })
 }
 
-/// What happens one after the other.
-struct Steps {
-    accesses: Accesses,
+/// What happens to things, one step after the other.
+struct Effects {
+    by_step: Vec<Effect>,
     /// Of each block, its steps.
     blocks: Vec<Range<usize>>,
+    /// Objects whose addresses are lost track of.
+    lost: Set,
 }
 
-impl Steps {
-    /// Instructions.
-    fn of_insts(function: &MachFunction, accesses: Accesses) -> Steps {
-        let range = |block: &MachBlock| block.start as usize..block.end as usize;
-        Steps { accesses, blocks: function.blocks.iter().map(range).collect() }
-    }
-
-    /// Instructions and what they do to spill slots, with the moves between them,
-    /// each on its own: one that takes a value out of a slot makes room for the
-    /// next.
-    fn with_slots(
-        function: &MachFunction,
-        accesses: Accesses,
-        locations: &[Allocation],
-        edits: &[(ProgPoint, Edit)],
-    ) -> Steps {
-        let member = |location: Allocation| slot_member(function, location);
-        let mut edits = edits.iter().peekable();
-        let mut effects = Vec::with_capacity(accesses.effects.len() + edits.len());
-        let mut blocks = Vec::with_capacity(function.blocks.len());
-        for block in &function.blocks {
-            let start = effects.len();
-            for inst in block.start as usize..block.end as usize {
-                let at = regalloc2::Inst::new(inst);
-                let mut moves_until = |point: ProgPoint, effects: &mut Vec<Effect>| {
-                    while let Some((_, Edit::Move { from, to })) =
-                        edits.next_if(|edit| edit.0 <= point)
-                    {
-                        let mut effect = Effect::default();
-                        read(&mut effect, member(*from));
-                        write(&mut effect, member(*to));
-                        if from.is_stack() || to.is_stack() {
-                            effects.push(effect);
-                        }
-                    }
-                };
-                moves_until(ProgPoint::before(at), &mut effects);
-                let mut effect = accesses.effects[inst];
-                let operands = function.inst_operands(inst);
-                let locations = &locations[function.info[inst].first as usize..];
-                for kind in [OperandKind::Use, OperandKind::Def] {
-                    for (operand, location) in operands.iter().zip(locations) {
-                        match kind {
-                            _ if operand.kind() != kind => {}
-                            OperandKind::Use => read(&mut effect, member(*location)),
-                            OperandKind::Def => write(&mut effect, member(*location)),
-                        }
-                    }
-                }
-                effects.push(effect);
-                moves_until(ProgPoint::after(at), &mut effects);
-            }
-            blocks.push(start..effects.len());
-        }
-        Steps { accesses: Accesses { effects, ..accesses }, blocks }
-    }
-}
-
-/// A spill slot as a set, if the location is one that is told apart.
-fn slot_member(function: &MachFunction, location: Allocation) -> Option<Set> {
-    let thing = function.stack_slots.len() + location.as_stack()?.index();
-    (thing < MOST).then(|| 1 << thing)
-}
-
-/// What was written just before need not be there before.
-fn read(effect: &mut Effect, slot: Option<Set>) {
-    effect.reads |= slot.unwrap_or(0) & !effect.fills;
-}
-
-fn write(effect: &mut Effect, slot: Option<Set>) {
-    effect.writes |= slot.unwrap_or(0);
-    effect.fills |= slot.unwrap_or(0);
-}
-
-/// The solved flow problem.
-struct Flow<'a> {
-    function: &'a MachFunction,
-    steps: &'a Steps,
-    /// By block, at its start: may have been written.
-    written: Vec<Set>,
-    /// By block, at its end: may still be read.
-    wanted: Vec<Set>,
-}
-
-impl<'a> Flow<'a> {
-    fn new(function: &'a MachFunction, steps: &'a Steps) -> Flow<'a> {
-        let written = vec![0; function.blocks.len()];
-        let wanted = vec![steps.accesses.lost; function.blocks.len()];
-        let mut flow = Flow { function, steps, written, wanted };
-        flow.solve();
-        flow
-    }
-
-    fn solve(&mut self) {
-        let blocks = &self.function.blocks;
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (at, block) in blocks.iter().enumerate() {
-                let effects = self.effects(at);
-                let end = effects.iter().fold(self.written[at], |set, effect| set | effect.writes);
-                for succ in &block.succs {
-                    changed |= add(&mut self.written[succ.index()], end);
-                }
-            }
-            for (at, block) in blocks.iter().enumerate().rev() {
-                let wanted = |succ: &Block| self.at_start(succ.index());
-                let end = block.succs.iter().map(wanted).fold(0, |a, b| a | b);
-                changed |= add(&mut self.wanted[at], end);
-            }
+impl Effects {
+    /// Of instructions, on objects.
+    fn of_insts(function: &MachFunction, accesses: &Accesses) -> Effects {
+        let insts = |block: &MachBlock| block.start as usize..block.end as usize;
+        Effects {
+            by_step: accesses.effects.clone(),
+            blocks: function.blocks.iter().map(insts).collect(),
+            lost: accesses.lost,
         }
     }
 
-    /// What may still be read at the start of a block.
-    fn at_start(&self, block: usize) -> Set {
-        self.effects(block)
-            .iter()
-            .rev()
-            .fold(self.wanted[block], |set, effect| self.before(set, effect))
+    /// On spill slots too, with the moves that access any. Each move is a step of its
+    /// own: one that takes a value out of a slot makes room for the next.
+    fn with_slots(located: &Located, mut accesses: Accesses) -> Effects {
+        // Slots are numbered behind the objects.
+        let objects = located.function.stack_slots.len() as u32;
+        let things = |set: Locations| set.slots.checked_shl(objects).unwrap_or(0);
+        for placed in located.placed {
+            for &tail_call in &placed.tail_calls {
+                accesses.effects[tail_call as usize].reads |= things(placed.slot.into());
+            }
+        }
+        let mut by_step = Vec::with_capacity(accesses.effects.len() + located.edits.len());
+        let mut blocks = Vec::with_capacity(located.function.blocks.len());
+        for block in 0..located.function.blocks.len() {
+            let start = by_step.len();
+            for step in located.steps(block) {
+                let Access { reads, writes } = Access::of(located, step);
+                let (reads, writes) = (things(reads), things(writes));
+                match step {
+                    Step::Inst(inst) => {
+                        let Effect { reads: others, writes: written, fills } =
+                            accesses.effects[inst];
+                        by_step.push(Effect {
+                            reads: reads | others,
+                            writes: writes | written,
+                            fills: writes | fills,
+                        });
+                    }
+                    Step::Move { .. } if reads | writes != 0 => {
+                        by_step.push(Effect { reads, writes, fills: writes });
+                    }
+                    Step::Move { .. } => {}
+                }
+            }
+            blocks.push(start..by_step.len());
+        }
+        Effects { by_step, blocks, lost: accesses.lost }
     }
 
-    fn before(&self, wanted: Set, effect: &Effect) -> Set {
-        wanted & !effect.fills | effect.reads | self.steps.accesses.lost
-    }
-
-    /// What a block does.
-    fn effects(&self, block: usize) -> &[Effect] {
-        &self.steps.accesses.effects[self.steps.blocks[block].clone()]
-    }
-
-    /// By step, the objects that are live there or accessed by it.
-    fn live(&self) -> Vec<Set> {
-        let effects = &self.steps.accesses.effects;
-        let mut live = vec![0; effects.len()];
-        for (at, range) in self.steps.blocks.iter().enumerate() {
-            let mut wanted = self.wanted[at];
-            for step in range.clone().rev() {
+    /// By step, the things that are live there (may have been written, and may still
+    /// be read) or accessed by it.
+    fn live(&self, function: &MachFunction) -> Vec<Set> {
+        let Effects { by_step, blocks: steps, lost } = self;
+        let blocks = &function.blocks;
+        let effects = |block: usize| by_step[steps[block].clone()].iter();
+        let after = |written: Set, effect: &Effect| written | effect.writes;
+        let before = |wanted: Set, effect: &Effect| wanted & !effect.fills | effect.reads | lost;
+        let written =
+            solve(Direction::Forward, blocks, |block, start| effects(block).fold(start, after));
+        let wanted = solve(Direction::Backward, blocks, |block, end| {
+            effects(block).rev().fold(end | lost, before)
+        });
+        let mut live = vec![0; by_step.len()];
+        for block in 0..blocks.len() {
+            let mut wanted = wanted[block] | lost;
+            for step in steps[block].clone().rev() {
                 // For now, what is wanted before or after it.
                 live[step] = wanted;
-                wanted = self.before(wanted, &effects[step]);
+                wanted = before(wanted, &by_step[step]);
                 live[step] |= wanted;
             }
-            let mut written = self.written[at];
-            for step in range.clone() {
-                let effect = &effects[step];
-                written |= effect.writes;
+            let mut written = written[block];
+            for step in steps[block].clone() {
+                let effect = &by_step[step];
+                written = after(written, effect);
                 live[step] = live[step] & written | effect.reads | effect.writes;
             }
         }

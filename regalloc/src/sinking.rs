@@ -28,7 +28,7 @@ use regalloc2::{Allocation, Edit, Inst, Output, ProgPoint, SpillSlot};
 use tailor_lower::{Gpr, MachFunction};
 
 use crate::region::{Costs, Demand, Graph, edge_frequency};
-use held::Walk;
+use crate::steps::Located;
 use segments::{Found, Origin, Segment, Store};
 
 /// In functions with more blocks stores stay: cuts take a little more than linear
@@ -40,9 +40,9 @@ pub fn sink(function: &MachFunction, output: &mut Output) {
     if output.num_spillslots == 0 || function.blocks.len() > MOST_BLOCKS {
         return;
     }
-    let walk = Walk { function, output };
-    let found = segments::find(&walk);
-    let stores = Planner::new(&walk, &found).plan();
+    let located = Located::new(function, &output.allocs, &output.edits, &[]);
+    let found = segments::find(&located, output.num_spillslots);
+    let stores = Planner::new(&located, &found).plan();
     let Found { moves, operands, .. } = found;
     let edits = merge(&output.edits, moves, stores);
     output.edits = edits;
@@ -56,7 +56,7 @@ const OUTSIDE: u32 = 1;
 
 /// Decides for one slot after the other.
 struct Planner<'a> {
-    walk: &'a Walk<'a>,
+    located: &'a Located<'a>,
     found: &'a Found,
     /// By block, the nodes for its start and its end.
     starts: Vec<u32>,
@@ -78,10 +78,10 @@ struct Edge {
 }
 
 impl<'a> Planner<'a> {
-    fn new(walk: &'a Walk<'a>, found: &'a Found) -> Planner<'a> {
-        let blocks = walk.function.blocks.len();
+    fn new(located: &'a Located<'a>, found: &'a Found) -> Planner<'a> {
+        let blocks = located.function.blocks.len();
         Planner {
-            walk,
+            located,
             found,
             starts: vec![INSIDE; blocks],
             ends: vec![INSIDE; blocks],
@@ -131,7 +131,7 @@ impl<'a> Planner<'a> {
     /// Nodes for where a segment touches the ends of its block, and the edge within.
     fn segment(&mut self, segment: &Segment) {
         let Segment { slot, block, origin, store, needed, open, at_end } = *segment;
-        let data = &self.walk.function.blocks[block];
+        let data = &self.located.function.blocks[block];
         let live_at_end =
             at_end && data.succs.iter().any(|succ| self.is_live_at_start(succ.index(), slot));
         let Some(store) = store.filter(|_| needed || live_at_end) else { return };
@@ -158,7 +158,7 @@ impl<'a> Planner<'a> {
 
     /// Edges between blocks. What is inside for certain may be left for nothing.
     fn between(&mut self, slot: usize, segments: &[&Segment]) {
-        let blocks = &self.walk.function.blocks;
+        let blocks = &self.located.function.blocks;
         for block in segments.iter().map(|segment| segment.block) {
             let end = self.ends[block];
             let Some(last) = self.last[end as usize].filter(|_| end != INSIDE) else { continue };
@@ -176,13 +176,13 @@ impl<'a> Planner<'a> {
     /// The store on an edge: at the end of a block that goes nowhere else, or else
     /// at the start of one that is entered from nowhere else.
     fn on_edge(&self, from: usize, to: usize, last: Store) -> Store {
-        let blocks = &self.walk.function.blocks;
+        let blocks = &self.located.function.blocks;
         if blocks[from].succs.len() == 1 {
             return last;
         }
         let start = blocks[to].start;
         let point = ProgPoint::before(Inst::new(start as usize));
-        Store { before: self.walk.first_move(start), point, ..last }
+        Store { before: self.located.moves(to).start, point, ..last }
     }
 
     /// Takes out edges that no definition leads to: memory holds the value there.

@@ -12,10 +12,11 @@
 
 use std::fmt::Write;
 
-use regalloc2::{Allocation, AllocationKind, Edit, ProgPoint};
+use regalloc2::{Allocation, AllocationKind};
 use tailor_lower::{Gpr, MachFunction};
 
 use crate::Allocated;
+use crate::steps::Step;
 
 /// The listing.
 pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
@@ -40,15 +41,17 @@ pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
     for placed in &allocated.placed {
         let _ = writeln!(out, "    {} is saved in {}", placed.reg.name(), location(placed.slot));
     }
-    let mut edits = allocated.edits.iter().peekable();
+    let located = allocated.located(function);
     for (number, block) in function.blocks.iter().enumerate() {
         let _ = writeln!(out, "b{number}:");
-        for inst in block.start as usize..block.end as usize {
-            let before = ProgPoint::before(regalloc2::Inst::new(inst));
-            while let Some((_, edit)) = edits.next_if(|(point, _)| *point <= before) {
-                let Edit::Move { from, to } = edit;
-                let _ = writeln!(out, "    move {} <- {}", location(*to), location(*from));
-            }
+        for step in located.steps(number) {
+            let inst = match step {
+                Step::Move { from, to, .. } => {
+                    let _ = writeln!(out, "    move {} <- {}", location(to), location(from));
+                    continue;
+                }
+                Step::Inst(inst) => inst,
+            };
             let text = format!("    {}", function.display_inst(inst, block));
             let info = &function.info[inst];
             let first = info.first as usize;

@@ -11,9 +11,20 @@
 //! nothing wrote keeps a web of its own.
 //! Source: webs are Chaitin's right number of names (1982).
 
-use regalloc2::{Allocation, Edit, Inst, OperandKind, ProgPoint, SpillSlot};
+use regalloc2::{Allocation, Edit, OperandKind, ProgPoint, SpillSlot};
 use tailor_lower::MachFunction;
-use tailor_lower::objects::{MOST, Set};
+use tailor_lower::objects::MOST;
+
+use crate::saves::Occupied;
+use crate::steps::{Located, Step};
+
+/// Where a slot is named: by an operand, or by a move as what it reads or writes.
+#[derive(Clone, Copy)]
+enum Site {
+    Operand(usize),
+    From(usize),
+    To(usize),
+}
 
 /// Gives each web of the `slots` slots a slot of its own, unless that makes more
 /// than [`MOST`], with the function's objects. Returns how many slots there are.
@@ -21,119 +32,78 @@ pub fn separate(
     function: &MachFunction,
     locations: &mut [Allocation],
     edits: &mut [(ProgPoint, Edit)],
+    occupied: &Occupied,
     slots: usize,
 ) -> usize {
     let most = MOST.saturating_sub(function.stack_slots.len());
     if slots == 0 || slots > most {
         return slots;
     }
-    let mut accesses = Accesses { function, locations, edits };
-    let live = accesses.live_at_starts();
-    let mut webs = Webs::default();
-    let starts: Vec<Vec<usize>> =
-        live.iter().map(|_| (0..slots).map(|_| webs.add()).collect()).collect();
-    // The web of each access, in their order.
-    let mut found = Vec::new();
-    for block in 0..function.blocks.len() {
-        let mut current = starts[block].clone();
-        accesses.for_each(block, |kind, slot| {
-            if kind == OperandKind::Def {
-                current[slot.index()] = webs.add();
-            }
-            found.push(current[slot.index()]);
-            slot
-        });
-        for succ in function.blocks[block].succs.iter().map(|succ| succ.index()) {
-            for slot in (0..slots).filter(|slot| live[succ] >> slot & 1 == 1) {
-                webs.join(current[slot], starts[succ][slot]);
-            }
-        }
-    }
-    let (numbers, count) = webs.number(found);
+    let (sites, count) = webs(&Located::new(function, locations, edits, &[]), occupied, slots);
     if count > most {
         return slots;
     }
-    let mut numbers = numbers.into_iter();
-    for block in 0..function.blocks.len() {
-        accesses.for_each(block, |_, slot| numbers.next().map_or(slot, SpillSlot::new));
+    for (site, web) in sites {
+        let web = Allocation::stack(SpillSlot::new(web));
+        match site {
+            Site::Operand(at) => locations[at] = web,
+            Site::From(edit) => {
+                let Edit::Move { from, .. } = &mut edits[edit].1;
+                *from = web;
+            }
+            Site::To(edit) => {
+                let Edit::Move { to, .. } = &mut edits[edit].1;
+                *to = web;
+            }
+        }
     }
     count
 }
 
-/// All that reads or writes slots.
-struct Accesses<'a> {
-    function: &'a MachFunction,
-    locations: &'a mut [Allocation],
-    edits: &'a mut [(ProgPoint, Edit)],
-}
-
-impl Accesses<'_> {
-    /// Visits those of a block in the order in which they happen. Each may be given
-    /// another slot.
-    fn for_each(
-        &mut self,
-        block: usize,
-        mut visit: impl FnMut(OperandKind, SpillSlot) -> SpillSlot,
-    ) {
-        let mut visit = |kind, location: &mut Allocation| {
-            if let Some(slot) = location.as_stack() {
-                *location = Allocation::stack(visit(kind, slot));
+/// The web of each access to a slot, numbered in the order of layout, and how many
+/// there are.
+fn webs(located: &Located, occupied: &Occupied, slots: usize) -> (Vec<(Site, usize)>, usize) {
+    let blocks = &located.function.blocks;
+    let mut webs = Webs::default();
+    let starts: Vec<Vec<usize>> =
+        blocks.iter().map(|_| (0..slots).map(|_| webs.add()).collect()).collect();
+    let mut found = Vec::new();
+    for (number, block) in blocks.iter().enumerate() {
+        let mut current = starts[number].clone();
+        let mut access = |site: Site, kind: OperandKind, location: Allocation| {
+            let Some(slot) = location.as_stack() else { return };
+            if kind == OperandKind::Def {
+                current[slot.index()] = webs.add();
             }
+            found.push((site, current[slot.index()]));
         };
-        let range = &self.function.blocks[block];
-        let first = ProgPoint::before(Inst::new(range.start as usize));
-        let mut edit = self.edits.partition_point(|(point, _)| *point < first);
-        for inst in range.start as usize..range.end as usize {
-            let at = Inst::new(inst);
-            let info = &self.function.info[inst];
-            let first = info.first as usize;
-            let locations = &mut self.locations[first..first + usize::from(info.count)];
-            let operands = self.function.inst_operands(inst);
-            for half in [ProgPoint::before(at), ProgPoint::after(at)] {
-                while let Some((_, Edit::Move { from, to })) =
-                    self.edits.get_mut(edit).filter(|(point, _)| *point <= half)
-                {
-                    visit(OperandKind::Use, from);
-                    visit(OperandKind::Def, to);
-                    edit += 1;
+        for step in located.steps(number) {
+            match step {
+                Step::Move { edit, from, to } => {
+                    access(Site::From(edit), OperandKind::Use, from);
+                    access(Site::To(edit), OperandKind::Def, to);
                 }
-                if half == ProgPoint::after(at) {
-                    continue;
-                }
-                for kind in [OperandKind::Use, OperandKind::Def] {
-                    let these = operands.iter().zip(locations.iter_mut());
-                    let these = these.filter(|(operand, _)| operand.kind() == kind);
-                    these.for_each(|(_, location)| visit(kind, location));
+                Step::Inst(inst) => {
+                    for kind in [OperandKind::Use, OperandKind::Def] {
+                        let sites = located.function.info[inst].first as usize..;
+                        let operands = sites.zip(located.operands(inst));
+                        for (at, (operand, location)) in operands {
+                            if operand.kind() == kind {
+                                access(Site::Operand(at), kind, location);
+                            }
+                        }
+                    }
                 }
             }
         }
-    }
-
-    /// By block, the slots that may be read before they are written.
-    fn live_at_starts(&mut self) -> Vec<Set> {
-        let blocks = self.function.blocks.len();
-        let (mut live, mut written) = (vec![0; blocks], vec![0; blocks]);
-        for block in 0..blocks {
-            self.for_each(block, |kind, slot| {
-                let slot_set: Set = 1 << slot.index();
-                match kind {
-                    OperandKind::Use => live[block] |= slot_set & !written[block],
-                    OperandKind::Def => written[block] |= slot_set,
-                }
-                slot
-            });
-        }
-        let mut changed = true;
-        while changed {
-            changed = false;
-            for (block, data) in self.function.blocks.iter().enumerate().rev() {
-                let end = data.succs.iter().fold(0, |end, succ| end | live[succ.index()]);
-                let start = live[block] | end & !written[block];
-                changed |= std::mem::replace(&mut live[block], start) != start;
+        for succ in block.succs.iter().map(|succ| succ.index()) {
+            let live = occupied.live_slots(succ);
+            for slot in (0..slots).filter(|slot| live >> slot & 1 == 1) {
+                webs.join(current[slot], starts[succ][slot]);
             }
         }
-        live
     }
+    webs.number(found)
 }
 
 /// Classes of what reaches each other.
@@ -162,12 +132,12 @@ impl Webs {
         self.others[a] = b;
     }
 
-    /// Numbers the classes of these, in the order of the first of each. Returns
-    /// the number of each, and how many there are.
-    fn number(&mut self, mut webs: Vec<usize>) -> (Vec<usize>, usize) {
+    /// Puts numbers of classes in the place of these, in the order of the first of
+    /// each. Returns how many there are, too.
+    fn number(&mut self, mut webs: Vec<(Site, usize)>) -> (Vec<(Site, usize)>, usize) {
         let mut numbers = vec![None; self.others.len()];
         let mut count = 0;
-        for web in &mut webs {
+        for (_, web) in &mut webs {
             let class = self.find(*web);
             *web = *numbers[class].get_or_insert_with(|| {
                 count += 1;

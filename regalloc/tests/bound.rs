@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use tailor_ir::Size;
 use tailor_ir::text::parse_function;
-use tailor_lower::{Convention, CtxField, Features, Options, Poking, lower};
+use tailor_lower::{Options, lower};
 use tailor_regalloc::bound::lower_bound;
 
 fn bound(body: &str) -> u32 {
@@ -18,14 +17,8 @@ fn bound(body: &str) -> u32 {
         }}"
     );
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let options = Options {
-        features: Features::default(),
-        convention: Convention::Saving,
-        poking: Poking::Data,
-        wants_record: &|_| false,
-        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
-    };
-    lower_bound(&lower(&function, &options).expect("it can be lowered"), &|_| false).unwrap()
+    lower_bound(&lower(&function, &Options::default()).expect("it can be lowered"), &|_| false)
+        .unwrap()
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Which stack objects may share memory.
 
 use regalloc2::Allocation;
-use tailor_ir::Size;
 use tailor_ir::text::parse_function;
 use tailor_lower::objects::accesses;
-use tailor_lower::{Convention, CtxField, Features, MachFunction, Options, Poking, lower};
+use tailor_lower::{MachFunction, Options, lower};
 use tailor_regalloc::sharing::{Interference, Thing, place};
+use tailor_regalloc::steps::Located;
 
 /// Helper 112 writes where it is told; helper 170 keeps what it is given.
 const KEEPS: u32 = 170;
@@ -23,16 +23,10 @@ fn together(body: &str) -> bool {
         }}"
     );
     let function = parse_function(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let options = Options {
-        features: Features::default(),
-        convention: Convention::Saving,
-        poking: Poking::Data,
-        wants_record: &|_| false,
-        ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
-    };
-    let function = lower(&function, &options).expect("it can be lowered");
+    let function = lower(&function, &Options::default()).expect("it can be lowered");
     let accesses = accesses(&function, &|helper| helper == KEEPS);
-    let found = Interference::new(&function, accesses, &locations(&function), &[], &[]);
+    let found =
+        Interference::new(&Located::new(&function, &locations(&function), &[], &[]), accesses);
     assert!(found.between(0, 0));
     assert_eq!(found.between(0, 1), found.between(1, 0));
     found.between(0, 1)
@@ -186,6 +180,17 @@ fn places() {
             assert!(first + things[a].size <= *second || second + things[b].size <= *first);
         }
     }
+}
+
+/// A function of a million instructions may have that many slots: all apart, none
+/// compared with each other one.
+#[test]
+fn very_many_places() {
+    let slot = Thing { size: 8, align: 8, is_half: false };
+    let (mut offsets, end) = place(&vec![slot; 1_000_000], &Interference::default());
+    offsets.sort();
+    assert!(offsets.windows(2).all(|pair| pair[0] + 8 == pair[1]));
+    assert_eq!((offsets[0], end), (0, 8_000_000));
 }
 
 /// Two halves share a word, and an object is not put beside one.

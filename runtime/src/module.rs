@@ -353,8 +353,8 @@ impl Module {
     }
 }
 
-/// A program as a C function: R1 and R2 to R0.
-pub type Entry = unsafe extern "C" fn(u64, u64) -> u64;
+/// A program as a C function: R1, its context or memory, and R2 to R0.
+pub type Entry = unsafe extern "C" fn(*mut u8, u64) -> u64;
 
 /// A loaded program. Any number of threads can run it at once.
 #[derive(Clone, Copy)]
@@ -386,6 +386,7 @@ impl Program<'_> {
     /// kind of context: nothing in its code keeps it from touching any memory.
     pub unsafe fn run(&self, context: &mut dyn Context) -> u64 {
         let [r1, r2] = context.args();
+        let r1 = std::ptr::with_exposed_provenance_mut(r1 as usize);
         let _reading = readers::enter();
         // SAFETY: the caller vouches for what the program does.
         env::enter(&self.module.environment, self.kind, || unsafe { (self.entry)(r1, r2) })

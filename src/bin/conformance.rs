@@ -49,7 +49,7 @@ fn run(arguments: &Arguments) -> Result<u64, Error> {
     let mut memory = bytes(arguments.memory.as_deref().unwrap_or(""))?;
     let object = Object::raw("program", &bytes(&program)?)?;
     let helpers = Table::empty().with(5, unwind);
-    let instance = Compiler::new().engine(arguments.engine).helpers(helpers).compile(object)?;
+    let instance = Compiler::new().engine(arguments.engine).helpers(helpers).compile(&object)?;
     // SAFETY: whoever has the program run vouches for it.
     unsafe { instance.program("program")?.run(&mut memory.as_mut_slice()) }
 }

@@ -38,7 +38,7 @@ enum Emit {
     Obj,
 }
 
-pub fn main(arguments: Arguments) -> Result<(), Failed> {
+pub fn main(arguments: Arguments, trace: Trace) -> Result<(), Failed> {
     let name = arguments.object.display().to_string();
     let unit = Unit::new(input::object(&arguments.object)?);
     let only = match &arguments.program {
@@ -56,22 +56,27 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     if stage != Stage::Emit && matches!(arguments.emit, Emit::Obj) {
         return Err(format!("{} makes no code", stage.name()).into());
     }
-    let compiled = crate::compile(&unit, arguments.engine, only, &mut Trace::from_environment());
-    let made = match arguments.engine {
-        Engine::Interp => return Err("the interpreter compiles nothing".into()),
-        _ if matches!(arguments.emit, Emit::Obj) => {
+    if arguments.engine == Engine::Interp {
+        return Err("the interpreter compiles nothing".into());
+    }
+    let (mut trace, listings) = match stage {
+        Stage::Emit => (trace, None),
+        _ => {
+            let (trace, listings) = trace.collect(stage);
+            (trace, Some(listings))
+        }
+    };
+    let compiled = crate::compile(&unit, arguments.engine, only, &mut trace);
+    let made = match (arguments.emit, listings) {
+        (Emit::Obj, _) => {
             crate::relocatable(&unit, &compiled).map_err(|error| format!("{name}: {error}"))?
         }
-        _ if stage == Stage::Emit => {
+        (Emit::Text, Some(listings)) => listings.take().into(),
+        (Emit::Text, None) => {
             let code = &compiled.code;
             let functions = code.stubs.values().chain(code.functions.values()).flatten();
             let listings = functions.map(|f| tailor_emit::listing::listing(f) + "\n");
             listings.collect::<String>().into()
-        }
-        _ => {
-            let (mut trace, listings) = Trace::collecting(stage);
-            crate::compile(&unit, arguments.engine, only, &mut trace);
-            listings.take().into()
         }
     };
     match &arguments.output {

@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use indicatif::ProgressBar;
 use tailor_regalloc::Lever;
 
@@ -19,7 +20,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', default_value = "naive-fixed,naive-6.12,tailor")]
     engine: Vec<Engine>,
     /// Levers to leave out.
-    #[arg(long, value_delimiter = ',', value_name = "LEVER")]
+    #[arg(long, value_delimiter = ',', value_name = "LEVER", value_parser = levers())]
     no: Vec<Lever>,
     /// Weigh by what runs on this packet or context execute, from a file.
     #[arg(long, value_name = "DATA")]
@@ -32,12 +33,17 @@ pub struct Arguments {
     csv: bool,
 }
 
-pub fn main(arguments: Arguments) -> Result<(), Failed> {
+/// Levers by name.
+fn levers() -> impl TypedValueParser<Value = Lever> {
+    let names = PossibleValuesParser::new(Lever::ALL.map(Lever::name));
+    names.try_map(|name| name.parse::<Lever>())
+}
+
+pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
     if arguments.engine.contains(&Engine::Interp) {
         return Err("the interpreter has no frames".into());
     }
     let mut report = Report::default();
-    let mut trace = Trace::from_environment();
     trace.levers = trace.levers.and_without(&arguments.no);
     let data = arguments.profile.as_deref().map(input::data).transpose()?;
     let mut add = |name: &str, object: Result<Object, Failed>| match object {

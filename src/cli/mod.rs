@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::Unit;
+use crate::{Trace, Unit};
 
 /// An optimizing eBPF compiler that saves as few registers as it can.
 #[derive(Parser)]
@@ -46,15 +46,22 @@ impl<T: std::fmt::Display> From<T> for Failed {
 }
 
 /// Runs the command that the process was started with. Exit status: 0 done,
-/// 1 the input is at fault, 2 usage.
+/// 1 the input is at fault, 2 usage, what the environment says included.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let trace = match Trace::from_environment() {
+        Ok(trace) => trace,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
     let result = match arguments.command {
-        Command::Frames(arguments) => frames::main(arguments),
-        Command::Run(arguments) => run::main(arguments),
+        Command::Frames(arguments) => frames::main(arguments, trace),
+        Command::Run(arguments) => run::main(arguments, trace),
         Command::Check(arguments) => check::main(arguments),
         Command::Explain(arguments) => explain::main(arguments),
-        Command::Compile(arguments) => compile::main(arguments),
+        Command::Compile(arguments) => compile::main(arguments, trace),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

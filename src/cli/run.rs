@@ -46,12 +46,11 @@ pub struct Arguments {
 /// Batches in which runs are timed; the median is reported.
 const BATCHES: u64 = 11;
 
-pub fn main(arguments: Arguments) -> Result<(), Failed> {
+pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
     let name = arguments.object.display().to_string();
     let in_object = |error: crate::Error| Failed::from(format!("{name}: {error}"));
     let unit = Unit::new(input::object(&arguments.object)?);
-    let instance = Instance::new(&unit, arguments.engine, &mut Trace::from_environment())
-        .map_err(in_object)?;
+    let instance = Instance::new(&unit, arguments.engine, &mut trace).map_err(in_object)?;
     for entry in &arguments.map {
         set_entry(&instance, entry)?;
     }

@@ -9,7 +9,7 @@ use crate::Engine;
 use crate::report::{FunctionRow, Report, Totals};
 
 /// Engine columns of the table.
-const COLUMNS: [&str; 5] = ["saved", "pops", "frame", "cost", "code"];
+const COLUMNS: [&str; 6] = ["saved", "pops", "frame", "bound", "cost", "code"];
 
 /// A table per object, with engines side by side, then totals and ratios.
 pub fn text(report: &Report, engines: &[Engine]) -> String {
@@ -17,9 +17,11 @@ pub fn text(report: &Report, engines: &[Engine]) -> String {
     for object in report.objects() {
         let rows: Vec<&FunctionRow> =
             report.functions.iter().filter(|row| row.object == object).collect();
-        let _ = writeln!(out, "{object}\n{}\n", functions(&rows, engines));
+        let _ = writeln!(out, "{object}\n{}\n", functions(&rows, engines).trim_fmt());
     }
-    let _ = writeln!(out, "total\n{}", totals(report, engines));
+    if !report.functions.is_empty() {
+        let _ = writeln!(out, "total\n{}", totals(report, engines).trim_fmt());
+    }
     out
 }
 
@@ -34,11 +36,11 @@ fn table(header: Vec<String>) -> Table {
 
 /// One line for each function: the engines' figures side by side.
 fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
-    let mut header = vec!["  function".to_string(), "insns".into()];
+    let mut header = vec!["\n  function".to_string(), "\ninsns".into()];
     for engine in engines {
         header.extend(COLUMNS.iter().enumerate().map(|(i, column)| match i {
-            0 => format!("{engine}: {column}"),
-            _ => column.to_string(),
+            0 => format!("{engine}\n{column}"),
+            _ => format!("\n{column}"),
         }));
     }
     let mut table = table(header);
@@ -69,11 +71,12 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
     table
 }
 
-fn figures(row: &FunctionRow) -> [String; 5] {
+fn figures(row: &FunctionRow) -> [String; 6] {
     [
         row.saved.len().to_string(),
         row.pop_sites.to_string(),
         row.frame_bytes.to_string(),
+        row.lower_bound_bytes.map_or("-".into(), |bound| bound.to_string()),
         cost(row.weighted_cost),
         row.code_bytes.to_string(),
     ]
@@ -87,9 +90,10 @@ fn cost(weighted: Option<f64>) -> String {
 /// One line for each engine, and its ratio to the baseline: naive-6.12, or else
 /// the first.
 fn totals(report: &Report, engines: &[Engine]) -> Table {
-    let header =
-        ["  engine", "functions", "saved", "pushes", "pops", "frame", "cost", "code", "chain"];
-    let mut table = table(header.map(String::from).to_vec());
+    let figures_of =
+        ["functions", "saved", "pushes", "pops", "frame", "bound", "cost", "code", "chain"];
+    let header = std::iter::once("  engine").chain(figures_of);
+    let mut table = table(header.map(String::from).collect());
     let figures = |totals: &Totals| {
         [
             f64::from(totals.functions),
@@ -97,12 +101,13 @@ fn totals(report: &Report, engines: &[Engine]) -> Table {
             totals.push_sites as f64,
             totals.pop_sites as f64,
             totals.frame_bytes as f64,
+            totals.lower_bound_bytes.map_or(f64::NAN, |bound| bound as f64),
             totals.weighted_cost.unwrap_or(f64::NAN),
             totals.code_bytes as f64,
             totals.chain_bytes as f64,
         ]
     };
-    let all: Vec<(&Engine, [f64; 8])> = engines
+    let all: Vec<(&Engine, [f64; 9])> = engines
         .iter()
         .filter_map(|engine| Some((engine, figures(report.totals.get(engine.name())?))))
         .collect();

@@ -182,7 +182,7 @@ pub fn explain(unit: &Unit, engine: Engine, func: FuncRef) -> Result<Explanation
     if let Some(error) = &source.refused {
         return Err(error.clone());
     }
-    let mut trace = Trace::from_environment();
+    let mut trace = Trace::from_environment()?;
     let compilation = Compilation::new(unit, engine, &trace);
     let lowered = machine(unit, engine, func, &mut trace)?;
     let finished = compilation.finish(func, lowered.clone(), &mut trace)?;
@@ -328,7 +328,7 @@ impl Explainer<'_> {
         Some(Tightest {
             at: names.at(inst),
             what: names.call(inst),
-            is_call: matches!(mach.info[inst].role, Role::CallC | Role::CallLocal),
+            is_call: mach.info[inst].role.is_call(),
             free,
             values: values.into_iter().map(|value: VReg| names.describe(value)).collect(),
             objects: objects.iter().map(name).collect(),
@@ -355,7 +355,7 @@ impl Explainer<'_> {
 
     /// Compiles the function with the saved registers but for one.
     fn without(&self, saved: &[Gpr], reg: Gpr) -> Option<Without> {
-        let mut trace = Trace::from_environment();
+        let mut trace = Trace::from_environment().ok()?;
         for &other in self.convention.callee_saved() {
             if other == reg || !saved.contains(&other) {
                 trace.levers = trace.levers.excluding(other);

@@ -2,7 +2,7 @@
 
 use regalloc2::{Allocation, Block, Edit, VReg};
 use tailor_emit::Gpr;
-use tailor_lower::{MInst, MachFunction, Role};
+use tailor_lower::{MachFunction, Role};
 use tailor_regalloc::cost::{Exits, TAIL_CALL_SUCCEEDS};
 use tailor_regalloc::holdings::Holding;
 use tailor_regalloc::liveness::Liveness;
@@ -38,7 +38,7 @@ fn pushed(finished: &Finished, values: &Values<'_>) -> Vec<Save> {
     let mut saves = vec![Save { restores: false, what: "entry", at: None, cost: 1.0 }];
     for (inst, info) in finished.mach.info.iter().enumerate() {
         match info.role {
-            Role::Return if finished.mach.insts[inst] != MInst::Trap => {
+            Role::Return => {
                 saves.push(restore("exit after", values.at(inst), 1.0));
             }
             Role::TailCall => saves.push(tail_call(values.at(inst))),

@@ -120,7 +120,7 @@ fn the_command_line_writes_it() {
     assert_eq!(status.code(), Some(2), "it has no file to write");
     assert!(run(command.arg("-o").arg(&file)).status.success());
     let unit = Unit::new(tailor::Object::open(object).expect("an object"));
-    let compiled = tailor::compile(&unit, Engine::Tailor, None, &mut Trace::from_environment());
+    let compiled = tailor::compile(&unit, Engine::Tailor, None, &mut Trace::default());
     let expected = tailor::relocatable(&unit, &compiled).expect("it can be written");
     assert_eq!(std::fs::read(file).expect("it was written"), expected);
 }

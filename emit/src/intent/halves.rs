@@ -8,6 +8,7 @@
 //! there, a definition makes a whole one. A use of a virtual register that
 //! counts in eight bytes must find a whole one; so must what reads eight bytes
 //! of a slot; and a caller's register that moves have saved comes back whole.
+//! It finds moves in its own way, so as not to share a fault with what it proves.
 
 use regalloc2::{Allocation, Edit, Inst, OperandKind, ProgPoint};
 use tailor_lower::{MachFunction, Role};
@@ -125,7 +126,7 @@ impl Check<'_> {
     /// restore them from.
     fn left(&self, inst: usize, halves: &Halves) -> Result<(), IntentError> {
         let restored = self.allocated.restored_at(inst).map(|placed| placed.slot);
-        let returns = self.function.info[inst].role == Role::Return;
+        let returns = matches!(self.function.info[inst].role, Role::Return | Role::Trap);
         let kept = self.allocated.placed.iter().filter(|_| returns);
         let mut places = kept.map(|placed| Allocation::reg(placed.reg.preg())).chain(restored);
         match places.any(|at| index(at).is_some_and(|at| halves[at]) || self.slot_bytes(at) < 8) {

@@ -29,25 +29,18 @@ impl Emitter<'_> {
         ops: Operands<'_>,
     ) -> Result<(), EmitError> {
         let divisor = self.divisor(at, ops)?;
-        let out = self.asm.label();
         if signed {
-            if !nonzero {
-                let usual = self.special_divisors(w, divisor);
-                self.asm.imul(w, Gpr::RAX, divisor);
-                self.asm.jmp(out);
-                self.asm.bind(usual);
-            }
-            self.asm.sign_to_rdx(w);
-            self.asm.idiv(w, divisor);
-        } else {
-            self.asm.zero(Gpr::RDX);
-            if !nonzero {
-                self.asm.test(w, divisor, divisor);
-                self.asm.cmov(Cc::E, w, Gpr::RAX, Gpr::RDX);
-                self.asm.jcc(Cc::E, out);
-            }
-            self.asm.div(w, divisor);
+            self.divide_signed(w, divisor, nonzero, [Gpr::RAX, divisor]);
+            return Ok(());
         }
+        let out = self.asm.label();
+        self.asm.zero(Gpr::RDX);
+        if !nonzero {
+            self.asm.test(w, divisor, divisor);
+            self.asm.cmov(Cc::E, w, Gpr::RAX, Gpr::RDX);
+            self.asm.jcc(Cc::E, out);
+        }
+        self.asm.div(w, divisor);
         self.asm.bind(out);
         Ok(())
     }
@@ -61,27 +54,35 @@ impl Emitter<'_> {
         ops: Operands<'_>,
     ) -> Result<(), EmitError> {
         let divisor = self.divisor(at, ops)?;
-        let out = self.asm.label();
         if signed {
-            if !nonzero {
-                let usual = self.special_divisors(w, divisor);
-                self.asm.imul(w, Gpr::RDX, Gpr::RAX);
-                self.asm.jmp(out);
-                self.asm.bind(usual);
-            }
-            self.asm.sign_to_rdx(w);
-            self.asm.idiv(w, divisor);
-        } else {
-            if !nonzero {
-                self.asm.mov(w, Gpr::RDX, Gpr::RAX);
-                self.asm.test(w, divisor, divisor);
-                self.asm.jcc(Cc::E, out);
-            }
-            self.asm.zero(Gpr::RDX);
-            self.asm.div(w, divisor);
+            self.divide_signed(w, divisor, nonzero, [Gpr::RDX, Gpr::RAX]);
+            return Ok(());
         }
+        let out = self.asm.label();
+        if !nonzero {
+            self.asm.mov(w, Gpr::RDX, Gpr::RAX);
+            self.asm.test(w, divisor, divisor);
+            self.asm.jcc(Cc::E, out);
+        }
+        self.asm.zero(Gpr::RDX);
+        self.asm.div(w, divisor);
         self.asm.bind(out);
         Ok(())
+    }
+
+    /// Both results at once, or where the divisor may be 0 or -1 the product instead
+    /// that is the wanted one.
+    fn divide_signed(&mut self, w: Width, divisor: Gpr, nonzero: bool, product: [Gpr; 2]) {
+        let out = self.asm.label();
+        if !nonzero {
+            let usual = self.special_divisors(w, divisor);
+            self.asm.imul(w, product[0], product[1]);
+            self.asm.jmp(out);
+            self.asm.bind(usual);
+        }
+        self.asm.sign_to_rdx(w);
+        self.asm.idiv(w, divisor);
+        self.asm.bind(out);
     }
 
     /// Leaves `divisor + 1` in rdx and goes to the label returned unless that is 0 or 1.

@@ -21,10 +21,11 @@ mod tail;
 pub(crate) mod tests;
 mod threading;
 
-use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
+use regalloc2::{Allocation, Block};
 use tailor_lower::x64::inst::{Base, Rhs};
 use tailor_lower::{Gpr, MInst, MachFunction, MapRef};
 use tailor_regalloc::Allocated;
+use tailor_regalloc::steps::Step;
 
 use crate::asm::{Assembled, Assembler, Cc, Label, Width};
 use crate::listing::listing;
@@ -131,8 +132,6 @@ struct Emitter<'a> {
     labels: Vec<Label>,
     /// Blocks that get code, in layout order.
     layout: Vec<Block>,
-    /// The first of the allocator's moves that is not emitted yet.
-    next_edit: usize,
     /// Where in the current block the flags must be left alone.
     flags: flags::Awaited,
     /// The register whose value the flags were set by last, with the width, if
@@ -169,7 +168,6 @@ impl<'a> Emitter<'a> {
             asm,
             labels,
             layout,
-            next_edit: 0,
             flags: flags::Awaited::default(),
             flagged: None,
             sites: Vec::new(),
@@ -180,6 +178,10 @@ impl<'a> Emitter<'a> {
     }
 
     fn body(&mut self) -> Result<(), EmitError> {
+        if !self.allocated.edits.is_sorted_by_key(|(point, _)| *point) {
+            return Err(self.broken(0, "a move is out of order"));
+        }
+        let located = self.allocated.located(self.function);
         for at in 0..self.layout.len() {
             let block = self.layout[at];
             let next = self.layout.get(at + 1).copied();
@@ -187,21 +189,19 @@ impl<'a> Emitter<'a> {
             self.asm.bind(label);
             self.weights.from(label, self.frequencies[block.index()]);
             let range = &self.function.blocks[block.index()];
-            let (start, end) = (range.start as usize, range.end as usize);
-            self.flags = flags::awaited(&self.function.insts[start..end]);
-            let first = ProgPoint::before(Inst::new(start));
-            self.next_edit = self.allocated.edits.partition_point(|(point, _)| *point < first);
-            for inst in start..end {
-                self.edits(ProgPoint::before(Inst::new(inst)))?;
-                self.weighed(inst, block, next)?;
-                self.edits(ProgPoint::after(Inst::new(inst)))?;
-                self.flags.step();
-            }
-            match self.allocated.edits.get(self.next_edit) {
-                Some((point, _)) if point.inst().index() < end => {
-                    return Err(self.broken(point.inst().index(), "a move is out of order"));
+            let insts = range.start as usize..range.end as usize;
+            self.flags = flags::awaited(&self.function.insts[insts]);
+            for step in located.steps(block.index()) {
+                match step {
+                    Step::Move { edit, from, to } => {
+                        let bytes = self.allocated.move_bytes(edit);
+                        self.move_value(located.inst(step), from, to, bytes)?;
+                    }
+                    Step::Inst(inst) => {
+                        self.weighed(inst, block, next)?;
+                        self.flags.step();
+                    }
                 }
-                _ => {}
             }
         }
         Ok(())
@@ -225,20 +225,7 @@ impl<'a> Emitter<'a> {
         Ok(())
     }
 
-    /// The allocator's moves at `point`.
-    fn edits(&mut self, point: ProgPoint) -> Result<(), EmitError> {
-        let edits = &self.allocated.edits;
-        while let Some((at, Edit::Move { from, to })) = edits.get(self.next_edit)
-            && *at == point
-        {
-            let bytes = self.allocated.move_bytes(self.next_edit);
-            self.move_value(point.inst().index(), *from, *to, bytes)?;
-            self.next_edit += 1;
-        }
-        Ok(())
-    }
-
-    /// So many bytes (4 or 8). Four in a register clear the upper half.
+    /// A move of so many bytes (4 or 8). Four in a register clear the upper half.
     fn move_value(
         &mut self,
         inst: usize,

@@ -11,9 +11,10 @@
 
 use std::collections::HashMap;
 
-use regalloc2::{Allocation, Block, Edit, Inst, ProgPoint};
+use regalloc2::{Allocation, Block, Edit};
 use tailor_lower::{Gpr, MInst, MachFunction};
 use tailor_regalloc::Allocated;
+use tailor_regalloc::steps::Located;
 
 /// Longer blocks are not compared.
 const MAX_INSTS: u32 = 6;
@@ -25,7 +26,7 @@ const MAX_COMPARED: usize = 16;
 /// of nothing but jumps.
 pub(super) fn goals(function: &MachFunction, allocated: &Allocated) -> Vec<Block> {
     let count = function.blocks.len();
-    let view = View { function, allocated };
+    let view = View::new(function, allocated);
     let mut goals: Vec<Block> = (0..count).map(Block::new).collect();
     for at in 1..count {
         let Some(next) = view.only_jumps(at) else {
@@ -50,7 +51,7 @@ pub(super) fn frequencies(
     allocated: &Allocated,
     goals: &[Block],
 ) -> Vec<f64> {
-    let view = View { function, allocated };
+    let view = View::new(function, allocated);
     let mut frequencies: Vec<f64> = function.blocks.iter().map(|block| block.frequency).collect();
     for (at, goal) in goals.iter().enumerate() {
         if goal.index() != at && view.only_jumps(at).is_none() {
@@ -68,7 +69,7 @@ pub(super) fn shared_return(
     allocated: &Allocated,
     layout: &[Block],
 ) -> Option<(Block, bool, Vec<Block>)> {
-    let view = View { function, allocated };
+    let view = View::new(function, allocated);
     let returns = |block: &&Block| {
         let end = function.blocks[block.index()].end as usize;
         function.insts[end - 1] == MInst::Ret
@@ -77,7 +78,7 @@ pub(super) fn shared_return(
     let first = *sharing.first().filter(|_| sharing.len() > 1)?;
     let only_returns = |block: &Block| {
         let data = &function.blocks[block.index()];
-        data.end == data.start + 1 && view.edits(block.index()).is_empty()
+        data.end == data.start + 1 && view.located.moves(block.index()).is_empty()
     };
     let alone = sharing.iter().rfind(|block| only_returns(block)).copied();
     Some((alone.unwrap_or(first), alone.is_some(), sharing))
@@ -117,16 +118,21 @@ fn find(goals: &mut [Block], block: Block) -> Block {
 struct View<'a> {
     function: &'a MachFunction,
     allocated: &'a Allocated,
+    located: Located<'a>,
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    fn new(function: &'a MachFunction, allocated: &'a Allocated) -> View<'a> {
+        View { function, allocated, located: allocated.located(function) }
+    }
+
     /// Where a block goes that does nothing else.
     fn only_jumps(&self, at: usize) -> Option<Block> {
         let block = &self.function.blocks[at];
         let is_jump = block.end == block.start + 1
             && self.function.insts[block.start as usize] == MInst::Jmp
             && block.succs.len() == 1;
-        (is_jump && self.edits(at).is_empty()).then(|| block.succs[0])
+        (is_jump && self.located.moves(at).is_empty()).then(|| block.succs[0])
     }
 
     /// The successor, if there is one, of a block that is short enough to be
@@ -162,11 +168,9 @@ impl View<'_> {
 
     /// The locations of an instruction's operands, with the bytes that matter.
     fn registers(&self, inst: usize) -> impl Iterator<Item = (Allocation, u8)> {
-        let info = &self.function.info[inst];
-        let first = info.first as usize;
-        let range = first..first + usize::from(info.count);
-        let bytes = |at: usize| self.function.vreg_bytes[self.function.operands[at].vreg().vreg()];
-        range.map(move |at| (self.allocated.locations[at], bytes(at)))
+        let operands = self.located.operands(inst);
+        operands
+            .map(|(operand, location)| (location, self.function.vreg_bytes[operand.vreg().vreg()]))
     }
 
     /// What a tail call restores from slots.
@@ -177,18 +181,9 @@ impl View<'_> {
     /// The moves in a block, with their places relative to its start.
     fn moves(&self, at: usize) -> impl Iterator<Item = (usize, u8, Allocation, Allocation)> {
         let start = self.function.blocks[at].start as usize;
-        self.edits(at).iter().map(move |(point, Edit::Move { from, to })| {
+        let edits = &self.located.edits[self.located.moves(at)];
+        edits.iter().map(move |(point, Edit::Move { from, to })| {
             (point.inst().index() - start, point.pos() as u8, *from, *to)
         })
-    }
-
-    fn edits(&self, at: usize) -> &[(ProgPoint, Edit)] {
-        let block = &self.function.blocks[at];
-        let edits = &self.allocated.edits;
-        let place = |inst: u32| {
-            let point = ProgPoint::before(Inst::new(inst as usize));
-            edits.partition_point(|(at, _)| *at < point)
-        };
-        &edits[place(block.start)..place(block.end)]
     }
 }

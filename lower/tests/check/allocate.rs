@@ -40,7 +40,7 @@ impl Function for Input<'_> {
     }
 
     fn is_ret(&self, inst: Inst) -> bool {
-        self.0.info[inst.index()].role == Role::Return
+        matches!(self.0.info[inst.index()].role, Role::Return | Role::Trap)
     }
 
     fn is_branch(&self, inst: Inst) -> bool {

@@ -44,7 +44,8 @@ fn check_graph(f: &MachFunction) -> Result<(), String> {
         }
         next = block.end;
         for inst in block.start..block.end {
-            let ends = matches!(f.info[inst as usize].role, Role::Branch | Role::Return);
+            let ends =
+                matches!(f.info[inst as usize].role, Role::Branch | Role::Return | Role::Trap);
             if ends != (inst + 1 == block.end) {
                 return fail("ends in the middle or not at all");
             }

@@ -159,7 +159,7 @@ pub(super) fn far(function: &MachFunction) -> Vec<bool> {
 }
 
 pub(super) fn is_call(function: &MachFunction, inst: usize) -> bool {
-    matches!(function.info[inst].role, Role::CallC | Role::CallLocal)
+    function.info[inst].role.is_call()
 }
 
 /// How many values live at each instruction beyond the registers that cost

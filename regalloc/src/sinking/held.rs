@@ -5,9 +5,12 @@
 //! path. Registers that are alike hold the same slots, so both together are an
 //! equivalence relation, and so is the intersection of two.
 
-use regalloc2::{Allocation, Edit, Inst, OperandKind, Output, PReg, ProgPoint, RegClass};
+use regalloc2::{Allocation, PReg, RegClass};
+use tailor_lower::Gpr;
 use tailor_lower::objects::{MOST, Set};
-use tailor_lower::{Gpr, MachFunction};
+
+use crate::locations::{Access, Locations};
+use crate::steps::{Located, Step};
 
 const REGISTERS: usize = 16;
 
@@ -17,15 +20,6 @@ pub(super) struct Held {
     /// Registers, itself included.
     alike: [u16; REGISTERS],
     slots: [Set; REGISTERS],
-}
-
-/// Something that happens, in the order in which it does.
-#[derive(Clone, Copy)]
-pub(super) enum Event {
-    /// The move of this number.
-    Move(usize),
-    /// The instruction of this number.
-    Inst(usize),
 }
 
 /// A slot that is told apart from others, by number.
@@ -142,114 +136,62 @@ fn gpr(register: usize) -> Gpr {
     Gpr::from_preg(PReg::new(register, RegClass::Int))
 }
 
-/// An allocation to walk over.
-pub(super) struct Walk<'a> {
-    pub(super) function: &'a MachFunction,
-    pub(super) output: &'a Output,
+/// From before a step to after it. `lost` is told of slots that no register is like
+/// any more, and of a register that was before.
+pub(super) fn pass(located: &Located, step: Step, held: &mut Held, mut lost: impl FnMut(Gpr, Set)) {
+    let mut lose = |held: &mut Held, register: usize| match held.lose(register) {
+        0 => {}
+        slots => lost(gpr(register), slots),
+    };
+    match step {
+        Step::Move { from, to, .. } if !held.are_alike(from, to) => {
+            if let Some(register) = register(to) {
+                lose(held, register);
+            }
+            held.copy(from, to);
+        }
+        Step::Move { .. } => {}
+        Step::Inst(inst) => {
+            // Emission may use it for anything.
+            lose(held, usize::from(Gpr::SCRATCH.enc()));
+            let Locations { registers, slots } = Access::of(located, Step::Inst(inst)).writes;
+            for register in members(registers.into()) {
+                lose(held, register);
+            }
+            held.slots.iter_mut().for_each(|held| *held &= !slots);
+        }
+    }
 }
 
-impl Walk<'_> {
-    /// The number of the first move that does not come before an instruction.
-    pub(super) fn first_move(&self, inst: u32) -> usize {
-        let start = ProgPoint::before(Inst::new(inst as usize));
-        self.output.edits.partition_point(|(point, _)| *point < start)
-    }
-
-    /// What happens in a block.
-    pub(super) fn events(&self, block: usize) -> impl Iterator<Item = Event> {
-        let range = &self.function.blocks[block];
-        let edits = &self.output.edits;
-        let (mut edit, mut inst) = (self.first_move(range.start), range.start as usize);
-        let end = range.end as usize;
-        std::iter::from_fn(move || {
-            let until = ProgPoint::before(Inst::new(inst));
-            if edits.get(edit).is_some_and(|(at, _)| *at < until || *at == until && inst < end) {
-                edit += 1;
-                return Some(Event::Move(edit - 1));
+/// What holds at the starts of blocks; `None` where nothing leads.
+pub(super) fn at_starts(located: &Located) -> Vec<Option<Held>> {
+    let blocks = &located.function.blocks;
+    let mut starts: Vec<Option<Held>> = vec![None; blocks.len()];
+    let mut dirty = vec![false; blocks.len()];
+    starts[0] = Some(Held::new());
+    dirty[0] = true;
+    let mut again = true;
+    while std::mem::take(&mut again) {
+        for block in 0..blocks.len() {
+            if !std::mem::take(&mut dirty[block]) {
+                continue;
             }
-            inst += 1;
-            (inst <= end).then_some(Event::Inst(inst - 1))
-        })
-    }
-
-    /// The locations of an instruction's operands of a kind.
-    pub(super) fn locations(
-        &self,
-        inst: usize,
-        kind: OperandKind,
-    ) -> impl Iterator<Item = Allocation> {
-        let operands = self.function.inst_operands(inst).iter();
-        let locations = &self.output.allocs[self.function.info[inst].first as usize..];
-        let both = operands.zip(locations);
-        both.filter(move |(operand, _)| operand.kind() == kind).map(|(_, location)| *location)
-    }
-
-    /// From before an event to after it. `lost` is told of slots that no register is
-    /// like any more, and of a register that was before.
-    pub(super) fn step(&self, held: &mut Held, event: Event, mut lost: impl FnMut(Gpr, Set)) {
-        let mut lose = |held: &mut Held, register: usize| match held.lose(register) {
-            0 => {}
-            slots => lost(gpr(register), slots),
-        };
-        let inst = match event {
-            Event::Move(edit) => {
-                let Edit::Move { from, to } = self.output.edits[edit].1;
-                if !held.are_alike(from, to) {
-                    if let Some(register) = register(to) {
-                        lose(held, register);
+            let Some(mut held) = starts[block].clone() else { continue };
+            for step in located.steps(block) {
+                pass(located, step, &mut held, |_, _| {});
+            }
+            for succ in blocks[block].succs.iter().map(|succ| succ.index()) {
+                let changed = match &mut starts[succ] {
+                    Some(start) => start.meet(&held),
+                    start => {
+                        *start = Some(held.clone());
+                        true
                     }
-                    held.copy(from, to);
-                }
-                return;
-            }
-            Event::Inst(inst) => inst,
-        };
-        // Emission may use it for anything.
-        lose(held, usize::from(Gpr::SCRATCH.enc()));
-        for preg in self.function.info[inst].clobbers {
-            lose(held, preg.hw_enc());
-        }
-        for location in self.locations(inst, OperandKind::Def) {
-            if let Some(register) = register(location) {
-                lose(held, register);
-            } else if let Some(slot) = slot(location) {
-                held.lose_slot(slot);
+                };
+                dirty[succ] |= changed;
+                again |= changed && succ <= block;
             }
         }
     }
-
-    /// What holds at the starts of blocks; `None` where nothing leads.
-    pub(super) fn solve(&self) -> Vec<Option<Held>> {
-        let blocks = &self.function.blocks;
-        let mut starts: Vec<Option<Held>> = vec![None; blocks.len()];
-        let mut dirty = vec![false; blocks.len()];
-        starts[0] = Some(Held::new());
-        dirty[0] = true;
-        let mut again = true;
-        while std::mem::take(&mut again) {
-            for block in 0..blocks.len() {
-                if !std::mem::take(&mut dirty[block]) {
-                    continue;
-                }
-                let Some(mut held) = starts[block].clone() else { continue };
-                for event in self.events(block) {
-                    self.step(&mut held, event, |_, _| {});
-                }
-                for succ in blocks[block].succs.iter().map(|succ| succ.index()) {
-                    let changed = match &mut starts[succ] {
-                        Some(start) => start.meet(&held),
-                        start => {
-                            *start = Some(held.clone());
-                            true
-                        }
-                    };
-                    if changed {
-                        dirty[succ] = true;
-                        again |= succ <= block;
-                    }
-                }
-            }
-        }
-        starts
-    }
+    starts
 }

@@ -1,11 +1,15 @@
 //! One walk over all accesses of slots.
 
-use regalloc2::{Allocation, Edit, Inst, OperandConstraint, OperandKind, OperandPos, ProgPoint};
+use regalloc2::{
+    Allocation, Edit, Inst, Operand, OperandConstraint, OperandKind, OperandPos, ProgPoint,
+};
 use smallvec::SmallVec;
 use tailor_lower::Gpr;
 use tailor_lower::objects::{MOST, Set};
 
-use super::held::{Event, Held, Walk, members, slot};
+use super::held::{Held, at_starts, members, pass, slot};
+use crate::locations::Access;
+use crate::steps::{Located, Step};
 
 /// A store that could be made.
 #[derive(Clone, Copy)]
@@ -62,22 +66,22 @@ pub(super) struct Found {
 }
 
 /// Looks at everything.
-pub(super) fn find(walk: &Walk) -> Found {
-    let blocks = walk.function.blocks.len();
+pub(super) fn find(located: &Located, slots: usize) -> Found {
+    let blocks = located.function.blocks.len();
     let mut finder = Finder {
-        walk,
-        current: vec![None; walk.output.num_spillslots.min(MOST)],
+        located,
+        current: vec![None; slots.min(MOST)],
         read: vec![0; blocks],
         written: vec![0; blocks],
         found: Found {
             segments: Vec::new(),
             stores: Vec::new(),
             live: Vec::new(),
-            moves: walk.output.edits.iter().map(|(_, edit)| Some(edit.clone())).collect(),
+            moves: located.edits.iter().map(|(_, edit)| Some(edit.clone())).collect(),
             operands: Vec::new(),
         },
     };
-    for (block, start) in walk.solve().into_iter().enumerate() {
+    for (block, start) in at_starts(located).into_iter().enumerate() {
         // Nothing leads to a block that was not reached: it stays as it is.
         if let Some(held) = start {
             finder.block(block, held);
@@ -88,7 +92,7 @@ pub(super) fn find(walk: &Walk) -> Found {
 }
 
 struct Finder<'a> {
-    walk: &'a Walk<'a>,
+    located: &'a Located<'a>,
     /// By slot, the segment that goes on; `None` if it must have held something
     /// since the start of the block.
     current: Vec<Option<Segment>>,
@@ -103,20 +107,19 @@ impl Finder<'_> {
         for slot in members(held.slots()) {
             self.begin(block, slot, Origin::Start);
         }
-        let walk = self.walk;
-        let range = &walk.function.blocks[block];
-        let mut next_move = self.walk.first_move(range.start);
+        let located = self.located;
+        let mut next_move = located.moves(block).start;
         let mut end = None;
-        for event in self.walk.events(block) {
-            let place = match event {
-                Event::Move(edit) => (edit, self.walk.output.edits[edit].0),
-                Event::Inst(inst) => (next_move, ProgPoint::before(Inst::new(inst))),
+        for step in located.steps(block) {
+            let place = match step {
+                Step::Move { edit, .. } => (edit, located.edits[edit].0),
+                Step::Inst(inst) => (next_move, ProgPoint::before(Inst::new(inst))),
             };
-            next_move += usize::from(matches!(event, Event::Move(_)));
+            next_move += usize::from(matches!(step, Step::Move { .. }));
             end = Some(place);
-            self.reads(block, &held, event, place);
-            let changed = self.written(&held, event);
-            walk.step(&mut held, event, |from, lost| {
+            self.reads(block, &held, step, place);
+            let changed = self.written(&held, step);
+            pass(located, step, &mut held, |from, lost| {
                 members(lost).for_each(|slot| self.close(Some(from), slot, place));
             });
             for (slot, origin) in changed {
@@ -159,35 +162,27 @@ impl Finder<'_> {
     }
 
     /// Reads of slots become reads of registers that are like them.
-    fn reads(&mut self, block: usize, held: &Held, event: Event, place: (usize, ProgPoint)) {
-        match event {
-            Event::Move(edit) => {
-                let Edit::Move { from, to } = self.walk.output.edits[edit].1;
-                if held.are_alike(from, to) {
-                    self.found.moves[edit] = None;
-                } else if let Some(slot) = slot(from) {
-                    match held.holder(slot) {
-                        Some(reg) => {
-                            let from = Allocation::reg(reg.preg());
-                            self.found.moves[edit] = Some(Edit::Move { from, to });
-                        }
-                        None => self.need(block, held, slot, place),
+    fn reads(&mut self, block: usize, held: &Held, step: Step, place: (usize, ProgPoint)) {
+        match step {
+            Step::Move { edit, from, to } if held.are_alike(from, to) => {
+                self.found.moves[edit] = None;
+            }
+            Step::Move { edit, from, to } => {
+                let Some(slot) = slot(from) else { return };
+                match held.holder(slot) {
+                    Some(reg) => {
+                        let from = Allocation::reg(reg.preg());
+                        self.found.moves[edit] = Some(Edit::Move { from, to });
                     }
+                    None => self.need(block, held, slot, place),
                 }
             }
-            Event::Inst(inst) => {
-                let first = self.walk.function.info[inst].first as usize;
-                for number in 0..self.walk.function.inst_operands(inst).len() {
-                    let operand = self.walk.function.inst_operands(inst)[number];
-                    let location = self.walk.output.allocs[first + number];
-                    let Some(slot) = slot(location) else { continue };
-                    if operand.kind() == OperandKind::Def {
-                        continue;
-                    }
-                    let free = operand.constraint() == OperandConstraint::Any
-                        && operand.pos() == OperandPos::Early;
-                    let holder = held.holder(slot).filter(|_| free);
-                    match holder.filter(|reg| self.may_read(inst, *reg)) {
+            Step::Inst(inst) => {
+                let first = self.located.function.info[inst].first as usize;
+                for (number, (operand, location)) in self.located.operands(inst).enumerate() {
+                    let slot = slot(location).filter(|_| operand.kind() == OperandKind::Use);
+                    let Some(slot) = slot else { continue };
+                    match held.holder(slot).filter(|reg| self.may_read(inst, operand, *reg)) {
                         Some(reg) => {
                             let location = Allocation::reg(reg.preg());
                             self.found.operands.push((first + number, location));
@@ -199,30 +194,31 @@ impl Finder<'_> {
         }
     }
 
-    /// Whether an instruction leaves a register alone until it has read all.
-    fn may_read(&self, inst: usize, reg: Gpr) -> bool {
-        let operands = self.walk.function.inst_operands(inst).iter();
-        let locations = &self.walk.output.allocs[self.walk.function.info[inst].first as usize..];
-        let early = operands.zip(locations).filter(|(operand, _)| {
-            operand.kind() == OperandKind::Def && operand.pos() == OperandPos::Early
+    /// Whether an operand may be in a register, which the instruction leaves alone
+    /// until it has read all.
+    fn may_read(&self, inst: usize, operand: Operand, reg: Gpr) -> bool {
+        let early = |operand: &Operand| operand.pos() == OperandPos::Early;
+        let written = self.located.operands(inst).any(|(other, at)| {
+            other.kind() == OperandKind::Def && early(&other) && at == Allocation::reg(reg.preg())
         });
-        reg != Gpr::SCRATCH && early.map(|(_, at)| *at).all(|at| at != Allocation::reg(reg.preg()))
+        let free = operand.constraint() == OperandConstraint::Any && early(&operand);
+        free && !written && reg != Gpr::SCRATCH
     }
 
     /// The slots that get something else.
-    fn written(&mut self, held: &Held, event: Event) -> SmallVec<[(usize, Origin); 1]> {
-        match event {
-            Event::Move(edit) => {
-                let Edit::Move { from, to } = self.walk.output.edits[edit].1;
-                let slot = slot(to).filter(|_| !held.are_alike(from, to));
+    fn written(&mut self, held: &Held, step: Step) -> SmallVec<[(usize, Origin); 1]> {
+        match step {
+            Step::Move { from, to, .. } if held.are_alike(from, to) => SmallVec::new(),
+            Step::Move { edit, from, to } => {
+                let slot = slot(to);
                 let origin = if from.is_reg() { Origin::Move } else { Origin::Fixed };
                 if slot.is_some() && origin == Origin::Move {
                     self.found.moves[edit] = None;
                 }
                 slot.map(|slot| (slot, origin)).into_iter().collect()
             }
-            Event::Inst(inst) => {
-                let slots = self.walk.locations(inst, OperandKind::Def).filter_map(slot);
+            Step::Inst(_) => {
+                let slots = members(Access::of(self.located, step).writes.slots);
                 slots.map(|slot| (slot, Origin::Fixed)).collect()
             }
         }
@@ -244,7 +240,7 @@ impl Finder<'_> {
 
     /// Backwards, which slots must hold something.
     fn live(&mut self) {
-        let blocks = &self.walk.function.blocks;
+        let blocks = &self.located.function.blocks;
         let mut live = std::mem::take(&mut self.read);
         let mut changed = true;
         while changed {

@@ -10,6 +10,7 @@ use crate::adapter::Adapter;
 use crate::allocate::machine_env;
 use crate::cost::spill_cost;
 use crate::random::{Random, random_function};
+use crate::steps::Located;
 
 /// An allocation with so many callee-saved registers.
 fn allocated(function: &MachFunction, registers: usize, algorithm: Algorithm) -> Output {
@@ -19,7 +20,7 @@ fn allocated(function: &MachFunction, registers: usize, algorithm: Algorithm) ->
 }
 
 fn cost(function: &MachFunction, output: &Output) -> f64 {
-    spill_cost(function, &output.allocs, &output.edits)
+    spill_cost(&Located::new(function, &output.allocs, &output.edits, &[]))
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! to its definition.
 
 use regalloc2::{OperandKind, VReg};
-use tailor_lower::{MachFunction, Role};
+use tailor_lower::MachFunction;
 
 /// A place in the listing: twice its number just before an instruction, one more
 /// at the instruction. Arguments of a block are used at its end, parameters are
@@ -48,8 +48,7 @@ pub(super) struct Places {
 impl Places {
     /// Of a function; `None` if it calls nothing.
     pub fn new(function: &MachFunction) -> Option<Places> {
-        let is_call =
-            |inst: &usize| matches!(function.info[*inst].role, Role::CallC | Role::CallLocal);
+        let is_call = |inst: &usize| function.info[*inst].role.is_call();
         let calls = (0..function.insts.len()).filter(is_call).map(|inst| 2 * inst as u32 + 1);
         let calls: Vec<Position> = calls.collect();
         if calls.is_empty() {

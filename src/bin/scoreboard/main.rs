@@ -55,7 +55,7 @@ fn units(paths: &[PathBuf]) -> Vec<Unit> {
 /// The report of `tailor frames --engine naive-6.12,tailor`.
 fn report(units: &[Unit], levers: Levers) -> Report {
     let mut report = Report::default();
-    let mut trace = Trace::from_environment();
+    let mut trace = Trace::default();
     trace.levers = levers;
     units.iter().for_each(|unit| report.add(unit, &[Engine::Naive612, Engine::Tailor], &mut trace));
     report

@@ -39,7 +39,7 @@ impl Selector<'_> {
                 self.jump(fail)
             }
             Terminator::Trap | Terminator::None => {
-                self.out.push_special(MInst::Trap, &[], Role::Return, PRegSet::empty());
+                self.out.push_special(MInst::Trap, &[], Role::Trap, PRegSet::empty());
                 Vec::new()
             }
         }
@@ -127,7 +127,7 @@ impl Selector<'_> {
             return Err(Error::NoRecord { callee });
         }
         let record = record.then_some(Last::Record);
-        self.call(MInst::CallLocal(callee), Role::CallLocal, &data.args, dst, record);
+        self.call(MInst::CallLocal(callee), Role::CallLocal(callee), &data.args, dst, record);
         Ok(())
     }
 
