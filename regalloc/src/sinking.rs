@@ -12,10 +12,9 @@
 //! the fewest stores is taken, and of these the latest; within a block a store
 //! comes as late as it can. What is read while a register holds it is read there,
 //! and needs no memory; a slot that nobody reads any more vanishes.
-//! Invariants: every read finds what it found before. No register is used in a
-//! block in which it had nothing of the function's own, so the places of saves
-//! can be found before or after. No store is in a loop that it could be outside of
-//! at less cost.
+//! Invariants: every read finds what it found before. A store is put where some
+//! register holds the value on every path, and in no loop that it could be outside
+//! of at less cost. Instructions that write into a slot themselves do so still.
 //! Source: Knoop, Rüthing and Steffen, "Partial dead code elimination" (PLDI
 //! 1994); cuts by frequency as in Cai and Xue (see [`crate::region`]).
 

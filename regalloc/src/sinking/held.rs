@@ -74,10 +74,11 @@ impl Held {
     /// any more.
     fn lose(&mut self, register: usize) -> Set {
         let slots = std::mem::take(&mut self.slots[register]);
-        let alike = std::mem::replace(&mut self.alike[register], 1 << register);
+        let alike = self.alike[register];
         if alike == 1 << register {
             return slots;
         }
+        self.alike[register] = 1 << register;
         for (other, of_other) in self.alike.iter_mut().enumerate() {
             if other != register {
                 *of_other &= !(1 << register);
@@ -125,10 +126,14 @@ impl Held {
 
     /// Keeps what is alike in both; says whether that changed anything.
     fn meet(&mut self, other: &Held) -> bool {
-        let before = self.clone();
-        self.alike.iter_mut().zip(other.alike).for_each(|(mine, theirs)| *mine &= theirs);
-        self.slots.iter_mut().zip(other.slots).for_each(|(mine, theirs)| *mine &= theirs);
-        *self != before
+        let mut changed = false;
+        for register in 0..REGISTERS {
+            let alike = self.alike[register] & other.alike[register];
+            let slots = self.slots[register] & other.slots[register];
+            changed |= alike != self.alike[register] || slots != self.slots[register];
+            (self.alike[register], self.slots[register]) = (alike, slots);
+        }
+        changed
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) fn find(located: &Located, slots: usize) -> Found {
     let mut finder = Finder {
         located,
         current: vec![None; slots.min(MOST)],
+        begun: 0,
         read: vec![0; blocks],
         written: vec![0; blocks],
         found: Found {
@@ -96,6 +97,8 @@ struct Finder<'a> {
     /// By slot, the segment that goes on; `None` if it must have held something
     /// since the start of the block.
     current: Vec<Option<Segment>>,
+    /// The slots with such a segment.
+    begun: Set,
     /// By block, the slots that are read before anything is put there.
     read: Vec<Set>,
     written: Vec<Set>,
@@ -126,7 +129,7 @@ impl Finder<'_> {
                 self.write(block, slot, origin);
             }
         }
-        for slot in 0..self.current.len() {
+        for slot in members(std::mem::take(&mut self.begun)) {
             let Some(mut segment) = self.current[slot].take() else { continue };
             segment.at_end = true;
             if let (true, Some(from), Some((before, point))) =
@@ -140,6 +143,7 @@ impl Finder<'_> {
 
     fn begin(&mut self, block: usize, slot: usize, origin: Origin) {
         let open = origin != Origin::Fixed;
+        self.begun |= 1 << slot;
         self.current[slot] =
             Some(Segment { slot, block, origin, store: None, needed: false, open, at_end: false });
     }
