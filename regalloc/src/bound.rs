@@ -13,7 +13,9 @@
 //! Invariants: it is computed before the allocator changes anything, and no
 //! frame without its padding is smaller. What is recomputable follows from
 //! definitions, which do not go round in circles: if every input of a value is
-//! live or can be computed, so can it, whatever else is left out.
+//! live or can be computed, so can it, whatever else is left out. Where finding
+//! that out takes too many steps ([`MOST_STEPS`]), a value is left out too: that
+//! makes the bound lower, never wrong.
 //! Source: the design's definition of `lower_bound_bytes`.
 
 use regalloc2::{Block, OperandKind, VReg};
@@ -66,6 +68,11 @@ pub fn tightest(function: &MachFunction, keeps: &dyn Fn(u32) -> bool) -> Option<
     Some(most)
 }
 
+/// Definitions that are looked at for one point of the program. Chains of pure
+/// instructions can be as long as the function, and would be followed at each of
+/// its points.
+const MOST_STEPS: u32 = 1_000;
+
 /// How a value comes about, as far as computing it again goes.
 #[derive(Clone, Copy)]
 enum Definition {
@@ -81,6 +88,8 @@ struct Points {
     /// What is known of each value at the point of this number.
     known: Vec<(u32, bool)>,
     point: u32,
+    /// How many more definitions are looked at for it.
+    steps: u32,
     /// The values that must be somewhere at that point, if there may be too many.
     stored: Vec<VReg>,
 }
@@ -98,7 +107,7 @@ impl Points {
             }
         }
         let known = vec![(0, false); definitions.len()];
-        Points { definitions, known, point: 0, stored: Vec::new() }
+        Points { definitions, known, point: 0, steps: 0, stored: Vec::new() }
     }
 
     /// Bytes of the values that must be in memory where these live and `free`
@@ -109,6 +118,7 @@ impl Points {
             return 0;
         }
         self.point += 1;
+        self.steps = MOST_STEPS;
         let (mut wide, mut narrow) = (0, 0);
         for &vreg in live.members() {
             if !self.follows(function, live, vreg) {
@@ -123,7 +133,8 @@ impl Points {
         8 * (wide - wide.min(free)) as u32 + 4 * (narrow - left.min(narrow)) as u32
     }
 
-    /// Whether a value can be computed from others that live.
+    /// Whether a value can be computed from others that live, or may be for all that
+    /// is known after so many steps.
     fn follows(&mut self, function: &MachFunction, live: &Live, vreg: VReg) -> bool {
         // Depth first, without recursion: chains can be long.
         let mut stack = vec![(vreg, false)];
@@ -138,14 +149,27 @@ impl Points {
             };
             let uses = function.inst_operands(inst).iter();
             let uses = uses.filter(|operand| operand.kind() == OperandKind::Use);
-            let mut inputs = uses.map(|operand| operand.vreg());
+            let inputs = uses.map(|operand| operand.vreg());
+            let mut missing = inputs.filter(|&input| !live.contains(input));
             if inputs_done {
-                let all = inputs.all(|input| live.contains(input) || self.known[input.vreg()].1);
+                let all = missing.all(|input| self.known[input.vreg()].1);
                 self.known[number] = (self.point, all);
-            } else {
-                stack.push((vreg, true));
-                stack.extend(inputs.filter(|&input| !live.contains(input)).map(|v| (v, false)));
+                continue;
             }
+            let is_lost = |input: VReg| {
+                self.known[input.vreg()] == (self.point, false)
+                    || matches!(self.definitions[input.vreg()], Definition::Once)
+            };
+            if missing.clone().any(is_lost) {
+                self.known[number] = (self.point, false);
+                continue;
+            }
+            if self.steps == 0 {
+                return true;
+            }
+            self.steps -= 1;
+            stack.push((vreg, true));
+            stack.extend(missing.map(|input| (input, false)));
         }
         self.known[vreg.vreg()].1
     }

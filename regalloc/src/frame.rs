@@ -3,8 +3,9 @@
 //! Problem: place saved registers, stack objects and spill slots below the
 //! return address in as few bytes as possible.
 //! Idea: no frame pointer; everything is addressed from rsp. What is not live
-//! together shares memory ([`crate::sharing`]). Padding is added only in a function that makes calls which rely on alignment. A leaf
-//! keeps its objects in the red zone and does not move rsp at all.
+//! together shares memory ([`crate::sharing`]). Padding is added only in a function
+//! that makes calls which rely on alignment. A leaf keeps its objects in the red
+//! zone and does not move rsp at all.
 //! A kernel's convention gives that up: everything is addressed from rbp, rsp is
 //! aligned to 8, there is no red zone, the counter has its two slots, and the
 //! saved registers come last.

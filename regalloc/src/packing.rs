@@ -13,12 +13,12 @@
 //! never read in eight, which emission proves again on its own. Slots that are
 //! not told apart are of eight bytes.
 
-use regalloc2::Allocation;
+use regalloc2::{Allocation, VReg};
 use tailor_lower::objects::{MOST, Set};
 
 use crate::adapter::SPILL_SLOT_BYTES;
 use crate::dataflow::{Direction, solve};
-use crate::locations::Locations;
+use crate::locations::{Access, Locations};
 use crate::placement::Placed;
 use crate::steps::{Located, Step};
 
@@ -74,46 +74,32 @@ struct Flow<'a> {
 impl Flow<'_> {
     /// What is wanted before a step.
     fn before(&mut self, step: Step, wanted: Locations) -> Locations {
+        let Access { writes, .. } = Access::of(self.located, step);
         let wanted = match step {
-            Step::Move { edit, from, to } => self.before_move(edit, from, to, wanted),
-            Step::Inst(inst) => self.before_inst(inst, wanted),
+            // What is in no set is always wanted.
+            Step::Move { .. } if !writes.is_empty() && (writes & wanted).is_empty() => wanted,
+            Step::Move { edit, from, .. } => {
+                self.narrow[edit] = false;
+                wanted & !writes | from.into()
+            }
+            Step::Inst(inst) => {
+                let leaves = self.located.function.info[inst].role.leaves();
+                let kept = if leaves { self.kept } else { Locations::default() };
+                (wanted | kept) & !writes | self.read_whole(inst)
+            }
         };
         self.ever |= wanted.slots;
         wanted
     }
 
-    fn before_move(
-        &mut self,
-        edit: usize,
-        from: Allocation,
-        to: Allocation,
-        wanted: Locations,
-    ) -> Locations {
-        let to = Locations::from(to);
-        // What is in no set is wanted whole.
-        if !to.is_empty() && (to & wanted).is_empty() {
-            return wanted;
-        }
-        self.narrow[edit] = false;
-        wanted & !to | from.into()
-    }
-
-    fn before_inst(&self, inst: usize, mut wanted: Locations) -> Locations {
+    /// The locations of which an instruction reads more than the low half.
+    fn read_whole(&self, inst: usize) -> Locations {
         let function = self.located.function;
-        let info = &function.info[inst];
-        if info.role.leaves() {
-            wanted |= self.kept;
-        }
-        wanted = wanted & !Locations::from(info.clobbers);
-        for (_, location) in self.located.defs(inst) {
-            wanted = wanted & !Locations::from(location);
-        }
-        for (vreg, location) in self.located.uses(inst) {
+        let is_whole = |(vreg, location): &(VReg, Allocation)| {
             let counts = function.vreg_bytes[vreg.vreg()] > 4;
-            if counts || location.is_stack() && function.slot_bytes(inst) > 4 {
-                wanted |= location.into();
-            }
-        }
-        wanted
+            counts || location.is_stack() && function.slot_bytes(inst) > 4
+        };
+        let whole = self.located.uses(inst).filter(is_whole);
+        whole.fold(Locations::default(), |set, (_, location)| set | location.into())
     }
 }

@@ -13,10 +13,10 @@
 use std::fmt::Write;
 
 use regalloc2::{Allocation, AllocationKind};
-use tailor_lower::{Gpr, MachFunction};
+use tailor_lower::{Gpr, MachBlock, MachFunction};
 
 use crate::Allocated;
-use crate::steps::Step;
+use crate::steps::{Located, Step};
 
 /// The listing.
 pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
@@ -45,29 +45,31 @@ pub fn listing(function: &MachFunction, allocated: &Allocated) -> String {
     for (number, block) in function.blocks.iter().enumerate() {
         let _ = writeln!(out, "b{number}:");
         for step in located.steps(number) {
-            let inst = match step {
+            match step {
                 Step::Move { from, to, .. } => {
                     let _ = writeln!(out, "    move {} <- {}", location(to), location(from));
-                    continue;
                 }
-                Step::Inst(inst) => inst,
-            };
-            let text = format!("    {}", function.display_inst(inst, block));
-            let info = &function.info[inst];
-            let first = info.first as usize;
-            let locations = &allocated.locations[first..first + usize::from(info.count)];
-            let locations: Vec<String> = locations.iter().map(|&l| location(l)).collect();
-            let _ = match locations.is_empty() {
-                true => writeln!(out, "{text}"),
-                false => writeln!(out, "{text:44}; {}", locations.join(" ")),
-            };
-            for placed in allocated.restored_at(inst).rev() {
-                let (reg, slot) = (placed.reg.name(), location(placed.slot));
-                let _ = writeln!(out, "    move {reg} <- {slot} if it succeeds");
+                Step::Inst(inst) => {
+                    put_inst(&mut out, &located, inst, block);
+                    for placed in allocated.restored_at(inst).rev() {
+                        let (reg, slot) = (placed.reg.name(), location(placed.slot));
+                        let _ = writeln!(out, "    move {reg} <- {slot} if it succeeds");
+                    }
+                }
             }
         }
     }
     out
+}
+
+fn put_inst(out: &mut String, located: &Located, inst: usize, block: &MachBlock) {
+    let text = format!("    {}", located.function.display_inst(inst, block));
+    let locations = located.operands(inst).map(|(_, at)| location(at));
+    let locations: Vec<String> = locations.collect();
+    let _ = match locations.is_empty() {
+        true => writeln!(out, "{text}"),
+        false => writeln!(out, "{text:44}; {}", locations.join(" ")),
+    };
 }
 
 fn location(location: Allocation) -> String {

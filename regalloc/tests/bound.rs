@@ -99,3 +99,24 @@ fn pressure_without_calls() {
     writeln!(body, "return v24").unwrap();
     assert_eq!(bound(&body), 8 * (14 - 9));
 }
+
+/// The end of a chain of additions, whose beginning is dead, lives across a call. How
+/// it came about is followed for a thousand steps; then it may be recomputable for
+/// all that is known.
+#[test]
+fn long_chains() {
+    let chain = |length: usize| {
+        let mut body = String::from("v2 = call_ext fn0()\n");
+        for n in 3..3 + length {
+            writeln!(body, "v{n} = iadd.i64 v{}, v0", n - 1).unwrap();
+        }
+        let (end, call) = (2 + length, 3 + length);
+        writeln!(body, "v{call} = call_ext fn0()").unwrap();
+        writeln!(body, "v{} = iadd.i64 v{call}, v{end}", call + 1).unwrap();
+        writeln!(body, "v{} = iadd.i64 v{}, v0", call + 2, call + 1).unwrap();
+        write!(body, "return v{}", call + 2).unwrap();
+        bound(&body)
+    };
+    assert_eq!(chain(100), 16, "v0 and the end of the chain");
+    assert_eq!(chain(2_000), 8, "v0");
+}
