@@ -34,7 +34,8 @@ use segments::{Found, Origin, Segment, Store};
 /// time.
 const MOST_BLOCKS: usize = 5_000;
 
-/// Moves the stores of an allocation.
+/// Moves the stores of an allocation, and takes reads of slots away for which a
+/// register will do.
 pub fn sink(function: &MachFunction, output: &mut Output) {
     if output.num_spillslots == 0 || function.blocks.len() > MOST_BLOCKS {
         return;
@@ -49,8 +50,9 @@ pub fn sink(function: &MachFunction, output: &mut Output) {
     renumber(output);
 }
 
-/// Slots of one number for memory that holds the value, and for what is before it.
+/// The node for where memory must hold what the slot stands for.
 const INSIDE: u32 = 0;
+/// The node for where it cannot yet: at definitions.
 const OUTSIDE: u32 = 1;
 
 /// Decides for one slot after the other.
