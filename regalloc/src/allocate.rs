@@ -21,11 +21,12 @@ use regalloc2::{
     RegallocOptions,
 };
 use smallvec::SmallVec;
-use tailor_lower::objects;
+use tailor_lower::objects::{self, MOST};
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
 use crate::adapter::Adapter;
+use crate::colouring;
 use crate::cost::{self, Exits};
 use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
@@ -56,6 +57,8 @@ pub struct Allocated {
     pub saves: SmallVec<[(Gpr, f64); 6]>,
     /// What all of it costs per execution of the function (see [`crate::cost`]).
     pub cost: f64,
+    /// Whether the backtracking or the linear-time allocator made it.
+    pub algorithm: Algorithm,
 }
 
 impl Allocated {
@@ -96,6 +99,14 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
+    /// The allocator for a function of this size.
+    fn algorithm(&self, function: &MachFunction) -> Algorithm {
+        match function.insts.len() <= self.ion_limit {
+            true => Algorithm::Ion,
+            false => Algorithm::Fastalloc,
+        }
+    }
+
     /// How often a function is left, as far as that is priced.
     pub(crate) fn exits(&self, function: &MachFunction) -> Exits {
         Exits::new(function, self.levers.has(Lever::TailPricing))
@@ -146,7 +157,7 @@ const PROMISING_SPILLS: f64 = 0.5;
 struct Runner<'a> {
     function: &'a MachFunction,
     options: &'a Options<'a>,
-    ion: bool,
+    algorithm: Algorithm,
     placer: Placer<'a>,
     ctx: Ctx,
 }
@@ -204,7 +215,8 @@ fn finish(
     let relies = options.relies_on_alignment;
     let saves = placement.costs.clone();
     let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, relies);
-    Ok(Allocated { locations, edits, narrow, placed, frame, saves, cost })
+    let algorithm = options.algorithm(function);
+    Ok(Allocated { locations, edits, narrow, placed, frame, saves, cost, algorithm })
 }
 
 /// Starts with all callee-saved registers, guesses how many of those that were
@@ -214,7 +226,7 @@ fn cheapest(function: &MachFunction, options: &Options) -> Result<Candidate, Err
     let mut runner = Runner::new(function, options, &exits);
     let callee_saved = options.levers.callee_saved(function.convention);
     let mut best = runner.run(&callee_saved)?;
-    if !runner.ion || !options.levers.has(Lever::Descent) {
+    if matches!(runner.algorithm, Algorithm::Fastalloc) || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }
     let costs = &best.placement.costs;
@@ -286,8 +298,8 @@ enum Outcome {
 impl<'a> Runner<'a> {
     fn new(function: &'a MachFunction, options: &'a Options, exits: &'a Exits) -> Runner<'a> {
         let placer = Placer::new(function, exits, options.levers.has(Lever::Placement));
-        let ion = function.insts.len() <= options.ion_limit;
-        Runner { function, options, ion, placer, ctx: Ctx::default() }
+        let algorithm = options.algorithm(function);
+        Runner { function, options, algorithm, placer, ctx: Ctx::default() }
     }
 
     /// One run with these callee-saved registers.
@@ -296,13 +308,17 @@ impl<'a> Runner<'a> {
         let adapter = Adapter(function);
         let env = machine_env(callee_saved);
         let settings = RegallocOptions {
-            algorithm: if self.ion { Algorithm::Ion } else { Algorithm::Fastalloc },
+            algorithm: self.algorithm,
             validate_ssa: self.options.check,
             ..RegallocOptions::default()
         };
         regalloc2::run_with_ctx(&adapter, &env, &settings, &mut self.ctx)
             .map_err(Error::Refused)?;
         let mut output = std::mem::take(&mut self.ctx.output);
+        let told_apart = MOST.saturating_sub(function.stack_slots.len());
+        if output.num_spillslots > told_apart && self.options.levers.has(Lever::Sharing) {
+            colouring::colour(function, &mut output);
+        }
         if self.options.levers.has(Lever::Sinking) {
             sinking::sink(function, &mut output);
         }

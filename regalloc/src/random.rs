@@ -1,4 +1,4 @@
-//! Random functions for tests.
+//! Random functions in SSA form, for tests.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachBlock, MachFunction, Rol
 pub struct Random(pub u64);
 
 impl Random {
-    /// A number below the limit.
+    /// A number below a limit.
     pub fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -20,18 +20,17 @@ impl Random {
         (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit
     }
 
-    /// Whether something happens that does so many times in a hundred.
+    /// Whether something of this probability happens.
     pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    /// Any of them.
+    /// One of these.
     pub fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
         all[self.below(all.len())]
     }
 }
 
-/// A function without anything.
 fn empty() -> MachFunction {
     MachFunction {
         id: FuncRef::from_u32(0),
@@ -47,13 +46,11 @@ fn empty() -> MachFunction {
     }
 }
 
-/// Another virtual register.
 fn new_value(function: &mut MachFunction) -> VReg {
     function.vreg_bytes.push(8);
     VReg::new(function.vreg_bytes.len() - 1, RegClass::Int)
 }
 
-/// Adds an instruction.
 fn push(function: &mut MachFunction, inst: MInst, role: Role, operands: &[Operand]) {
     let clobbers = match role {
         Role::CallC => {
@@ -138,7 +135,7 @@ fn known(dominators: &HashSet<usize>, defined: &[Vec<VReg>]) -> Vec<VReg> {
 }
 
 /// A function with values defined and used at random, and calls.
-pub fn random_function(random: &mut Random) -> MachFunction {
+pub fn function(random: &mut Random) -> MachFunction {
     let succs = shape(random);
     let mut preds = vec![Vec::new(); succs.len()];
     for (from, targets) in succs.iter().enumerate() {

@@ -9,7 +9,7 @@ use super::sink;
 use crate::adapter::Adapter;
 use crate::allocate::machine_env;
 use crate::cost::spill_cost;
-use crate::random::{Random, random_function};
+use crate::random::{self, Random};
 use crate::steps::Located;
 
 /// An allocation with so many callee-saved registers.
@@ -28,7 +28,7 @@ fn nothing_is_lost_or_dearer() {
     let mut random = Random(0x5eed_0008);
     let (mut before, mut after, mut more, mut fewer) = (0.0, 0.0, 0.0, 0);
     for _ in 0..6_000 {
-        let function = random_function(&mut random);
+        let function = random::function(&mut random);
         let registers = random.below(3);
         let algorithm = [Algorithm::Ion, Algorithm::Fastalloc][random.below(2)];
         let mut output = allocated(&function, registers, algorithm);

@@ -11,7 +11,7 @@ use super::ranges::{Index, Places, Range, Use, Walk};
 use super::{Split, apply, repair};
 use crate::Options;
 use crate::levers::Levers;
-use crate::random::{Random, random_function};
+use crate::random::{self, Random};
 
 /// What the instructions of a run read, copies aside: which definition of which
 /// instruction, executed when. `turns` says where branches go.
@@ -83,7 +83,7 @@ fn values_split_anywhere_are_what_they_were() {
     let mut random = Random(0x5eed_0007);
     let mut params = 0;
     for _ in 0..3_000 {
-        let function = random_function(&mut random);
+        let function = random::function(&mut random);
         let Some(places) = Places::new(&function) else { continue };
         let mut editor = Editor::new(function.clone());
         let mut walk = Walk::new(&function);
@@ -135,7 +135,7 @@ fn planned_splits_are_applied_soundly() {
     let mut random = Random(0x5eed_0008);
     let mut splits = 0;
     for _ in 0..20_000 {
-        let function = random_function(&mut random);
+        let function = random::function(&mut random);
         let options = Options {
             check: false,
             ion_limit: usize::MAX,
