@@ -36,6 +36,7 @@ use crate::packing::Packing;
 use crate::placement::{Placed, Placement, Placer};
 use crate::saves::Occupied;
 use crate::sharing::Interference;
+use crate::sinking;
 use crate::steps::Located;
 use crate::webs;
 
@@ -303,6 +304,9 @@ impl<'a> Runner<'a> {
         let told_apart = MOST.saturating_sub(function.stack_slots.len());
         if output.num_spillslots > told_apart && self.options.levers.has(Lever::Sharing) {
             colouring::colour(function, &mut output);
+        }
+        if self.options.levers.has(Lever::Sinking) {
+            sinking::sink(function, &mut output);
         }
         if self.options.check {
             let mut checker = Checker::new(&adapter, &env);

@@ -25,6 +25,8 @@ pub enum Lever {
     Remat,
     /// Memory shared by stack objects and slots that are not live together.
     Sharing,
+    /// Stores of spilled values only where and when that is needed.
+    Sinking,
     /// Other registers where values cross calls on cold paths alone.
     Split,
     /// Restores at tail calls weighed like those at returns.
@@ -33,7 +35,7 @@ pub enum Lever {
 
 impl Lever {
     /// All levers.
-    pub const ALL: [Lever; 10] = [
+    pub const ALL: [Lever; 11] = [
         Lever::Arguments,
         Lever::Descent,
         Lever::Exits,
@@ -42,6 +44,7 @@ impl Lever {
         Lever::RedZone,
         Lever::Remat,
         Lever::Sharing,
+        Lever::Sinking,
         Lever::Split,
         Lever::TailPricing,
     ];
@@ -57,6 +60,7 @@ impl Lever {
             Lever::RedZone => "red-zone",
             Lever::Remat => "remat",
             Lever::Sharing => "sharing",
+            Lever::Sinking => "sinking",
             Lever::Split => "split",
             Lever::TailPricing => "tail-pricing",
         }

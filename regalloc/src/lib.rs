@@ -33,6 +33,7 @@ pub mod region;
 pub mod remat;
 pub mod saves;
 pub mod sharing;
+pub mod sinking;
 pub mod split;
 pub mod steps;
 pub mod text;

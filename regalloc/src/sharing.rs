@@ -16,11 +16,11 @@ use std::ops::Range;
 
 use cranelift_entity::EntityRef;
 use tailor_lower::objects::{Accesses, Effect, MOST, Set};
-use tailor_lower::{MachFunction, StackSlot};
+use tailor_lower::{MachBlock, MachFunction, StackSlot};
 
 use crate::dataflow::{Direction, solve};
 use crate::locations::{Access, Locations};
-use crate::steps::Located;
+use crate::steps::{Located, Step};
 
 /// For each thing in a frame, those that are live together with it. Objects
 /// come first, then spill slots.
@@ -34,13 +34,13 @@ impl Interference {
     /// Of objects that were analysed, or else without any sharing, and of what an
     /// allocation and the saves of registers put in slots.
     pub fn new(located: &Located, accesses: Option<Accesses>) -> Interference {
-        let Some(mut accesses) = accesses else {
+        let Some(accesses) = accesses else {
             return Interference::default();
         };
-        add_slots(located, &mut accesses.effects);
+        let effects = Effects::with_slots(located, accesses);
         let mut with = vec![0; MOST];
         let mut last = 0;
-        for live in live(located.function, &accesses) {
+        for live in effects.live(located.function) {
             if live != last {
                 things(live).for_each(|thing| with[thing] |= live);
                 last = live;
@@ -67,7 +67,7 @@ pub struct LiveObjects {
 /// Finds them.
 pub fn live_objects(function: &MachFunction, accesses: &Accesses) -> LiveObjects {
     let sizes = function.stack_slots.values().map(|slot| slot.size).collect();
-    LiveObjects { sizes, at: live(function, accesses) }
+    LiveObjects { sizes, at: Effects::of_insts(function, accesses).live(function) }
 }
 
 impl LiveObjects {
@@ -185,56 +185,94 @@ fn things(mut set: Set) -> impl Iterator<Item = usize> {
     })
 }
 
-/// Adds what instructions, and moves before and after them, do to spill slots.
-fn add_slots(located: &Located, effects: &mut [Effect]) {
-    // Slots are numbered behind the objects.
-    let objects = located.function.stack_slots.len() as u32;
-    let things = |set: Locations| set.slots.checked_shl(objects).unwrap_or(0);
-    for step in (0..located.function.blocks.len()).flat_map(|block| located.steps(block)) {
-        let Access { reads, writes } = Access::of(located, step);
-        let effect = &mut effects[located.inst(step)];
-        // What was written just before need not be there before.
-        effect.reads |= things(reads) & !effect.fills;
-        effect.writes |= things(writes);
-        effect.fills |= things(writes);
-    }
-    for placed in located.placed {
-        for &tail_call in &placed.tail_calls {
-            let effect = &mut effects[tail_call as usize];
-            effect.reads |= things(placed.slot.into()) & !effect.fills;
-        }
-    }
+/// What happens to things, one step after the other.
+struct Effects {
+    by_step: Vec<Effect>,
+    /// Of each block, its steps.
+    blocks: Vec<Range<usize>>,
+    /// Objects whose addresses are lost track of.
+    lost: Set,
 }
 
-/// By instruction, the things that are live there (may have been written, and may
-/// still be read) or accessed by it.
-fn live(function: &MachFunction, accesses: &Accesses) -> Vec<Set> {
-    let blocks = &function.blocks;
-    let insts = |block: usize| blocks[block].start as usize..blocks[block].end as usize;
-    let effects = |block: usize| accesses.effects[insts(block)].iter();
-    let after = |written: Set, effect: &Effect| written | effect.writes;
-    let before =
-        |wanted: Set, effect: &Effect| wanted & !effect.fills | effect.reads | accesses.lost;
-    let written =
-        solve(Direction::Forward, blocks, |block, start| effects(block).fold(start, after));
-    let wanted = solve(Direction::Backward, blocks, |block, end| {
-        effects(block).rev().fold(end | accesses.lost, before)
-    });
-    let mut live = vec![0; accesses.effects.len()];
-    for block in 0..blocks.len() {
-        let mut wanted = wanted[block] | accesses.lost;
-        for inst in insts(block).rev() {
-            // For now, what is wanted before or after it.
-            live[inst] = wanted;
-            wanted = before(wanted, &accesses.effects[inst]);
-            live[inst] |= wanted;
-        }
-        let mut written = written[block];
-        for inst in insts(block) {
-            let effect = &accesses.effects[inst];
-            written = after(written, effect);
-            live[inst] = live[inst] & written | effect.reads | effect.writes;
+impl Effects {
+    /// Of instructions, on objects.
+    fn of_insts(function: &MachFunction, accesses: &Accesses) -> Effects {
+        let insts = |block: &MachBlock| block.start as usize..block.end as usize;
+        Effects {
+            by_step: accesses.effects.clone(),
+            blocks: function.blocks.iter().map(insts).collect(),
+            lost: accesses.lost,
         }
     }
-    live
+
+    /// On spill slots too, with the moves that access any. Each move is a step of its
+    /// own: one that takes a value out of a slot makes room for the next.
+    fn with_slots(located: &Located, mut accesses: Accesses) -> Effects {
+        // Slots are numbered behind the objects.
+        let objects = located.function.stack_slots.len() as u32;
+        let things = |set: Locations| set.slots.checked_shl(objects).unwrap_or(0);
+        for placed in located.placed {
+            for &tail_call in &placed.tail_calls {
+                accesses.effects[tail_call as usize].reads |= things(placed.slot.into());
+            }
+        }
+        let mut by_step = Vec::with_capacity(accesses.effects.len() + located.edits.len());
+        let mut blocks = Vec::with_capacity(located.function.blocks.len());
+        for block in 0..located.function.blocks.len() {
+            let start = by_step.len();
+            for step in located.steps(block) {
+                let Access { reads, writes } = Access::of(located, step);
+                let (reads, writes) = (things(reads), things(writes));
+                match step {
+                    Step::Inst(inst) => {
+                        let Effect { reads: others, writes: written, fills } =
+                            accesses.effects[inst];
+                        by_step.push(Effect {
+                            reads: reads | others,
+                            writes: writes | written,
+                            fills: writes | fills,
+                        });
+                    }
+                    Step::Move { .. } if reads | writes != 0 => {
+                        by_step.push(Effect { reads, writes, fills: writes });
+                    }
+                    Step::Move { .. } => {}
+                }
+            }
+            blocks.push(start..by_step.len());
+        }
+        Effects { by_step, blocks, lost: accesses.lost }
+    }
+
+    /// By step, the things that are live there (may have been written, and may still
+    /// be read) or accessed by it.
+    fn live(&self, function: &MachFunction) -> Vec<Set> {
+        let Effects { by_step, blocks: steps, lost } = self;
+        let blocks = &function.blocks;
+        let effects = |block: usize| by_step[steps[block].clone()].iter();
+        let after = |written: Set, effect: &Effect| written | effect.writes;
+        let before = |wanted: Set, effect: &Effect| wanted & !effect.fills | effect.reads | lost;
+        let written =
+            solve(Direction::Forward, blocks, |block, start| effects(block).fold(start, after));
+        let wanted = solve(Direction::Backward, blocks, |block, end| {
+            effects(block).rev().fold(end | lost, before)
+        });
+        let mut live = vec![0; by_step.len()];
+        for block in 0..blocks.len() {
+            let mut wanted = wanted[block] | lost;
+            for step in steps[block].clone().rev() {
+                // For now, what is wanted before or after it.
+                live[step] = wanted;
+                wanted = before(wanted, &by_step[step]);
+                live[step] |= wanted;
+            }
+            let mut written = written[block];
+            for step in steps[block].clone() {
+                let effect = &by_step[step];
+                written = after(written, effect);
+                live[step] = live[step] & written | effect.reads | effect.writes;
+            }
+        }
+        live
+    }
 }
