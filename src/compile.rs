@@ -17,7 +17,7 @@ use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_lower::MachFunction;
 use tailor_naive::Variant;
-use tailor_regalloc::Allocated;
+use tailor_regalloc::{Algorithm, Allocated};
 use tailor_runtime::helpers::Table;
 
 use crate::engine::{Engine, Family};
@@ -145,6 +145,8 @@ pub struct Compiled {
     pub errors: BTreeMap<ProgId, Error>,
     /// Time that each function took.
     pub times: BTreeMap<FuncRef, Duration>,
+    /// What gave each function its registers; the baselines allocate none.
+    pub allocators: BTreeMap<FuncRef, Algorithm>,
 }
 
 /// Compiles the given programs of an object (all of them if `None`) with one engine.
@@ -164,7 +166,8 @@ pub fn compile(unit: &Unit, engine: Engine, only: Option<ProgId>, trace: &mut Tr
             errors.entry(id).or_insert(error.clone());
         });
     }
-    Compiled { code: compilation.code, errors, times: compilation.times }
+    let Compilation { code, times, allocators, .. } = compilation;
+    Compiled { code, errors, times, allocators }
 }
 
 /// Why an engine by its nature does not take a program, which is not the
@@ -261,6 +264,7 @@ pub(crate) struct Compilation<'a> {
     callbacks: EntitySet<FuncRef>,
     code: CompiledCode,
     times: BTreeMap<FuncRef, Duration>,
+    allocators: BTreeMap<FuncRef, Algorithm>,
 }
 
 impl<'a> Compilation<'a> {
@@ -280,7 +284,8 @@ impl<'a> Compilation<'a> {
         let relies_on_alignment = relies_on_alignment(unit);
         let mut callbacks = EntitySet::new();
         callbacks.extend(unit.object.functions.values().flat_map(|f| f.callbacks()));
-        Compilation { unit, engine, relies_on_alignment, callbacks, code, times: BTreeMap::new() }
+        let (times, allocators) = Default::default();
+        Compilation { unit, engine, relies_on_alignment, callbacks, code, times, allocators }
     }
 
     /// Compiles what a program consists of and is not compiled yet.
@@ -326,7 +331,7 @@ impl<'a> Compilation<'a> {
         entered && self.unit.facts.functions[func].reaches_tail_call && !counts_itself
     }
 
-    fn function(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
+    fn function(&mut self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         match self.engine.family() {
             Family::Optimizing(_) => self.optimizing(func, trace),
             Family::Naive(variant) => self.naive(variant, func, trace),
@@ -334,9 +339,11 @@ impl<'a> Compilation<'a> {
         }
     }
 
-    fn optimizing(&self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
+    fn optimizing(&mut self, func: FuncRef, trace: &mut Trace) -> Result<CompiledFunction, Error> {
         let mach = machine(self.unit, self.engine, func, trace)?;
-        Ok(self.finish(func, mach, trace)?.compiled)
+        let finished = self.finish(func, mach, trace)?;
+        self.allocators.insert(func, finished.allocated.algorithm);
+        Ok(finished.compiled)
     }
 
     /// The rest of the optimizing pipeline, stage by stage.

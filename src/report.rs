@@ -13,6 +13,7 @@ use tailor_bpf::callgraph::{CallGraph, EntryCounts};
 use tailor_bpf::{Callee, Error, FuncRef, Op, ProgId};
 use tailor_emit::frame::Weighted;
 use tailor_emit::{CompiledFunction, FunctionKind, frame};
+use tailor_regalloc::Algorithm;
 
 use crate::bounds::{Bounds, bounds};
 use crate::compile::{Compiled, Unit, compile};
@@ -60,6 +61,9 @@ pub struct FunctionRow {
     /// The part of the cost that saves and restores a frame pointer.
     pub weighted_frame_pointer: Option<f64>,
     pub inlined: bool,
+    /// What gave it its registers: `ion`, or in very large functions `fastalloc`,
+    /// which is quick and knows no levers. None in the baselines, and for stubs.
+    pub allocator: Option<&'static str>,
 }
 
 /// A program as a whole.
@@ -261,6 +265,15 @@ impl ObjectReport<'_> {
             weighted_tail_call_restores: facts.weighted.map(|w| w.tail_call_restores),
             weighted_frame_pointer: facts.weighted.map(|w| w.frame_pointer),
             inlined: false,
+            allocator: self.allocator(func, compiled.kind),
+        })
+    }
+
+    fn allocator(&self, func: FuncRef, kind: FunctionKind) -> Option<&'static str> {
+        let algorithm = self.compiled.allocators.get(&func)?;
+        (kind != FunctionKind::Stub).then_some(match algorithm {
+            Algorithm::Ion => "ion",
+            Algorithm::Fastalloc => "fastalloc",
         })
     }
 

@@ -22,11 +22,12 @@ use regalloc2::{
     RegallocOptions,
 };
 use smallvec::SmallVec;
-use tailor_lower::objects;
+use tailor_lower::objects::{self, MOST};
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
 use crate::adapter::Adapter;
+use crate::colouring;
 use crate::cost::{self, Exits, Uses};
 use crate::descent::Prospects;
 use crate::frame::{self, FrameLayout};
@@ -57,6 +58,8 @@ pub struct Allocated {
     pub saves: SmallVec<[(Gpr, f64); 6]>,
     /// What all of it costs per execution of the function (see [`crate::cost`]).
     pub cost: f64,
+    /// Whether the backtracking or the linear-time allocator made it.
+    pub algorithm: Algorithm,
 }
 
 impl Allocated {
@@ -97,6 +100,14 @@ pub struct Options<'a> {
 }
 
 impl Options<'_> {
+    /// The allocator for a function of this size.
+    fn algorithm(&self, function: &MachFunction) -> Algorithm {
+        match function.insts.len() <= self.ion_limit {
+            true => Algorithm::Ion,
+            false => Algorithm::Fastalloc,
+        }
+    }
+
     /// How often a function is left, as far as that is priced.
     pub(crate) fn exits(&self, function: &MachFunction) -> Exits {
         Exits::new(function, self.levers.has(Lever::TailPricing))
@@ -151,7 +162,7 @@ const KEPT: usize = 10_000;
 struct Runner<'a> {
     function: &'a MachFunction,
     options: &'a Options<'a>,
-    ion: bool,
+    algorithm: Algorithm,
     placer: Placer<'a>,
     memory: Ctx,
 }
@@ -190,7 +201,8 @@ pub(crate) fn finish(function: &MachFunction, options: &Options, chosen: Candida
     let relies = options.relies_on_alignment;
     let saves = placement.costs.clone();
     let frame = frame::layout(function, placement.pushed, slot_bytes, &interference, relies);
-    Allocated { locations, edits, narrow, placed, frame, saves, cost }
+    let algorithm = options.algorithm(function);
+    Allocated { locations, edits, narrow, placed, frame, saves, cost, algorithm }
 }
 
 /// The cheapest that is found with at most so many callee-saved registers.
@@ -204,7 +216,7 @@ pub(crate) fn cheapest(
     let callee_saved = options.levers.callee_saved(function.convention);
     let mut most = most.min(callee_saved.len());
     let mut best = runner.run(&callee_saved[..most])?;
-    if !runner.ion || !options.levers.has(Lever::Descent) {
+    if matches!(runner.algorithm, Algorithm::Fastalloc) || !options.levers.has(Lever::Descent) {
         return Ok(best);
     }
     let mut prospects = Prospects::new();
@@ -262,8 +274,8 @@ fn prefer_first(output: &mut Output, callee_saved: &[Gpr]) {
 impl<'a> Runner<'a> {
     fn new(function: &'a MachFunction, options: &'a Options, exits: &'a Exits) -> Runner<'a> {
         let placer = Placer::new(function, exits, options.levers.has(Lever::Placement));
-        let ion = function.insts.len() <= options.ion_limit;
-        Runner { function, options, ion, placer, memory: MEMORY.take() }
+        let algorithm = options.algorithm(function);
+        Runner { function, options, algorithm, placer, memory: MEMORY.take() }
     }
 
     /// One run with these callee-saved registers.
@@ -272,7 +284,7 @@ impl<'a> Runner<'a> {
         let adapter = Adapter(function);
         let env = machine_env(callee_saved);
         let settings = RegallocOptions {
-            algorithm: if self.ion { Algorithm::Ion } else { Algorithm::Fastalloc },
+            algorithm: self.algorithm,
             validate_ssa: self.options.check,
             ..RegallocOptions::default()
         };
@@ -280,6 +292,10 @@ impl<'a> Runner<'a> {
             .map_err(Error::Refused)?;
         let mut output = std::mem::take(&mut self.memory.output);
         prefer_first(&mut output, callee_saved);
+        let told_apart = MOST.saturating_sub(function.stack_slots.len());
+        if output.num_spillslots > told_apart && self.options.levers.has(Lever::Sharing) {
+            colouring::colour(function, &mut output);
+        }
         if self.options.check {
             let mut checker = Checker::new(&adapter, &env);
             checker.prepare(&output);

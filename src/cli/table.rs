@@ -17,7 +17,15 @@ pub fn text(report: &Report, engines: &[Engine]) -> String {
     for object in report.objects() {
         let rows: Vec<&FunctionRow> =
             report.functions.iter().filter(|row| row.object == object).collect();
-        let _ = writeln!(out, "{object}\n{}\n", functions(&rows, engines).trim_fmt());
+        let _ = writeln!(out, "{object}\n{}", functions(&rows, engines).trim_fmt());
+        for row in rows.iter().filter(|row| row.allocator == Some("fastalloc")) {
+            let (name, engine) = (&row.function, &row.engine);
+            let _ = writeln!(
+                out,
+                "   {name} is very large: in {engine} the linear-time allocator, without levers"
+            );
+        }
+        out.push('\n');
     }
     if !report.functions.is_empty() {
         let _ = writeln!(out, "total\n{}", totals(report, engines).trim_fmt());
@@ -142,12 +150,12 @@ pub fn csv(report: &Report) -> String {
         "object,program,function,engine,kind,insns,code_bytes,saved,frame_pointer,push_sites,\
          pop_sites,tail_call_sites,frame_bytes,body_push_bytes,padding_bytes,lower_bound_bytes,\
          lower_bound_lifted_bytes,weighted_cost,weighted_saves,weighted_tail_call_restores,\
-         weighted_frame_pointer,inlined\n",
+         weighted_frame_pointer,inlined,allocator\n",
     );
     for row in &report.functions {
         let _ = writeln!(
             out,
-            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
+            "{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{},{}",
             field(&row.object),
             field(row.program.as_deref().unwrap_or("")),
             field(&row.function),
@@ -170,6 +178,7 @@ pub fn csv(report: &Report) -> String {
             number(row.weighted_tail_call_restores),
             number(row.weighted_frame_pointer),
             row.inlined,
+            row.allocator.unwrap_or(""),
         );
     }
     out

@@ -72,6 +72,7 @@ impl Build {
                 placed: Vec::new(),
                 edits: Vec::new(),
                 narrow: Vec::new(),
+                algorithm: tailor_regalloc::Algorithm::Ion,
                 frame: FrameLayout { spills: vec![0, 8, 16, 24], ..FrameLayout::default() },
             },
         }
