@@ -20,11 +20,11 @@ const NUMBERS: usize = Gpr::CALLEE_SAVED.len() + 1;
 /// Of what the accesses to a register would cost if each were a load or a store,
 /// the part that slots cost on real programs: an instruction can read from a slot,
 /// and what is in a slot already need not be stored there.
-const ACCESSES: f64 = 0.7;
+const ACCESSES: f64 = 0.75;
 
 /// What a run must promise to save, for each instruction of the function, to be worth
 /// its time: on real programs this finds nearly all that runs with each number find.
-const PER_INST: f64 = 0.0005;
+const PER_INST: f64 = 0.0007;
 
 /// What is expected of runs with so many callee-saved registers.
 pub(crate) struct Prospects {

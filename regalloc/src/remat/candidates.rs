@@ -115,11 +115,15 @@ impl Candidates {
                 found.push((arg, Use { block: block_number, at: block.end, position }));
             }
         }
-        let mut first = vec![0; definitions.len() + 1];
+        let mut first = vec![0u32; definitions.len() + 1];
         found.iter().for_each(|(vreg, _)| first[vreg.vreg() + 1] += 1);
         (1..first.len()).for_each(|vreg| first[vreg] += first[vreg - 1]);
-        found.sort_by_key(|(vreg, _)| vreg.vreg());
-        let uses = found.into_iter().map(|(_, used)| used).collect();
+        let mut next = first.clone();
+        let mut uses = vec![Use { block: 0, at: 0, position: 0 }; found.len()];
+        for (vreg, used) in found {
+            uses[next[vreg.vreg()] as usize] = used;
+            next[vreg.vreg()] += 1;
+        }
         Some(Candidates { definitions, is_one, home, calls, born, uses, first })
     }
 
