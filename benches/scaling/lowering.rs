@@ -2,23 +2,15 @@
 
 use std::fmt::Write;
 
-use tailor_ir::Size;
 use tailor_ir::text::parse_function;
-use tailor_lower::{Convention, CtxField, Features, Options, Poking, lower};
+use tailor_lower::{Options, lower};
 
 use super::{Shape, Work};
 
 fn work(text: &str) -> Work {
     let function = parse_function(text).expect("a function");
     Box::new(move || {
-        let options = Options {
-            features: Features::default(),
-            convention: Convention::Saving,
-            poking: Poking::Data,
-            wants_record: &|_| false,
-            ctx_field: &|_, _| CtxField { offset: 0, size: Size::D },
-        };
-        lower(&function, &options).expect("it can be lowered");
+        lower(&function, &Options::default()).expect("it can be lowered");
     })
 }
 

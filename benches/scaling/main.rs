@@ -4,6 +4,7 @@
 //! No test does this: on a busy machine a time says nothing.
 
 mod building;
+mod compiling;
 mod lifting;
 mod lowering;
 mod passes;
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
     // `cargo test` runs benches too: one small round tells that they work.
     let measures = std::env::args().any(|argument| argument == "--bench");
     let mut is_linear = true;
-    let stages = [building::shapes, lifting::shapes, passes::shapes, lowering::shapes];
+    let stages =
+        [building::shapes, lifting::shapes, passes::shapes, lowering::shapes, compiling::shapes];
     for shape in stages.into_iter().flat_map(|shapes| shapes()) {
         if !measures {
             time(&shape, SMALL, 1);

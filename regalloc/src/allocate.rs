@@ -85,9 +85,10 @@ impl Allocated {
 }
 
 /// For each parameter of a block Ion looks at what is passed to all that were
-/// defined before it, and in programs of ten thousands of loops does little else. Above
-/// so many looks, which take some seconds, the linear-time allocator is used.
-const MOST_LOOKS: usize = 4_000_000_000;
+/// defined before it, and in programs of tens of thousands of loops does little else. Above
+/// so many looks, which take a second or two, the linear-time allocator is used. (Real
+/// programs need a hundredth of that at most.)
+const MOST_LOOKS: usize = 1_000_000_000;
 
 /// What the caller chooses.
 pub struct Options<'a> {
