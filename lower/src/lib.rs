@@ -12,6 +12,7 @@
 //! stack objects may share memory, and [`edit`] changes it.
 #![forbid(unsafe_code)]
 
+mod allocatable;
 pub mod edit;
 pub mod legalise;
 pub mod mach;

@@ -26,7 +26,6 @@ use tailor_lower::objects::{self, MOST};
 use tailor_lower::{FuncRef, Gpr, MachFunction};
 use thiserror::Error;
 
-use crate::adapter::Adapter;
 use crate::colouring;
 use crate::cost::{self, Exits, Uses};
 use crate::descent::Prospects;
@@ -291,14 +290,13 @@ impl<'a> Runner<'a> {
     /// One run with these callee-saved registers.
     fn run(&mut self, callee_saved: &[Gpr]) -> Result<Candidate, Error> {
         let function = self.function;
-        let adapter = Adapter(function);
         let env = machine_env(callee_saved);
         let settings = RegallocOptions {
             algorithm: self.algorithm,
             validate_ssa: self.options.check,
             ..RegallocOptions::default()
         };
-        regalloc2::run_with_ctx(&adapter, &env, &settings, &mut self.memory)
+        regalloc2::run_with_ctx(function, &env, &settings, &mut self.memory)
             .map_err(Error::Refused)?;
         let mut output = std::mem::take(&mut self.memory.output);
         prefer_first(&mut output, callee_saved);
@@ -310,7 +308,7 @@ impl<'a> Runner<'a> {
             sinking::sink(function, &mut output);
         }
         if self.options.check {
-            let mut checker = Checker::new(&adapter, &env);
+            let mut checker = Checker::new(function, &env);
             checker.prepare(&output);
             checker.run().map_err(|errors| Error::Wrong(format!("{errors:?}")))?;
         }

@@ -177,7 +177,6 @@ mod tests {
     use regalloc2::{Algorithm, RegallocOptions};
 
     use super::*;
-    use crate::adapter::Adapter;
     use crate::allocate::machine_env;
     use crate::random::{self, Random};
 
@@ -188,16 +187,15 @@ mod tests {
         let (mut before, mut after) = (0, 0);
         for seed in 1..3_000 {
             let function = random::function(&mut Random(seed));
-            let adapter = Adapter(&function);
             // No callee-saved register: what lives across calls is in slots.
             let env = machine_env(&[]);
             for algorithm in [Algorithm::Fastalloc, Algorithm::Ion] {
                 let options = RegallocOptions { algorithm, ..RegallocOptions::default() };
-                let mut output = regalloc2::run(&adapter, &env, &options).unwrap();
+                let mut output = regalloc2::run(&function, &env, &options).unwrap();
                 before += output.num_spillslots;
                 colour(&function, &mut output);
                 after += output.num_spillslots;
-                let mut checker = Checker::new(&adapter, &env);
+                let mut checker = Checker::new(&function, &env);
                 checker.prepare(&output);
                 let checked = checker.run();
                 assert!(checked.is_ok(), "seed {seed}, {algorithm:?}: {checked:?}\n{function}");

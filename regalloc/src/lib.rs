@@ -9,7 +9,6 @@
 //! function once more, in view of that allocation, and takes the better one.
 #![forbid(unsafe_code)]
 
-mod adapter;
 pub mod allocate;
 mod arguments;
 pub mod bound;

@@ -16,11 +16,13 @@
 use regalloc2::{Allocation, VReg};
 use tailor_lower::objects::{MOST, Set};
 
-use crate::adapter::SPILL_SLOT_BYTES;
 use crate::dataflow::{Direction, solve};
 use crate::locations::{Access, Locations};
 use crate::placement::Placed;
 use crate::steps::{Located, Step};
+
+/// What a slot has at most, and in regalloc2's count.
+const SLOT_BYTES: u8 = 8;
 
 /// What is enough.
 #[derive(Clone, Debug, Default)]
@@ -34,7 +36,7 @@ pub struct Packing {
 impl Packing {
     /// Eight bytes everywhere.
     pub fn wide(slots: usize) -> Packing {
-        Packing { slot_bytes: vec![SPILL_SLOT_BYTES as u8; slots], narrow: Vec::new() }
+        Packing { slot_bytes: vec![SLOT_BYTES; slots], narrow: Vec::new() }
     }
 
     /// What an allocation with so many slots needs. Registers that are saved by
@@ -55,7 +57,7 @@ impl Packing {
         });
         let bytes = |slot: usize| match slot < MOST && flow.ever >> slot & 1 == 0 {
             true => 4,
-            false => SPILL_SLOT_BYTES as u8,
+            false => SLOT_BYTES,
         };
         Packing { slot_bytes: (0..slots).map(bytes).collect(), narrow: flow.narrow }
     }

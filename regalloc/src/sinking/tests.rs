@@ -6,7 +6,6 @@ use regalloc2::{Algorithm, Output, RegallocOptions};
 use tailor_lower::MachFunction;
 
 use super::sink;
-use crate::adapter::Adapter;
 use crate::allocate::machine_env;
 use crate::cost::spill_cost;
 use crate::random::{self, Random};
@@ -16,7 +15,7 @@ use crate::steps::Located;
 fn allocated(function: &MachFunction, registers: usize, algorithm: Algorithm) -> Output {
     let env = machine_env(&function.convention.callee_saved()[..registers]);
     let options = RegallocOptions { algorithm, ..RegallocOptions::default() };
-    regalloc2::run(&Adapter(function), &env, &options).expect("an allocation")
+    regalloc2::run(function, &env, &options).expect("an allocation")
 }
 
 fn cost(function: &MachFunction, output: &Output) -> f64 {
@@ -38,8 +37,7 @@ fn nothing_is_lost_or_dearer() {
         sink(&function, &mut output);
         fewer -= output.num_spillslots;
         let env = machine_env(&function.convention.callee_saved()[..registers]);
-        let adapter = Adapter(&function);
-        let mut checker = Checker::new(&adapter, &env);
+        let mut checker = Checker::new(&function, &env);
         checker.prepare(&output);
         let checked = checker.run();
         assert!(checked.is_ok(), "{checked:?}\n{listing}\n{:?}\n{:?}", output.allocs, output.edits);

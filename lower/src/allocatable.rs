@@ -1,27 +1,16 @@
 //! A [`MachFunction`] as regalloc2 wants to see it.
 
 use regalloc2::{Block, Function, Inst, InstRange, Operand, PRegSet, RegClass, VReg};
-use tailor_lower::{MachFunction, Role};
 
-/// Bytes of a spill slot; regalloc2 counts in these.
-pub const SPILL_SLOT_BYTES: u32 = 8;
+use crate::{MachFunction, Role};
 
-/// Newtype for the foreign trait.
-pub struct Adapter<'a>(pub &'a MachFunction);
-
-impl Adapter<'_> {
-    fn role(&self, inst: Inst) -> Role {
-        self.0.info[inst.index()].role
-    }
-}
-
-impl Function for Adapter<'_> {
+impl Function for MachFunction {
     fn num_insts(&self) -> usize {
-        self.0.insts.len()
+        self.insts.len()
     }
 
     fn num_blocks(&self) -> usize {
-        self.0.blocks.len()
+        self.blocks.len()
     }
 
     fn entry_block(&self) -> Block {
@@ -29,44 +18,44 @@ impl Function for Adapter<'_> {
     }
 
     fn block_insns(&self, block: Block) -> InstRange {
-        let block = &self.0.blocks[block.index()];
+        let block = &self.blocks[block.index()];
         InstRange::new(Inst::new(block.start as usize), Inst::new(block.end as usize))
     }
 
     fn block_succs(&self, block: Block) -> &[Block] {
-        &self.0.blocks[block.index()].succs
+        &self.blocks[block.index()].succs
     }
 
     fn block_preds(&self, block: Block) -> &[Block] {
-        &self.0.blocks[block.index()].preds
+        &self.blocks[block.index()].preds
     }
 
     fn block_params(&self, block: Block) -> &[VReg] {
-        &self.0.blocks[block.index()].params
+        &self.blocks[block.index()].params
     }
 
     fn is_ret(&self, inst: Inst) -> bool {
-        matches!(self.role(inst), Role::Return | Role::Trap)
+        matches!(self.info[inst.index()].role, Role::Return | Role::Trap)
     }
 
     fn is_branch(&self, inst: Inst) -> bool {
-        self.role(inst) == Role::Branch
+        self.info[inst.index()].role == Role::Branch
     }
 
     fn branch_blockparams(&self, block: Block, _: Inst, _: usize) -> &[VReg] {
-        &self.0.blocks[block.index()].args
+        &self.blocks[block.index()].args
     }
 
     fn inst_operands(&self, inst: Inst) -> &[Operand] {
-        self.0.inst_operands(inst.index())
+        MachFunction::inst_operands(self, inst.index())
     }
 
     fn inst_clobbers(&self, inst: Inst) -> PRegSet {
-        self.0.info[inst.index()].clobbers
+        self.info[inst.index()].clobbers
     }
 
     fn num_vregs(&self) -> usize {
-        self.0.vreg_bytes.len()
+        self.vreg_bytes.len()
     }
 
     fn spillslot_size(&self, _: RegClass) -> usize {
