@@ -443,6 +443,24 @@ mod tests {
         }
     }
 
+    /// Ion looks at each argument of a jump for each parameter: too often with two
+    /// parameters of each of 12,000 loops.
+    #[test]
+    fn the_allocator_is_named() {
+        let name = |loops: usize| {
+            let text = "r2 = 0\nr0 += r2\nr2 += 1\nif r2 < 4 goto -3\n".repeat(loops);
+            let text = format!("program f0 \"main\" raw\nr0 = 0\n{text}exit");
+            let unit = Unit::new(tailor_bpf::text::parse_object(&text).unwrap());
+            let mut report = Report::default();
+            let mut trace = Trace::default();
+            trace.check = false;
+            report.add(&unit, &[Engine::Naive612, Engine::Tailor], &mut trace);
+            report.functions.iter().map(|row| row.allocator).collect::<Vec<_>>()
+        };
+        assert_eq!(name(12), [None, Some("ion")]);
+        assert_eq!(name(12_000), [None, Some("fastalloc")]);
+    }
+
     /// Costs that can be added up by hand: naive pushes rbp and rbx in the entry,
     /// and stores and loads one slot; the subprogram, entered half the time,
     /// pushes rbp. The object that a helper gets is no slot.
