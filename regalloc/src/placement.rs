@@ -128,32 +128,12 @@ impl Placement {
         for (at, (reg, inside)) in self.regions.iter().enumerate() {
             let slot = Allocation::stack(SpillSlot::new(next_slot + at));
             let own = Allocation::reg(reg.preg());
-            let save = Edit::Move { from: own, to: slot };
-            let restore = Edit::Move { from: slot, to: own };
-            let mut tail_calls = Vec::new();
-            for (from, block) in function.blocks.iter().enumerate() {
-                for to in &block.succs {
-                    let (edit, side) = match (inside[from], inside[to.index()]) {
-                        (false, true) => (save.clone(), Order::First),
-                        (true, false) => (restore.clone(), Order::Last),
-                        _ => continue,
-                    };
-                    moves.push((on_edge(function, from, *to), side, edit));
-                }
-                if inside[from] {
-                    for inst in block.start..block.end {
-                        match function.info[inst as usize].role {
-                            Role::Return => {
-                                let point = ProgPoint::before(Inst::new(inst as usize));
-                                moves.push((point, Order::Last, restore.clone()));
-                            }
-                            Role::TailCall => tail_calls.push(inst),
-                            _ => {}
-                        }
-                    }
-                }
-            }
-            placed.push(Placed { reg: *reg, slot, tail_calls });
+            moves.extend(borders(function, inside).into_iter().map(|(point, order)| {
+                let (from, to) = if order == Order::First { (own, slot) } else { (slot, own) };
+                (point, order, Edit::Move { from, to })
+            }));
+            let tail_calls = insts(function, inside, Role::TailCall).map(|inst| inst as u32);
+            placed.push(Placed { reg: *reg, slot, tail_calls: tail_calls.collect() });
         }
         moves.sort_by_key(|&(point, order, _)| (point, order));
         (moves.into_iter().map(|(point, _, edit)| (point, edit)).collect(), placed)
@@ -166,6 +146,28 @@ enum Order {
     First,
     Allocator,
     Last,
+}
+
+/// Where a region is entered, for the first of the moves there, and where it is left,
+/// by edges and returns, for the last.
+fn borders(function: &MachFunction, inside: &[bool]) -> Vec<(ProgPoint, Order)> {
+    let returns = insts(function, inside, Role::Return);
+    let returned = |inst| (ProgPoint::before(Inst::new(inst)), Order::Last);
+    let mut borders: Vec<(ProgPoint, Order)> = returns.map(returned).collect();
+    for (from, block) in function.blocks.iter().enumerate() {
+        for &to in block.succs.iter().filter(|to| inside[from] != inside[to.index()]) {
+            let order = if inside[from] { Order::Last } else { Order::First };
+            borders.push((on_edge(function, from, to), order));
+        }
+    }
+    borders
+}
+
+/// The instructions of a role in a region.
+fn insts(function: &MachFunction, inside: &[bool], role: Role) -> impl Iterator<Item = usize> {
+    let blocks = function.blocks.iter().zip(inside).filter(|(_, inside)| **inside);
+    let all = blocks.flat_map(|(block, _)| block.start as usize..block.end as usize);
+    all.filter(move |&inst| function.info[inst].role == role)
 }
 
 /// The point that is on an edge: at the end of a block that goes nowhere else,
