@@ -6,7 +6,7 @@
 //! preferred. It knows no cost of the first use of a callee-saved register and
 //! takes one before it would spill, although a value that is used on a cold
 //! path alone is cheaper in a slot than in a register pushed at entry. So it
-//! runs again with fewer callee-saved registers ([`crate::descent`]), and the
+//! runs again with fewer callee-saved registers (`descent.rs`), and the
 //! cheapest answer stands. What saves cost is what they cost where they are placed
 //! best ([`crate::placement`]). Where Ion would take too long, as in functions above
 //! [`Options::ion_limit`] instructions, the linear-time allocator runs once.
