@@ -44,6 +44,9 @@ pub fn exits(function: MachFunction) -> MachFunction {
         if let Some(exit) = exit {
             let exit = &blocks[exit];
             put(&mut lists, &function, exit.start as usize, Some((&exit.params, &block.args)));
+            // To a reader it stands where the jump did, not where another path ends.
+            let own = lists.info.last_mut().expect("it was just put");
+            own.origin = function.info[own_end].origin;
             block.succs.clear();
             block.args.clear();
         }
