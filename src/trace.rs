@@ -7,6 +7,7 @@
 //! builds do.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::rc::Rc;
 
 use clap::ValueEnum;
@@ -106,7 +107,8 @@ impl Trace {
         let mut trace = Trace::default();
         if std::env::var_os("TAILOR_DUMP").is_some() {
             trace.sink = Some(Box::new(|stage, function, listing| {
-                eprintln!("; {function} after {stage}\n{listing}");
+                // Whoever reads it may have seen enough.
+                let _ = writeln!(std::io::stderr(), "; {function} after {stage}\n{listing}");
             }));
         }
         if let Ok(count) = std::env::var("TAILOR_BISECT") {

@@ -57,3 +57,71 @@ fn every_stage_heeds_the_levers_of_the_environment() {
     assert_ne!(listing("prepare", ""), listing("prepare", "exits"));
     assert_ne!(listing("regalloc", ""), listing("regalloc", "descent,placement,split"));
 }
+
+/// Whatever the object, these can never be.
+#[test]
+fn what_cannot_be_asked_for_is_status_2() {
+    for arguments in [
+        &["frames", "--engine", "interp"][..],
+        &["compile", "nowhere.o", "--engine", "interp"],
+        &["compile", "nowhere.o", "--engine", "naive-6.12", "--stop-after", "lift"],
+        &["compile", "nowhere.o", "--emit", "obj", "--stop-after", "opt", "-o", "x.o"],
+        &["run", "nowhere.o", "--data-hex", "0"],
+        &["run", "nowhere.o", "--data-hex", "zz"],
+        &["run", "nowhere.o", "--map", "counters:00"],
+        &["run", "nowhere.o", "--map", "counters:=one:00"],
+        &["run", "nowhere.o", "--map", "counters:=0:=18446744073709551616"],
+        &["run", "nowhere.o", "--prog-array", "programs:first=main"],
+    ] {
+        let (status, _, text) = failure(arguments, "");
+        assert_eq!(status, Some(2), "{arguments:?}: {text}");
+    }
+}
+
+/// What maps there are, and their sizes, the object says.
+#[test]
+fn maps_that_do_not_fit_are_a_line_and_status_1() {
+    for (arguments, start) in [
+        (["--map", "none:00:00"], FIREWALL),
+        (["--prog-array", "none:0=xdp_firewall"], FIREWALL),
+        (["--dump", "none"], FIREWALL),
+        (["--map", "counters:00:00"], "--map counters:00:00: key: "),
+    ] {
+        let (status, lines, text) = failure(&["run", FIREWALL, arguments[0], arguments[1]], "");
+        assert_eq!((status, lines), (Some(1), 1), "{arguments:?}: {text}");
+        assert!(text.starts_with(start), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn an_engine_named_twice_is_compared_once() {
+    let frames = |engines: &str| {
+        let output = tailor(&["frames", FIREWALL, "--engine", engines], "");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(frames("naive-6.12,tailor,naive-6.12"), frames("naive-6.12,tailor"));
+}
+
+/// Readers of either output may go away: nothing panics for that.
+#[cfg(unix)]
+#[test]
+fn closed_pipes_change_no_status() {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Stdio;
+    let closed = || Stdio::from(std::io::pipe().expect("a pipe").1);
+    let status = |arguments: &[&str], dump: bool| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tailor"));
+        if dump {
+            command.env("TAILOR_DUMP", "1");
+        }
+        let status = command.args(arguments).stdout(closed()).stderr(closed()).status();
+        let status = status.expect("it runs");
+        assert_eq!(status.signal(), None, "{arguments:?}");
+        status.code()
+    };
+    assert_eq!(status(&["check", "nowhere.o"], false), Some(1));
+    assert_eq!(status(&["compile", FIREWALL], true), Some(0));
+    let packet = ["explain", FIREWALL, "--function", "xdp_firewall", "--profile", "/dev/null"];
+    assert_eq!(status(&packet, false), Some(0));
+}

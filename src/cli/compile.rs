@@ -39,6 +39,17 @@ enum Emit {
 }
 
 pub fn main(arguments: Arguments, trace: Trace) -> Result<(), Failed> {
+    let stage = arguments.stop_after.unwrap_or(Stage::Emit);
+    let optimizing = matches!(arguments.engine.family(), Family::Optimizing(_));
+    if !optimizing && stage != Stage::Emit {
+        super::usage(format!("{} has no stage {}", arguments.engine, stage.name()));
+    }
+    if stage != Stage::Emit && matches!(arguments.emit, Emit::Obj) {
+        super::usage(format!("{} makes no code", stage.name()));
+    }
+    if arguments.engine == Engine::Interp {
+        super::usage("the interpreter compiles nothing");
+    }
     let name = arguments.object.display().to_string();
     let unit = Unit::new(input::object(&arguments.object)?);
     let only = match &arguments.program {
@@ -48,17 +59,6 @@ pub fn main(arguments: Arguments, trace: Trace) -> Result<(), Failed> {
             Some(id.ok_or_else(|| format!("{name}: no program {program:?}"))?)
         }
     };
-    let stage = arguments.stop_after.unwrap_or(Stage::Emit);
-    let optimizing = matches!(arguments.engine.family(), Family::Optimizing(_));
-    if !optimizing && stage != Stage::Emit {
-        return Err(format!("{} has no stage {}", arguments.engine, stage.name()).into());
-    }
-    if stage != Stage::Emit && matches!(arguments.emit, Emit::Obj) {
-        return Err(format!("{} makes no code", stage.name()).into());
-    }
-    if arguments.engine == Engine::Interp {
-        return Err("the interpreter compiles nothing".into());
-    }
     let (mut trace, listings) = match stage {
         Stage::Emit => (trace, None),
         _ => {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Failed, input};
+use crate::engine::Family;
 use crate::{Engine, Unit};
 
 #[derive(clap::Args)]
@@ -21,6 +22,9 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: Arguments) -> Result<(), Failed> {
+    if !matches!(arguments.engine.family(), Family::Optimizing(_)) {
+        super::usage(format!("{} allocates no registers", arguments.engine));
+    }
     let name = arguments.object.display().to_string();
     let mut unit = Unit::new(input::object(&arguments.object)?);
     let named = unit.object.functions.iter().find(|(_, f)| f.name == arguments.function);

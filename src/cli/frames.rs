@@ -39,10 +39,17 @@ fn levers() -> impl TypedValueParser<Value = Lever> {
     names.try_map(|name| name.parse::<Lever>())
 }
 
-pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
+pub fn main(mut arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
     if arguments.engine.contains(&Engine::Interp) {
-        return Err("the interpreter has no frames".into());
+        super::usage("the interpreter has no frames");
     }
+    // An engine that is named twice is compared once, or its totals would be doubled.
+    let mut seen = Vec::new();
+    arguments.engine.retain(|engine| {
+        let is_new = !seen.contains(engine);
+        seen.push(*engine);
+        is_new
+    });
     let mut report = Report::default();
     trace.levers = trace.levers.and_without(&arguments.no);
     let data = arguments.profile.as_deref().map(input::data).transpose()?;
@@ -82,7 +89,7 @@ pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
         report.errors.iter().partition(|row| row.beyond_engine);
     // An engine's limit is worth a line, but it is not the input's fault.
     for row in limits {
-        eprintln!("{}", line(row));
+        super::complain(line(row));
     }
     match faults.is_empty() {
         true => Ok(()),

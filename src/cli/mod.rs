@@ -10,7 +10,8 @@ mod table;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{Trace, Unit};
 
@@ -52,7 +53,7 @@ pub fn main() -> ExitCode {
     let trace = match Trace::from_environment() {
         Ok(trace) => trace,
         Err(error) => {
-            eprintln!("{error}");
+            complain(error);
             return ExitCode::from(2);
         }
     };
@@ -66,9 +67,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failed(errors)) => {
-            for error in errors {
-                eprintln!("{error}");
-            }
+            errors.iter().for_each(complain);
             ExitCode::from(1)
         }
     }
@@ -78,8 +77,19 @@ pub fn main() -> ExitCode {
 /// cannot.
 fn measure(unit: &mut Unit, data: &[u8]) {
     for error in crate::profile::measure(unit, data) {
-        eprintln!("{}: {error}: its frequencies are estimated", unit.object.name);
+        complain(format!("{}: {error}: its frequencies are estimated", unit.object.name));
     }
+}
+
+/// Ends the process: what is asked for cannot be, whatever the input is.
+fn usage(what: impl std::fmt::Display) -> ! {
+    Arguments::command().error(ErrorKind::ArgumentConflict, what).exit()
+}
+
+/// Writes a line to standard error; a reader that went away is no error.
+fn complain(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Writes to standard output; a reader that went away is no error.

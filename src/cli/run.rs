@@ -1,6 +1,9 @@
 //! `tailor run`.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::json;
@@ -25,16 +28,16 @@ pub struct Arguments {
     data: Option<PathBuf>,
     /// The packet or context, in hex.
     #[arg(long, conflicts_with = "data")]
-    data_hex: Option<String>,
+    data_hex: Option<Hex>,
     /// Runs to time; the state of maps carries over from run to run.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     repeat: u64,
     /// An entry, NAME:KEY:VALUE: bytes in hex, or =N for a little-endian integer.
     #[arg(long)]
-    map: Vec<String>,
+    map: Vec<Entry>,
     /// A slot of a program array, NAME:INDEX=PROGRAM.
     #[arg(long)]
-    prog_array: Vec<String>,
+    prog_array: Vec<Slot>,
     /// A map to print afterwards.
     #[arg(long)]
     dump: Vec<String>,
@@ -52,22 +55,19 @@ pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
     let unit = Unit::new(input::object(&arguments.object)?);
     let instance = Instance::new(&unit, arguments.engine, &mut trace).map_err(in_object)?;
     for entry in &arguments.map {
-        set_entry(&instance, entry)?;
+        let map = instance.map(&entry.map).map_err(in_object)?;
+        set_entry(&map, entry).map_err(|what| format!("--map {entry}: {what}"))?;
     }
-    for slot in &arguments.prog_array {
-        let parts = slot.split_once(':').and_then(|(array, rest)| {
-            let (index, program) = rest.split_once('=')?;
-            Some((array, index.parse().ok()?, program))
-        });
-        let (array, index, program) =
-            parts.ok_or_else(|| format!("--prog-array {slot}: expected NAME:INDEX=PROGRAM"))?;
-        instance.set_slot(array, index, Some(program)).map_err(in_object)?;
+    for Slot { array, index, program } in &arguments.prog_array {
+        instance.set_slot(array, *index, Some(program)).map_err(in_object)?;
     }
+    let dumped = arguments.dump.iter().map(|map| Ok((&**map, instance.map(map)?)));
+    let dumped: Vec<(&str, Arc<Map>)> = dumped.collect::<Result<_, _>>().map_err(in_object)?;
     let program =
         choose(&unit, arguments.program.as_deref()).map_err(|what| format!("{name}: {what}"))?;
     let mut data = match (&arguments.data, &arguments.data_hex) {
         (Some(path), _) => input::data(path)?,
-        (None, Some(hex)) => parse_hex(hex).map_err(|what| format!("--data-hex: {what}"))?,
+        (None, Some(Hex(bytes))) => bytes.clone(),
         (None, None) => Vec::new(),
     };
     let id = unit.object.program(&program);
@@ -75,7 +75,7 @@ pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
     let mut context = tailor_runtime::ctx::for_program(kind, &mut data);
     let timed = time(&instance, &program, &mut *context, arguments.repeat);
     let (retval, ns) = timed.map_err(in_object)?;
-    report(&arguments, &instance, &program, retval, ns, &context.data())
+    report(&arguments, &dumped, &program, retval, ns, &context.data())
 }
 
 /// The program asked for, or the only one.
@@ -119,7 +119,7 @@ fn time(
 
 fn report(
     arguments: &Arguments,
-    instance: &Instance,
+    dumped: &[(&str, Arc<Map>)],
     program: &str,
     retval: u64,
     ns: f64,
@@ -140,8 +140,8 @@ fn report(
             out.push_str(&format!("data: {}\n", hex(data)));
         }
     }
-    for name in &arguments.dump {
-        dump(&mut out, name, &*instance.map(name)?);
+    for (name, map) in dumped {
+        dump(&mut out, name, map);
     }
     super::output(&out)
 }
@@ -159,48 +159,122 @@ fn dump(out: &mut String, name: &str, map: &Map) {
     }
 }
 
-fn set_entry(instance: &Instance, entry: &str) -> Result<(), Failed> {
-    let parts: Vec<&str> = entry.split(':').collect();
-    let [name, key, value] = parts[..] else {
-        return Err(format!("--map {entry}: expected NAME:KEY:VALUE").into());
-    };
-    let map = instance.map(name)?;
-    let bytes = |text: &str, size: usize| match text.strip_prefix('=') {
-        Some(number) => integer(number, size),
-        None => parse_hex(text).and_then(|bytes| match bytes.len() == size {
-            true => Ok(bytes),
-            false => Err(format!("{} bytes where the map has {size}", bytes.len())),
-        }),
-    };
-    let key = bytes(key, map.key_size()).map_err(|what| format!("--map {entry}: key: {what}"))?;
-    let value =
-        bytes(value, map.value_size()).map_err(|what| format!("--map {entry}: value: {what}"))?;
+fn set_entry(map: &Map, entry: &Entry) -> Result<(), String> {
+    let key = entry.key.bytes(map.key_size()).map_err(|what| format!("key: {what}"))?;
+    let value = entry.value.bytes(map.value_size()).map_err(|what| format!("value: {what}"))?;
     match map.update(&key, &value, 0) {
         0 => Ok(()),
-        errno => Err(format!("--map {entry}: error {errno}").into()),
+        errno => Err(format!("error {errno}")),
     }
 }
 
-/// A little-endian integer of `size` bytes.
-fn integer(text: &str, size: usize) -> Result<Vec<u8>, String> {
-    let value: u64 = text.parse().map_err(|_| format!("{text:?} is no number"))?;
-    let mut bytes = value.to_le_bytes().to_vec();
-    if bytes.iter().skip(size).any(|&byte| byte != 0) {
-        return Err(format!("{value} does not fit in {size} bytes"));
+/// Bytes in hex.
+#[derive(Clone)]
+struct Hex(Vec<u8>);
+
+impl FromStr for Hex {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Hex, String> {
+        let digits: Vec<u32> = text
+            .chars()
+            .filter(|c| !c.is_whitespace())
+            .map(|c| c.to_digit(16).ok_or_else(|| format!("{c:?} is no hex digit")))
+            .collect::<Result<_, _>>()?;
+        match digits.len().is_multiple_of(2) {
+            true => Ok(Hex(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect())),
+            false => Err("odd number of hex digits".into()),
+        }
     }
-    bytes.resize(size, 0);
-    Ok(bytes)
 }
 
-fn parse_hex(text: &str) -> Result<Vec<u8>, String> {
-    let digits: Vec<u32> = text
-        .chars()
-        .filter(|c| !c.is_whitespace())
-        .map(|c| c.to_digit(16).ok_or_else(|| format!("{c:?} is no hex digit")))
-        .collect::<Result<_, _>>()?;
-    match digits.len().is_multiple_of(2) {
-        true => Ok(digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()),
-        false => Err("odd number of hex digits".into()),
+/// A key or value, as it is given: its size is the map's.
+#[derive(Clone)]
+enum Given {
+    Bytes(Hex),
+    /// To be little-endian.
+    Integer(u64),
+}
+
+impl Given {
+    fn bytes(&self, size: usize) -> Result<Vec<u8>, String> {
+        match self {
+            Given::Bytes(Hex(bytes)) if bytes.len() == size => Ok(bytes.clone()),
+            Given::Bytes(Hex(bytes)) => {
+                Err(format!("{} bytes where the map has {size}", bytes.len()))
+            }
+            Given::Integer(number) => {
+                let mut bytes = number.to_le_bytes().to_vec();
+                if bytes.iter().skip(size).any(|&byte| byte != 0) {
+                    return Err(format!("{number} does not fit in {size} bytes"));
+                }
+                bytes.resize(size, 0);
+                Ok(bytes)
+            }
+        }
+    }
+}
+
+impl FromStr for Given {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Given, String> {
+        match text.strip_prefix('=') {
+            Some(number) => {
+                number.parse().map(Given::Integer).map_err(|_| format!("{number:?} is no number"))
+            }
+            None => text.parse().map(Given::Bytes),
+        }
+    }
+}
+
+/// An entry of a map.
+#[derive(Clone)]
+struct Entry {
+    text: String,
+    map: String,
+    key: Given,
+    value: Given,
+}
+
+impl FromStr for Entry {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Entry, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let [map, key, value] = parts[..] else {
+            return Err("expected NAME:KEY:VALUE".into());
+        };
+        let key = key.parse().map_err(|what| format!("key: {what}"))?;
+        let value = value.parse().map_err(|what| format!("value: {what}"))?;
+        Ok(Entry { text: text.into(), map: map.into(), key, value })
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A program in a slot of a program array.
+#[derive(Clone)]
+struct Slot {
+    array: String,
+    index: u32,
+    program: String,
+}
+
+impl FromStr for Slot {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Slot, String> {
+        let parts = text.split_once(':').and_then(|(array, rest)| {
+            let (index, program) = rest.split_once('=')?;
+            Some((array.into(), index.parse().ok()?, program.into()))
+        });
+        let (array, index, program) = parts.ok_or("expected NAME:INDEX=PROGRAM")?;
+        Ok(Slot { array, index, program })
     }
 }
 
