@@ -461,6 +461,33 @@ mod tests {
         assert_eq!(name(12_000), [None, Some("fastalloc")]);
     }
 
+    /// What is entered once is left once, also where the ways out of a loop are
+    /// those of the whole function: no engine restores more often than it saves.
+    #[test]
+    fn ways_out_of_a_loop_add_up() {
+        let text = "program f0 \"main\" xdp
+              r6 = *(u32 *)(r1 + 12)
+              r7 = 100
+              r0 = 1
+              if r6 == 7 goto +5
+              call 7
+              if r0 == r6 goto +3
+              r7 += -1
+              r0 = r7
+              if r7 != 0 goto -5
+              exit";
+        let unit = Unit::new(tailor_bpf::text::parse_object(text).unwrap());
+        assert_eq!(unit.errors.first(), None);
+        let mut report = Report::default();
+        let engines = [Engine::Naive612, Engine::TailorKernel, Engine::Tailor];
+        report.add(&unit, &engines, &mut Trace::checked());
+        for row in report.functions {
+            let pointer = if row.engine == "tailor" { 0.0 } else { 2.0 };
+            let found = row.weighted_frame_pointer.unwrap();
+            assert!((found - pointer).abs() < 1e-9, "{}: {found}", row.engine);
+        }
+    }
+
     /// Costs that can be added up by hand: naive pushes rbp and rbx in the entry,
     /// and stores and loads one slot; the subprogram, entered half the time,
     /// pushes rbp. The object that a helper gets is no slot.

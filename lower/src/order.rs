@@ -22,6 +22,9 @@ use tailor_ir::dom::DomTree;
 use tailor_ir::loops::Loops;
 use tailor_ir::{Block, Function};
 
+/// The chance that a branch takes its back edge, as the front end estimates blocks.
+const BACK: f64 = 7.0 / 8.0;
+
 /// What a machine block is made from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -103,10 +106,14 @@ impl Nest {
         Nest { loops, dom, depth }
     }
 
+    fn is_back_edge(&self, from: Block, to: Block) -> bool {
+        self.loops.is_header(to) && self.dom.dominates(to, from)
+    }
+
     /// The header of the innermost loop around an edge. Only a header is
     /// entered from outside, so it is the target's loop or the next one out.
     fn around_edge(&self, from: Block, to: Block) -> Option<Block> {
-        if self.loops.is_header(to) && self.dom.dominates(to, from) {
+        if self.is_back_edge(from, to) {
             Some(to)
         } else {
             self.loops.parent(to)
@@ -142,7 +149,7 @@ fn make_nodes(
                 nodes.push(Node {
                     source: Source::Edge(block, index as u32),
                     succs: SmallVec::from_slice(&[succ]),
-                    frequency: edge_frequency(function, edges_in, block, index),
+                    frequency: edge_frequency(function, nest, edges_in, block, index),
                     depth: parent.map_or(0, |header| nest.depth[header]),
                     header: None,
                     parent,
@@ -156,9 +163,12 @@ fn make_nodes(
 }
 
 /// How often a two-way branch goes to its target `index`: what the other one
-/// leaves if that can be told, else one half, within what both blocks allow.
+/// leaves if that can be told, else 7/8 to the one that is a loop's back edge and
+/// one half where there is no such choice, as blocks are estimated; within what
+/// both blocks allow.
 fn edge_frequency(
     function: &Function,
+    nest: &Nest,
     edges_in: &SecondaryMap<Block, u32>,
     block: Block,
     index: usize,
@@ -167,7 +177,12 @@ fn edge_frequency(
     let frequency = |block: Block| function.blocks[block].frequency;
     let (target, other) = (targets[index].block, targets[1 - index].block);
     let rest = (frequency(block) - frequency(other)).max(0.0);
-    let share = if edges_in[other] == 1 { rest } else { rest.max(frequency(block) / 2.0) };
+    let part = match (nest.is_back_edge(block, target), nest.is_back_edge(block, other)) {
+        (true, false) => BACK,
+        (false, true) => 1.0 - BACK,
+        _ => 0.5,
+    };
+    let share = if edges_in[other] == 1 { rest } else { rest.max(frequency(block) * part) };
     share.min(frequency(target))
 }
 
