@@ -113,11 +113,7 @@ impl Nest {
     /// The header of the innermost loop around an edge. Only a header is
     /// entered from outside, so it is the target's loop or the next one out.
     fn around_edge(&self, from: Block, to: Block) -> Option<Block> {
-        if self.is_back_edge(from, to) {
-            Some(to)
-        } else {
-            self.loops.parent(to)
-        }
+        if self.is_back_edge(from, to) { Some(to) } else { self.loops.parent(to) }
     }
 }
 
