@@ -249,3 +249,16 @@ fn names_that_are_none() {
     assert_eq!(status, Some(2));
     assert!(errors.contains("naive-6.12 allocates no registers"), "{errors}");
 }
+
+/// As `check` says it: with the program.
+#[test]
+fn a_function_that_is_wrong() {
+    let text = "r0 = *(u64 *)(r1 + 3)\nexit";
+    let code = Code { section: "xdp", name: "main", text, lines: &[] };
+    let file = File::new("wrong.o", &object(&[code]));
+    let path = file.0.display().to_string();
+    let (status, text, errors) = tailor(&["explain", &path, "--function", "main"]);
+    assert_eq!((status, &*text), (Some(1), ""));
+    assert_eq!(errors, tailor(&["check", &path]).2);
+    assert!(errors.starts_with(&format!("{path}: main: main+0: ")), "{errors}");
+}

@@ -36,7 +36,12 @@ pub fn main(arguments: Arguments) -> Result<(), Failed> {
     if let Some(path) = &arguments.profile {
         super::measure(&mut unit, &input::data(path)?);
     }
-    let explanation = crate::explain(&unit, arguments.engine, func)
-        .map_err(|error| format!("{name}: {error}"))?;
+    let in_object = |error: crate::Error| {
+        // Of a function that is wrong, with a program that needs it.
+        let same =
+            |told: &&crate::Error| crate::Error { program: None, ..(*told).clone() } == error;
+        format!("{name}: {}", unit.errors.iter().find(same).unwrap_or(&error))
+    };
+    let explanation = crate::explain(&unit, arguments.engine, func).map_err(in_object)?;
     super::output(explanation.to_string())
 }
