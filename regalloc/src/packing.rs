@@ -81,9 +81,7 @@ impl Flow<'_> {
         let saves = (reads | writes).slots & self.kept.slots != 0;
         let wanted = match step {
             // What is in no set is always wanted.
-            Step::Move { .. }
-                if !saves && !writes.is_empty() && (writes & wanted).is_empty() =>
-            {
+            Step::Move { .. } if !saves && !writes.is_empty() && (writes & wanted).is_empty() => {
                 wanted
             }
             Step::Move { edit, from, .. } => {

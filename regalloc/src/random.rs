@@ -57,7 +57,7 @@ fn new_value(function: &mut MachFunction) -> VReg {
 /// Adds an instruction at the end.
 pub fn push(function: &mut MachFunction, inst: MInst, role: Role, operands: &[Operand]) {
     let clobbers = match role {
-        Role::CallC => {
+        Role::CallC | Role::CallLocal(_) => {
             let mut clobbers = Gpr::call_clobbers();
             clobbers.remove(Gpr::RAX.preg());
             clobbers

@@ -112,9 +112,12 @@ pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
     let (things, rest) = things.split_at(things.len().min(MOST));
     let (mut offsets, mut end) = place_first(things, interference);
     for thing in rest {
-        end = end.next_multiple_of(8);
-        offsets.push(end);
-        end += thing.size;
+        let start = end.next_multiple_of(8);
+        offsets.push(start);
+        end = match thing.is_half {
+            true => words(&(start..start + thing.size)).end,
+            false => start + thing.size,
+        };
     }
     (offsets, end)
 }

@@ -104,7 +104,7 @@ fn execute(
             let Base::Slot(slot) = mem.base else { unreachable!() };
             places.object(slot.index()).copy_from_slice(&inputs[0].to_le_bytes());
         }
-        MInst::CallHelper(_) => {
+        MInst::CallHelper(_) | MInst::CallLocal(_) => {
             let mut seen = uses.clone();
             for (value, _) in seen.iter_mut().filter(|(_, bytes)| *bytes == 8) {
                 if let Some(slot) = object(*value) {
@@ -381,7 +381,9 @@ fn check(seed: u64, function: &MachFunction, options: &Options, levers: &str) {
     let prepared = prepare(function.clone(), options);
     let (split, allocated) = prepared.allocate(options).unwrap();
     let after = split.as_ref().unwrap_or(&prepared.function);
-    let listing = || format!("seed {seed}, {levers}\n{function}\n{}", crate::text::listing(after, &allocated));
+    let listing = || {
+        format!("seed {seed}, {levers}\n{function}\n{}", crate::text::listing(after, &allocated))
+    };
     let least = allocated.frame.frame_bytes() - allocated.frame.padding;
     assert!(
         least >= bound || has_equal_params(function),
@@ -389,7 +391,6 @@ fn check(seed: u64, function: &MachFunction, options: &Options, levers: &str) {
         crate::bound::tightest(function, options.keeps_addresses),
         listing()
     );
-    if std::env::var("PRINT").is_ok() { println!("{}", listing()); }
     holdings(after, &allocated);
     for way in 0..6 {
         let way = hash((seed, way));
@@ -402,19 +403,24 @@ fn check(seed: u64, function: &MachFunction, options: &Options, levers: &str) {
 
 #[test]
 fn what_is_computed_stays() {
-    let env = |name: &str, or: u64| std::env::var(name).map_or(or, |text| text.parse().unwrap());
-    let first = env("FIRST", 1);
-    for seed in first..first + env("COUNT", 300) {
+    let number = |name, or| std::env::var(name).map_or(or, |text| text.parse().unwrap());
+    let first: u64 = number("TAILOR_SEED", 1);
+    for seed in first..first + number("TAILOR_SEEDS", 600) {
         let random = &mut Random(hash(seed) | 1);
         let function = wild::function(random);
-        let all: Vec<&[Lever]> = Lever::ALL.iter().map(std::slice::from_ref).collect();
-        for off in all.into_iter().chain([&[][..], &Lever::ALL]) {
+        let single = Lever::ALL.iter().map(std::slice::from_ref);
+        for off in single.chain([&[][..], &Lever::ALL]) {
+            let relies = random.chance(50);
+            let mut levers = Levers::without(off);
+            if random.chance(20) {
+                levers = levers.excluding(random.one_of(&Gpr::CALLEE_SAVED));
+            }
             let options = Options {
                 check: true,
                 ion_limit: if random.chance(15) { 0 } else { 10_000 },
-                relies_on_alignment: &|_| true,
+                relies_on_alignment: &|_| relies,
                 keeps_addresses: &|helper| helper == 2,
-                levers: Levers::without(off),
+                levers,
             };
             check(seed, &function, &options, &format!("{off:?}"));
         }

@@ -4,7 +4,8 @@
 use regalloc2::{Block, Operand, OperandKind, OperandPos, VReg};
 use tailor_lower::x64::inst::{AluOp, Base, Cc, Extend, Mem, Rhs, Width};
 use tailor_lower::{
-    Convention, Gpr, MInst, MachBlock, MachFunction, MapRef, Role, Site, StackSlot, StackSlotData,
+    Convention, FuncRef, Gpr, MInst, MachBlock, MachFunction, MapRef, Role, Site, StackSlot,
+    StackSlotData,
 };
 
 use super::{Random, dominators, empty, push};
@@ -45,19 +46,15 @@ fn shape(random: &mut Random) -> Vec<End> {
     let mut preds = vec![0; count];
     ends.iter().flat_map(End::succs).for_each(|&to| preds[to] += 1);
     for from in 0..count {
-        let End::Goes(succs) = ends[from].clone() else { continue };
-        if let [..] = succs[..]
-            && succs.len() == 2
-        {
-            for (way, to) in succs.into_iter().enumerate() {
-                if preds[to] > 1 {
-                    let edge = ends.len();
-                    ends.push(End::Goes(vec![to]));
-                    let End::Goes(succs) = &mut ends[from] else { unreachable!() };
-                    succs[way] = edge;
-                }
-            }
+        let edge = ends.len();
+        let End::Goes(succs) = &mut ends[from] else { continue };
+        if succs.len() < 2 {
+            continue;
         }
+        let critical: Vec<usize> = succs.iter().copied().filter(|&to| preds[to] > 1).collect();
+        let renamed = succs.iter_mut().filter(|to| preds[**to] > 1);
+        renamed.zip(edge..).for_each(|(to, edge)| *to = edge);
+        ends.extend(critical.into_iter().map(|to| End::Goes(vec![to])));
     }
     let mut order = Vec::new();
     let mut seen = vec![false; ends.len()];
@@ -145,7 +142,12 @@ impl Maker<'_> {
         let bytes = self.random.one_of(&[4, 8]);
         let result = self.new_value(bytes);
         operands.insert(0, Operand::reg_fixed_def(result, Gpr::RAX.preg()));
-        push(&mut self.function, MInst::CallHelper(helper), Role::CallC, &operands);
+        let callee = FuncRef::from_u32(1);
+        let (call, role) = match self.random.chance(20) {
+            true => (MInst::CallLocal(callee), Role::CallLocal(callee)),
+            false => (MInst::CallHelper(helper), Role::CallC),
+        };
+        push(&mut self.function, call, role, &operands);
     }
 
     fn tail_call(&mut self) {
@@ -154,8 +156,7 @@ impl Maker<'_> {
         self.function.vreg_bytes.push(8);
         let scratch = VReg::new(self.function.vreg_bytes.len() - 1, regalloc2::RegClass::Int);
         let rax = regalloc2::OperandConstraint::FixedReg(Gpr::RAX.preg());
-        let mut operands =
-            vec![Operand::new(scratch, rax, OperandKind::Def, OperandPos::Early)];
+        let mut operands = vec![Operand::new(scratch, rax, OperandKind::Def, OperandPos::Early)];
         operands.push(Operand::reg_fixed_use(ctx, Gpr::RDI.preg()));
         if self.function.convention == Convention::Saving {
             operands.push(Operand::reg_fixed_use(record, Gpr::RECORD.preg()));
@@ -288,7 +289,8 @@ pub fn function(random: &mut Random) -> MachFunction {
                 .collect();
             maker.plain(MInst::Args, &args);
         } else if preds[number].len() > 1 {
-            for _ in 0..maker.random.below(4) {
+            let most = maker.random.one_of(&[2, 4, 4, 14]);
+            for _ in 0..maker.random.below(most) {
                 let bytes = maker.random.one_of(&[4, 8]);
                 data.params.push(maker.new_value(bytes));
             }
