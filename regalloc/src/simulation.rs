@@ -55,7 +55,7 @@ impl Run {
     /// Which way a branch or a tail call goes.
     fn turn(&mut self, seed: u64) -> bool {
         self.branches += 1;
-        hash((seed, self.branches)) % 3 == 0
+        hash((seed, self.branches)).is_multiple_of(3)
     }
 }
 
@@ -68,8 +68,7 @@ trait Places {
     fn leave(&mut self, _inst: usize) {}
 }
 
-/// The values that an instruction defines, and what is seen of it; whether it ends
-/// the run.
+/// Executes an instruction.
 fn execute(
     function: &MachFunction,
     inst: usize,
@@ -79,12 +78,7 @@ fn execute(
 ) {
     let code = &function.insts[inst];
     let uses = places.uses(function, inst);
-    let objects = function.stack_slots.len();
     let inputs: Vec<u64> = uses.iter().map(|&(value, bytes)| low(value, bytes)).collect();
-    let object = |value: u64| {
-        let number = value.wrapping_sub(ADDRESS) as usize;
-        (value >= ADDRESS && number < objects).then_some(number)
-    };
     let mut results = Vec::new();
     let role = function.info[inst].role;
     match code {
@@ -105,14 +99,7 @@ fn execute(
             places.object(slot.index()).copy_from_slice(&inputs[0].to_le_bytes());
         }
         MInst::CallHelper(_) | MInst::CallLocal(_) => {
-            let mut seen = uses.clone();
-            for (value, _) in seen.iter_mut().filter(|(_, bytes)| *bytes == 8) {
-                if let Some(slot) = object(*value) {
-                    let bytes = places.object(slot);
-                    *value = hash(&*bytes);
-                    bytes.copy_from_slice(&hash((*value, "written")).to_le_bytes());
-                }
-            }
+            let seen = called(function, uses, places);
             results.push(hash(("helper", run.seen.len(), seed)));
             run.seen.push(("call", seen));
         }
@@ -139,6 +126,25 @@ fn execute(
         }
     }
     places.define(function, inst, &results);
+}
+
+/// What a call is given. It changes the objects that it gets addresses of; seen of
+/// these is what was in them.
+fn called(
+    function: &MachFunction,
+    mut given: Vec<(u64, u8)>,
+    places: &mut impl Places,
+) -> Vec<(u64, u8)> {
+    let objects = 0..function.stack_slots.len() as u64;
+    for (value, _) in given.iter_mut().filter(|(_, bytes)| *bytes == 8) {
+        let object = value.wrapping_sub(ADDRESS);
+        if objects.contains(&object) {
+            let bytes = places.object(object as usize);
+            *value = hash(&*bytes);
+            bytes.copy_from_slice(&hash((*value, "written")).to_le_bytes());
+        }
+    }
+    given
 }
 
 /// The values of virtual registers.
