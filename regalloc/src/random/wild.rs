@@ -206,36 +206,45 @@ impl Maker<'_> {
         let new = self.known.filled.is_empty() || self.random.chance(30);
         if new || self.random.chance(30) {
             let slot = if new && self.function.stack_slots.len() < 4 {
-                let data = StackSlotData { size: 8, align: 8, escapes: true };
+                let size = self.random.one_of(&[8, 16]);
+                let data = StackSlotData { size, align: 8, escapes: true };
                 self.function.stack_slots.push(data)
             } else {
                 let all: Vec<StackSlot> = self.function.stack_slots.keys().collect();
                 self.random.one_of(&all)
             };
-            let value = self.wide();
-            let mem = Mem { base: Base::Slot(slot), index: None, disp: 0 };
-            self.plain(MInst::Store(8, mem), &[Operand::reg_use(value)]);
+            // One that has all of its bytes may get a part of them anew.
+            let filled = self.known.filled.contains(&slot);
+            for disp in (0..self.function.stack_slots[slot].size as i32).step_by(8) {
+                if !filled || self.random.chance(60) {
+                    let value = self.wide();
+                    let mem = Mem { base: Base::Slot(slot), index: None, disp };
+                    self.plain(MInst::Store(8, mem), &[Operand::reg_use(value)]);
+                }
+            }
             self.known.filled.push(slot);
             self.own.filled.push(slot);
             return;
         }
         let slot = self.random.one_of(&self.known.filled.clone());
-        let mem = Mem { base: Base::Slot(slot), index: None, disp: 0 };
+        let words = self.function.stack_slots[slot].size as usize / 8;
+        let disp = 8 * self.random.below(words) as i32;
+        let mem = Mem { base: Base::Slot(slot), index: None, disp };
         let value = self.new_value(8);
         let code = match self.random.chance(60) {
             true => MInst::Load(Extend::None64, mem),
-            false => MInst::Lea(Width::W64, mem),
+            false => MInst::Lea(Width::W64, Mem { disp: 0, ..mem }),
         };
         self.plain(code, &[Operand::reg_def(value)]);
     }
 
-    fn block(&mut self, calls: usize) {
+    fn block(&mut self, calls: usize, objects: usize) {
         for _ in 0..self.random.below(7) {
             match self.random.below(100) {
                 chance if chance < calls => self.call(),
                 chance if chance < calls + 8 => self.tail_call(),
-                chance if chance < calls + 20 => self.object(),
-                chance if chance < calls + 35 => self.compare(),
+                chance if chance < calls + 8 + objects => self.object(),
+                chance if chance < calls + 20 + objects => self.compare(),
                 _ => self.pure(),
             }
         }
@@ -251,7 +260,7 @@ pub fn function(random: &mut Random) -> MachFunction {
     }
     let above = dominators(&preds);
     let blocks = |list: &[usize]| list.iter().map(|&block| Block::new(block)).collect();
-    let calls = random.one_of(&[0, 10, 25]);
+    let (calls, objects) = (random.one_of(&[0, 10, 25]), random.one_of(&[0, 10, 35]));
     let mut maker =
         Maker { random, function: empty(), known: Known::default(), own: Known::default() };
     if maker.random.chance(25) {
@@ -295,7 +304,7 @@ pub fn function(random: &mut Random) -> MachFunction {
                 data.params.push(maker.new_value(bytes));
             }
         }
-        maker.block(calls);
+        maker.block(calls, objects);
         match end {
             End::Return => {
                 let value = maker.any();
