@@ -28,7 +28,7 @@ use thiserror::Error;
 
 use crate::colouring;
 use crate::cost::{self, Exits, Uses};
-use crate::descent::Prospects;
+use crate::descent::{Outcome, Prospects};
 use crate::frame::{self, FrameLayout};
 use crate::levers::{Lever, Levers};
 use crate::packing::Packing;
@@ -229,15 +229,15 @@ pub(crate) fn cheapest(
         return Ok(best);
     }
     let mut prospects = Prospects::new();
-    prospects.learn(most, Some(&best), f64::INFINITY);
-    while let Some(next) = prospects.next(function, best.cost) {
+    prospects.learn(most, Some(best.outcome()), f64::INFINITY);
+    while let Some(next) = prospects.next(function.insts.len(), best.cost) {
         most = next;
         let found = match runner.run(&callee_saved[..most]) {
             // Fewer registers than some instruction needs at once.
             Err(Error::Refused(RegAllocError::TooManyLiveRegs)) => None,
             result => Some(result?),
         };
-        prospects.learn(most, found.as_ref(), best.cost);
+        prospects.learn(most, found.as_ref().map(Candidate::outcome), best.cost);
         best = match found {
             Some(found) if found.is_better_than(&best) => found,
             _ => best,
@@ -247,6 +247,11 @@ pub(crate) fn cheapest(
 }
 
 impl Candidate {
+    /// What other runs are judged by.
+    fn outcome(&self) -> Outcome<'_> {
+        Outcome { cost: self.cost, saves: &self.placement.costs, uses: &self.uses }
+    }
+
     /// It is cheaper, or as cheap with fewer registers saved.
     fn is_better_than(&self, other: &Candidate) -> bool {
         let saves = |candidate: &Candidate| candidate.placement.costs.len();

@@ -10,12 +10,16 @@
 //! the most that fit in registers which cost nothing: at a call, none, as the
 //! callee may change every register that need not be saved; elsewhere, all
 //! caller-saved ones.
+//! Halves of values count as they are known: where a value is passed on as a half,
+//! it is taken to be one everywhere.
 //! Invariants: it is computed before the allocator changes anything, and no
 //! frame without its padding is smaller. What is recomputable follows from
 //! definitions, which do not go round in circles: if every input of a value is
 //! live or can be computed, so can it, whatever else is left out. Where finding
 //! that out takes too many steps (`MOST_STEPS`), a value is left out too: that
-//! makes the bound lower, never wrong.
+//! makes the bound lower, never wrong. Taken for granted is that a parameter is used
+//! somewhere (selection drops others) and that no two values are always the same (the
+//! passes join them): the allocator may find out, and need less.
 //! Source: the design's definition of `lower_bound_bytes`.
 
 use regalloc2::{Block, OperandKind, VReg};
@@ -85,6 +89,8 @@ enum Definition {
 /// What has to be stored at points.
 struct Points {
     definitions: Vec<Definition>,
+    /// By virtual register, the bytes that count wherever it lives.
+    bytes: Vec<u8>,
     /// What is known of each value at the point of this number.
     known: Vec<(u32, bool)>,
     point: u32,
@@ -92,6 +98,22 @@ struct Points {
     steps: u32,
     /// The values that must be somewhere at that point, if there may be too many.
     stored: Vec<VReg>,
+}
+
+/// The bytes that count of each value where it counts least. Of one that is passed to
+/// a parameter of four bytes, no more counts behind its other uses.
+fn least_bytes(function: &MachFunction) -> Vec<u8> {
+    let mut bytes = function.vreg_bytes.clone();
+    for block in &function.blocks {
+        for succ in &block.succs {
+            let params = &function.blocks[succ.index()].params;
+            for (arg, param) in block.args.iter().zip(params) {
+                let least = &mut bytes[arg.vreg()];
+                *least = (*least).min(function.vreg_bytes[param.vreg()]);
+            }
+        }
+    }
+    bytes
 }
 
 impl Points {
@@ -107,7 +129,8 @@ impl Points {
             }
         }
         let known = vec![(0, false); definitions.len()];
-        Points { definitions, known, point: 0, steps: 0, stored: Vec::new() }
+        let bytes = least_bytes(function);
+        Points { definitions, bytes, known, point: 0, steps: 0, stored: Vec::new() }
     }
 
     /// Bytes of the values that must be in memory where these live and `free`
@@ -123,7 +146,7 @@ impl Points {
         for &vreg in live.members() {
             if !self.follows(function, live, vreg) {
                 self.stored.push(vreg);
-                match function.vreg_bytes[vreg.vreg()] {
+                match self.bytes[vreg.vreg()] {
                     8 => wide += 1,
                     _ => narrow += 1,
                 }

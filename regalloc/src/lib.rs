@@ -32,6 +32,8 @@ pub mod region;
 pub mod remat;
 pub mod saves;
 pub mod sharing;
+#[cfg(test)]
+mod simulation;
 pub mod sinking;
 pub mod split;
 pub mod steps;

@@ -8,6 +8,8 @@ use tailor_lower::mach::InstInfo;
 use tailor_lower::x64::inst::{Cc, Rhs, Width};
 use tailor_lower::{Convention, FuncRef, Gpr, MInst, MachBlock, MachFunction, Role};
 
+pub mod wild;
+
 /// Xorshift64*.
 pub struct Random(pub u64);
 
@@ -31,7 +33,8 @@ impl Random {
     }
 }
 
-fn empty() -> MachFunction {
+/// A function without anything.
+pub fn empty() -> MachFunction {
     MachFunction {
         id: FuncRef::from_u32(0),
         name: "random".into(),
@@ -51,9 +54,10 @@ fn new_value(function: &mut MachFunction) -> VReg {
     VReg::new(function.vreg_bytes.len() - 1, RegClass::Int)
 }
 
-fn push(function: &mut MachFunction, inst: MInst, role: Role, operands: &[Operand]) {
+/// Adds an instruction at the end.
+pub fn push(function: &mut MachFunction, inst: MInst, role: Role, operands: &[Operand]) {
     let clobbers = match role {
-        Role::CallC => {
+        Role::CallC | Role::CallLocal(_) => {
             let mut clobbers = Gpr::call_clobbers();
             clobbers.remove(Gpr::RAX.preg());
             clobbers

@@ -9,7 +9,9 @@
 //! nothing is that it interferes with, in a few orders, of which the best stands.
 //! Invariants: a write that nobody reads is a write all the same, so whatever
 //! an instruction accesses interferes with what is live around it. An object
-//! whose address is lost track of is live from then on.
+//! whose address is lost track of is live from then on. What a saved register held
+//! at the entry is live until it is restored, also where the function is not left
+//! any more: whoever unwinds reads it.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -110,9 +112,12 @@ pub fn place(things: &[Thing], interference: &Interference) -> (Vec<u32>, u32) {
     let (things, rest) = things.split_at(things.len().min(MOST));
     let (mut offsets, mut end) = place_first(things, interference);
     for thing in rest {
-        end = end.next_multiple_of(8);
-        offsets.push(end);
-        end += thing.size;
+        let start = end.next_multiple_of(8);
+        offsets.push(start);
+        end = match thing.is_half {
+            true => words(&(start..start + thing.size)).end,
+            false => start + thing.size,
+        };
     }
     (offsets, end)
 }
@@ -192,6 +197,10 @@ struct Effects {
     blocks: Vec<Range<usize>>,
     /// Objects whose addresses are lost track of.
     lost: Set,
+    /// Slots that registers are saved in.
+    saves: Set,
+    /// The steps that restore registers, ascending.
+    restores: Vec<usize>,
 }
 
 impl Effects {
@@ -202,6 +211,8 @@ impl Effects {
             by_step: accesses.effects.clone(),
             blocks: function.blocks.iter().map(insts).collect(),
             lost: accesses.lost,
+            saves: 0,
+            restores: Vec::new(),
         }
     }
 
@@ -211,13 +222,16 @@ impl Effects {
         // Slots are numbered behind the objects.
         let objects = located.function.stack_slots.len() as u32;
         let things = |set: Locations| set.slots.checked_shl(objects).unwrap_or(0);
+        let mut saves = 0;
         for placed in located.placed {
+            saves |= things(placed.slot.into());
             for &tail_call in &placed.tail_calls {
                 accesses.effects[tail_call as usize].reads |= things(placed.slot.into());
             }
         }
         let mut by_step = Vec::with_capacity(accesses.effects.len() + located.edits.len());
         let mut blocks = Vec::with_capacity(located.function.blocks.len());
+        let mut restores = Vec::new();
         for block in 0..located.function.blocks.len() {
             let start = by_step.len();
             for step in located.steps(block) {
@@ -234,6 +248,9 @@ impl Effects {
                         });
                     }
                     Step::Move { .. } if reads | writes != 0 => {
+                        if reads & saves != 0 {
+                            restores.push(by_step.len());
+                        }
                         by_step.push(Effect { reads, writes, fills: writes });
                     }
                     Step::Move { .. } => {}
@@ -241,13 +258,13 @@ impl Effects {
             }
             blocks.push(start..by_step.len());
         }
-        Effects { by_step, blocks, lost: accesses.lost }
+        Effects { by_step, blocks, lost: accesses.lost, saves, restores }
     }
 
     /// By step, the things that are live there (may have been written, and may still
     /// be read) or accessed by it.
     fn live(&self, function: &MachFunction) -> Vec<Set> {
-        let Effects { by_step, blocks: steps, lost } = self;
+        let Effects { by_step, blocks: steps, lost, .. } = self;
         let blocks = &function.blocks;
         let effects = |block: usize| by_step[steps[block].clone()].iter();
         let after = |written: Set, effect: &Effect| written | effect.writes;
@@ -273,6 +290,27 @@ impl Effects {
                 live[step] = live[step] & written | effect.reads | effect.writes;
             }
         }
+        if self.saves != 0 {
+            self.add_saved(blocks, &mut live);
+        }
         live
+    }
+
+    /// Adds to what is live the slots of registers that are saved and not restored yet.
+    fn add_saved(&self, blocks: &[MachBlock], live: &mut [Set]) {
+        let after = |saved: Set, step: usize| {
+            let Effect { reads, writes, .. } = self.by_step[step];
+            let restored = if self.restores.binary_search(&step).is_ok() { reads } else { 0 };
+            (saved | writes & self.saves) & !restored
+        };
+        let saved = solve(Direction::Forward, blocks, |block, start| {
+            self.blocks[block].clone().fold(start, after)
+        });
+        for (steps, mut saved) in self.blocks.iter().zip(saved) {
+            for step in steps.clone() {
+                live[step] |= saved;
+                saved = after(saved, step);
+            }
+        }
     }
 }

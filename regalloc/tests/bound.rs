@@ -48,6 +48,22 @@ fn narrow_values() {
     assert_eq!(bound(narrow), 8);
 }
 
+/// Two values that count whole before a call; behind it their low halves are passed on.
+#[test]
+fn values_that_become_narrow() {
+    let passed = "store.i64 u64 v1, v0 any
+        v2 = call_ext fn0()
+        v3 = trunc v0
+        v4 = trunc v1
+        jump block1(v3, v4)
+    block1(v5: i32, v6: i32):
+        v7 = iadd.i32 v5, v6
+        branch ne.i32 v7, v6, block1(v7, v5), block2
+    block2:
+        return v2";
+    assert_eq!(bound(passed), 8);
+}
+
 /// A constant, an address, and what follows from a value that is kept anyway.
 #[test]
 fn what_can_be_computed_again() {

@@ -2,7 +2,7 @@
 
 use regalloc2::Allocation;
 use tailor_ir::text::parse_function;
-use tailor_lower::objects::accesses;
+use tailor_lower::objects::{MOST, accesses};
 use tailor_lower::{MachFunction, Options, lower};
 use tailor_regalloc::sharing::{Interference, Thing, place};
 use tailor_regalloc::steps::Located;
@@ -204,4 +204,7 @@ fn halves() {
     assert_ne!(offsets[0] / 8, offsets[1] / 8);
     assert_eq!(end, 12);
     assert_eq!(place(&[half], &Interference::default()).1, 8);
+    let mut many = vec![Thing { size: 8, align: 8, is_half: false }; MOST];
+    many.push(half);
+    assert_eq!(place(&many, &Interference::default()).1 as usize, 8 * (MOST + 1));
 }

@@ -446,3 +446,17 @@ fn halves_in_slots() {
     assert!(read(Width::W32));
     assert!(!read(Width::W64));
 }
+
+/// Nor is anything written beyond it, whoever reads that.
+#[test]
+fn halves_written_into_slots() {
+    let written = |bytes: u8| {
+        let mut build = Build::new().inst(MInst::Mov(Width::W64), &[S(0), R(Gpr::RAX)]);
+        build.function.vreg_bytes = vec![bytes];
+        build.allocated.frame.spill_bytes = vec![4; 4];
+        let build = build.block(&[]);
+        halves::check(&build.function, &build.allocated).is_ok()
+    };
+    assert!(written(4));
+    assert!(!written(8));
+}
