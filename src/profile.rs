@@ -3,12 +3,11 @@
 //! Each program runs once in the interpreter, on the same data and with maps
 //! as the object defines them. A function's blocks count as often as they were
 //! executed for each time that the function was entered, by whichever program.
-//! What was never reached in a function that was entered counts 0.
+//! What was never reached in a function that was entered counts 0, and tail calls
+//! succeed as often as they did, with what the object puts into their arrays.
 //!
 //! Estimates stay where nothing was measured: in functions that were not
-//! entered, and in programs whose context is no packet or whose run failed. So
-//! does the rule that every other tail call succeeds: whether one does is up to
-//! what is in the array by then, which no input says.
+//! entered, and in programs whose context is no packet or whose run failed.
 
 use std::sync::Arc;
 

@@ -101,6 +101,36 @@ fn subprograms_count_per_entry() {
     assert_eq!(report.programs[0].weighted_cost, Some(4.0 + 10.0 * 2.6));
 }
 
+/// Tail calls succeed as often as they did. However often that is, a function that is
+/// entered once is left once.
+#[test]
+fn tail_calls_are_measured() {
+    let text = |key: u32| {
+        format!(
+            "map map0 \"jmp\" prog_array key 4 value 4 entries 2 {{ 0 = \"target\" }}
+            program f0 \"main\" xdp
+              r6 = r1
+              r2 = map0 ll
+              r3 = {key}
+              call 12
+              r0 = *(u32 *)(r6 + 12)
+              exit
+            program f1 \"target\" xdp
+              r0 = 2
+              exit"
+        )
+    };
+    for (key, data, leaves) in [(0, None, 0.5), (0, Some(&[][..]), 1.0), (1, Some(&[]), 0.0)] {
+        let [naive, kernel] = [Engine::Naive612, Engine::TailorKernel]
+            .map(|engine| report(&text(key), data, engine).functions[0].clone());
+        assert_eq!(naive.weighted_tail_call_restores, Some(leaves));
+        assert_eq!(naive.weighted_saves, Some(2.0));
+        // The target gets the frame pointer as it is.
+        assert_eq!(naive.weighted_frame_pointer, Some(2.0 - leaves));
+        assert_eq!(kernel.weighted_frame_pointer, Some(2.0 - leaves));
+    }
+}
+
 #[test]
 fn what_cannot_run_stays_estimated() {
     let text = "program f0 \"traced\" opaque

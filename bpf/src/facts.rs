@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use cranelift_entity::PrimaryMap;
+use tailor_ir::TAIL_CALL_SUCCEEDS;
 
 use crate::cfg::{Cfg, CfgBlock};
 use crate::interp::Profile;
@@ -62,12 +63,20 @@ pub struct CtxAccess {
 }
 
 /// A tail-call site.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct TailCall {
     /// The array, where it is the same on every path.
     pub map: Option<MapRef>,
     /// The key, where it is the same constant on every path.
     pub key: Option<u32>,
+    /// The chance that it happens.
+    pub succeeds: f64,
+}
+
+impl Default for TailCall {
+    fn default() -> TailCall {
+        TailCall { map: None, key: None, succeeds: TAIL_CALL_SUCCEEDS }
+    }
 }
 
 /// A range of the frame that is accessed as one object.
@@ -85,13 +94,18 @@ pub struct StackObject {
 }
 
 impl Facts {
-    /// Takes measured frequencies for the functions that were entered; a block
-    /// that was never reached gets 0.
+    /// Takes measured frequencies for the functions that were entered, and measured
+    /// chances for their tail calls; a block that was never reached gets 0.
     pub fn measure(&mut self, profile: &Profile) {
         for (function, own) in self.functions.iter_mut() {
             if let Some(frequency) = profile.frequency(function, &own.cfg) {
                 own.frequency = frequency;
                 own.measured = true;
+                for (&slot, site) in &mut own.tail_calls {
+                    if let Some(succeeds) = profile.succeeds(function, slot) {
+                        site.succeeds = succeeds;
+                    }
+                }
             }
         }
     }

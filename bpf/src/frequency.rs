@@ -25,6 +25,8 @@
 //! A loop without a way out counts 4,096 for each entry, and what flows on from
 //! a loop is what flowed in even where the figures inside are capped.
 
+use tailor_ir::TAIL_CALL_SUCCEEDS;
+
 use crate::cfg::{Cfg, Predecessors, is_tail_call, last_slot};
 use crate::dominators::Dominators;
 use crate::insn::Op;
@@ -33,8 +35,6 @@ use crate::insn::Op;
 pub const MOST: f64 = 4096.0;
 /// The chance that a branch takes its back edge.
 pub const BACK: f64 = 7.0 / 8.0;
-/// The chance that a tail call leaves.
-pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 /// Sweeps over an irreducible loop.
 pub const ROUNDS: u32 = 64;
 

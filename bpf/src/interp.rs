@@ -450,6 +450,9 @@ impl Machine<'_> {
         match target {
             Some(function) if self.tail_calls < MAX_TAIL_CALLS => {
                 self.tail_calls += 1;
+                if let Some(profile) = &mut self.profile {
+                    profile.leave(self.function, self.pc);
+                }
                 self.drop_frame();
                 self.returned(0);
                 self.set(Reg::R1, context);

@@ -102,6 +102,9 @@ pub struct BlockCall {
     pub args: SmallVec<[Value; 4]>,
 }
 
+/// The chance that a tail call leaves the function, where nothing was measured.
+pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
+
 /// How a block ends.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Terminator {
@@ -139,6 +142,8 @@ pub enum Terminator {
         direct: Option<(MapRef, u32)>,
         /// Where execution goes on if the tail call does not happen.
         fail: BlockCall,
+        /// The chance that it happens.
+        succeeds: f64,
     },
     /// Never reached in a valid run (code that falls off the end).
     Trap,

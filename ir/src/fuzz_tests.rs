@@ -99,6 +99,7 @@ fn fill(function: &mut Function, blocks: &[(Vec<bool>, Vec<Seed>, f64)]) {
                 index: any(bits >> 6),
                 direct: (bits & 8 == 0).then(|| (MapRef::from_u32(3), (bits >> 20) as u32)),
                 fail: call(bits >> 8),
+                succeeds: [TAIL_CALL_SUCCEEDS, 0.0, 1.0, 0.1][bits as usize % 4],
             },
             _ => Terminator::Trap,
         };

@@ -35,8 +35,8 @@ mod verifier_tests;
 pub use builder::{Access, Builder, Variable};
 pub use entities::{Block, ExtFunc, FuncRef, Inst, MapRef, StackSlot, Value};
 pub use function::{
-    BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData, Terminator,
-    ValueData, ValueDef,
+    BlockCall, BlockData, ExternData, Function, InstData, Payload, StackSlotData,
+    TAIL_CALL_SUCCEEDS, Terminator, ValueData, ValueDef,
 };
 pub use module::Module;
 pub use opcode::{AtomicOp, CALL_BY_NUMBER, Cond, Opcode, Region, Size, Type};

@@ -380,10 +380,13 @@ impl<'a> Verifier<'a> {
                 self.typed("right side", rhs, ty);
             }
             Terminator::Return(value) => self.typed("return value", value, Type::I64),
-            Terminator::TailCall { ctx, array, index, .. } => {
+            Terminator::TailCall { ctx, array, index, succeeds, .. } => {
                 self.typed("context", ctx, Type::I64);
                 self.typed("array", array, Type::I64);
                 self.typed("index", index, Type::I64);
+                if !(0.0..=1.0).contains(&succeeds) {
+                    self.error("the chance of a tail call is not from 0 to 1");
+                }
                 if !self.function.reaches_tail_call {
                     self.error("a tail call in a function that says it reaches none");
                 }

@@ -1,5 +1,6 @@
 //! Every rule of the verifier has a function that breaks it and nothing else.
 
+use crate::Terminator;
 use crate::text::{parse_function, parse_module};
 use crate::verifier::{verify_function, verify_module};
 use crate::{Block, FuncRef, Function, Inst, InstData, Opcode, Payload, Type, Value, ValueDef};
@@ -155,6 +156,13 @@ fn the_layout_is_checked() {
     for frequency in [-1.0, -0.0, f64::NAN, f64::INFINITY] {
         let found = after(|f| f.blocks[f.entry].frequency = frequency);
         assert_eq!(found, line_of(4, negative));
+    }
+    for chance in [-0.5, 1.5, f64::NAN] {
+        let found = after(|f| match &mut f.blocks[b(1)].term {
+            Terminator::TailCall { succeeds, .. } => *succeeds = chance,
+            _ => unreachable!(),
+        });
+        assert_eq!(found, line_of(11, "the chance of a tail call is not from 0 to 1"));
     }
     let target = after(|f| f.blocks[b(3)].term.targets_mut()[0].block = b(50));
     assert_eq!(target, line_of(17, "block50 does not exist"));

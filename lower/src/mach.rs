@@ -1,5 +1,7 @@
 //! A function as machine instructions over virtual registers.
 
+use std::ops::Range;
+
 use cranelift_entity::PrimaryMap;
 use regalloc2::{Operand, PRegSet, VReg};
 use smallvec::SmallVec;
@@ -102,6 +104,16 @@ pub struct MachBlock {
     pub args: Vec<VReg>,
     /// Executions per execution of the entry.
     pub frequency: f64,
+    /// The chance that a tail call in it leaves the function; 0 without one.
+    pub leaves: f64,
+}
+
+impl MachBlock {
+    /// Executions, per execution of the entry, of what is behind its tail call: all
+    /// if it has none.
+    pub fn goes_on(&self) -> f64 {
+        self.frequency * (1.0 - self.leaves)
+    }
 }
 
 impl MachFunction {
@@ -109,6 +121,16 @@ impl MachFunction {
     pub fn inst_operands(&self, inst: usize) -> &[Operand] {
         let info = &self.info[inst];
         &self.operands[info.first as usize..info.first as usize + info.count as usize]
+    }
+
+    /// The instructions of a block up to its tail call and those behind it, each with
+    /// how often they are executed per execution of the entry.
+    pub fn weighed(&self, block: &MachBlock) -> [(Range<usize>, f64); 2] {
+        let insts = block.start as usize..block.end as usize;
+        let is_tail_call = |inst: &usize| self.info[*inst].role == Role::TailCall;
+        let tail_call = insts.clone().rev().filter(|_| block.leaves > 0.0).find(is_tail_call);
+        let behind = tail_call.map_or(insts.end, |inst| inst + 1);
+        [(insts.start..behind, block.frequency), (behind..insts.end, block.goes_on())]
     }
 
     /// The bytes that an instruction reads of an operand that is in a spill slot.

@@ -12,7 +12,7 @@
 //!     je b1, b2
 //! b1(%6): freq 0.5 <- b0              parameters; frequency unless 1
 //!     jmp b3(%4)
-//! b2: freq 0.5 <- b0
+//! b2: freq 0.5 leaves 0.25 <- b0          chance that its tail call leaves, unless 0
 //!     ret %0:rax
 //!     narrow %2                       registers of which only the low half is meaningful
 //! }
@@ -80,6 +80,9 @@ impl MachFunction {
         write!(f, "b{index}{}:", Vregs(&block.params))?;
         if block.frequency != 1.0 {
             write!(f, " freq {}", block.frequency)?;
+        }
+        if block.leaves != 0.0 {
+            write!(f, " leaves {}", block.leaves)?;
         }
         for (arrow, list) in [("<-", &block.preds), ("->", &block.succs)] {
             if !list.is_empty() {

@@ -6,7 +6,6 @@
 //! Since 6.12 the counter goes up only when the jump is made, before that
 //! whenever it is not exhausted. Under the fixed prologue no site is patched.
 
-use tailor_bpf::frequency::TAIL_CALL_SUCCEEDS;
 use tailor_bpf::{MapKind, MapRef};
 use tailor_emit::asm::{AluOp, Cc, Label, Mem, Width};
 use tailor_emit::kernel::{ARRAY_MAX_ENTRIES, ARRAY_SLOTS, DESCRIPTOR_ENTRY};
@@ -44,16 +43,18 @@ impl PendingSite {
 impl Jit<'_> {
     /// `bpf_tail_call(ctx, array, key)`
     pub(crate) fn tail_call(&mut self, pc: usize) {
-        let site = self.facts.tail_calls.get(&(pc as u32));
-        let direct = site.and_then(|site| site.direct());
+        let site = self.facts.tail_calls.get(&(pc as u32)).copied().unwrap_or_default();
+        let leaves = self.frequency * site.succeeds;
         let start = self.asm.here();
         let out = self.asm.label();
         // A key that is too large fails at run time like any other.
-        let site =
-            match direct.filter(|&(map, key)| self.has_slot(map, key) && !self.frame.rules.fixed) {
-                Some(slot) => self.direct_site(start, out, slot),
-                None => self.indirect_site(start, out),
-            };
+        let site = match site
+            .direct()
+            .filter(|&(map, key)| self.has_slot(map, key) && !self.frame.rules.fixed)
+        {
+            Some(slot) => self.direct_site(start, out, slot, leaves),
+            None => self.indirect_site(start, out, leaves),
+        };
         self.asm.bind(out);
         self.sites.push(site);
     }
@@ -63,11 +64,17 @@ impl Jit<'_> {
         map.is_some_and(|map| map.kind == MapKind::ProgArray && key < map.max_entries)
     }
 
-    fn direct_site(&mut self, start: Label, out: Label, slot: (MapRef, u32)) -> PendingSite {
+    fn direct_site(
+        &mut self,
+        start: Label,
+        out: Label,
+        slot: (MapRef, u32),
+        leaves: f64,
+    ) -> PendingSite {
         self.check_counter(out);
         let bypass = self.asm.here();
         self.asm.jmp_long(out);
-        self.weights.from(bypass, self.frequency * TAIL_CALL_SUCCEEDS);
+        self.weights.from(bypass, leaves);
         self.count();
         self.frame.unwind_to_landing(&mut self.asm);
         let leave = self.asm.here();
@@ -75,7 +82,7 @@ impl Jit<'_> {
         PendingSite { start, leave, out, direct: Some(slot), bypass: Some(bypass) }
     }
 
-    fn indirect_site(&mut self, start: Label, out: Label) -> PendingSite {
+    fn indirect_site(&mut self, start: Label, out: Label, leaves: f64) -> PendingSite {
         let asm = &mut self.asm;
         asm.mov(Width::W32, Gpr::RDX, Gpr::RDX);
         asm.cmp_mem(Width::W32, Mem::new(Gpr::RSI, ARRAY_MAX_ENTRIES), Gpr::RDX);
@@ -86,7 +93,7 @@ impl Jit<'_> {
         asm.test(Width::W64, Gpr::RCX, Gpr::RCX);
         asm.jcc(Cc::E, out);
         let found = self.asm.here();
-        self.weights.from(found, self.frequency * TAIL_CALL_SUCCEEDS);
+        self.weights.from(found, leaves);
         self.count();
         self.frame.unwind_to_landing(&mut self.asm);
         let landing = self.frame.rules.landing as i32;

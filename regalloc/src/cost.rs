@@ -2,18 +2,18 @@
 //!
 //! The weighted cost of the design: over all blocks, frequency times the saves
 //! and restores of callee-saved registers and the loads and stores of spill
-//! slots there. A tail call restores when it succeeds, which is every other
-//! time.
+//! slots there. A tail call restores when it succeeds, and what is behind it in its
+//! block is executed when it does not.
+
+use std::ops::Range;
 
 use regalloc2::Allocation;
+use tailor_lower::mach::InstInfo;
 use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
 
 use crate::levers::{Lever, Levers};
 use crate::saves::Occupied;
 use crate::steps::{Located, Step};
-
-/// Probability that a tail call leaves the function.
-pub const TAIL_CALL_SUCCEEDS: f64 = 0.5;
 
 /// What an instruction that computes a value again counts, beside memory
 /// operations, which count 1.
@@ -36,7 +36,7 @@ impl Exits {
             let insts = block.start as usize..block.end as usize;
             let probability = insts.map(|inst| match function.info[inst].role {
                 Role::Return => 1.0,
-                Role::TailCall if tail_calls => TAIL_CALL_SUCCEEDS,
+                Role::TailCall if tail_calls => block.leaves,
                 _ => 0.0,
             });
             block.frequency * probability.sum::<f64>()
@@ -53,22 +53,27 @@ impl Exits {
 
 /// Loads and stores of spill slots per execution of the function.
 pub fn spill_cost(located: &Located) -> f64 {
-    let blocks = located.function.blocks.iter().enumerate();
-    let cost = |(number, block): (usize, &MachBlock)| {
-        let accesses = located.named_in(number).filter(|location| location.is_stack());
-        block.frequency * accesses.count() as f64
+    let accesses = |insts: Range<usize>| {
+        let named = located.named_in(insts).filter(|location| location.is_stack());
+        named.count() as f64
     };
-    blocks.map(cost).sum()
+    weigh(located.function, accesses)
 }
 
 /// What instructions that compute values again count per execution of the function.
 pub fn of_recomputed(function: &MachFunction) -> f64 {
-    let count = |block: &MachBlock| {
-        let insts = &function.info[block.start as usize..block.end as usize];
-        insts.iter().filter(|info| info.recomputed).count()
+    let count = |insts| {
+        let insts: &[InstInfo] = &function.info[insts];
+        insts.iter().filter(|info| info.recomputed).count() as f64
     };
-    let blocks = function.blocks.iter();
-    blocks.map(|block| RECOMPUTED * block.frequency * count(block) as f64).sum()
+    RECOMPUTED * weigh(function, count)
+}
+
+/// Sums what runs of instructions cost, by how often they are executed.
+fn weigh(function: &MachFunction, cost: impl Fn(Range<usize>) -> f64) -> f64 {
+    let runs = function.blocks.iter().flat_map(|block| function.weighed(block));
+    let runs = runs.filter(|(insts, _)| !insts.is_empty());
+    runs.map(|(insts, frequency)| frequency * cost(insts)).sum()
 }
 
 /// What callee-saved registers are used for.
@@ -90,7 +95,7 @@ impl Uses {
         let callee_saved = Gpr::CALLEE_SAVED.iter().fold(0, |set, reg| set | 1 << reg.enc());
         let mut walk = Walk::default();
         for (number, block) in function.blocks.iter().enumerate().rev() {
-            walk.frequency = block.frequency;
+            walk.frequency = block.goes_on();
             walk.live = occupied.live_registers(number);
             for step in located.steps(number).rev() {
                 match step {
@@ -99,6 +104,9 @@ impl Uses {
                         walk.read(from);
                     }
                     Step::Inst(inst) => {
+                        if function.info[inst].role == Role::TailCall {
+                            walk.frequency = block.frequency;
+                        }
                         located.defs(inst).for_each(|(_, location)| walk.write(location));
                         if function.info[inst].role.is_call() {
                             walk.load();

@@ -181,8 +181,10 @@ fn capacity(cost: f64) -> u64 {
 
 /// How often an edge is taken per execution of the function.
 pub fn edge_frequency(blocks: &[MachBlock], from: usize, to: usize) -> f64 {
-    let end = if blocks[from].succs.len() == 1 { from } else { to };
-    blocks[end].frequency
+    match blocks[from].succs.len() {
+        1 => blocks[from].goes_on(),
+        _ => blocks[to].frequency,
+    }
 }
 
 /// A number for each block, the same for blocks of the same outermost loop and

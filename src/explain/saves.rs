@@ -3,7 +3,7 @@
 use regalloc2::{Allocation, Block, Edit, VReg};
 use tailor_emit::Gpr;
 use tailor_lower::{MachFunction, Role};
-use tailor_regalloc::cost::{Exits, TAIL_CALL_SUCCEEDS};
+use tailor_regalloc::cost::Exits;
 use tailor_regalloc::holdings::Holding;
 use tailor_regalloc::liveness::Liveness;
 use tailor_regalloc::placement::Placed;
@@ -42,7 +42,7 @@ fn pushed(finished: &Finished, values: &Values<'_>) -> Vec<Save> {
             Role::Return => {
                 saves.push(restore("exit after", values.at(inst), 1.0));
             }
-            Role::TailCall => saves.push(tail_call(values.at(inst))),
+            Role::TailCall => saves.push(tail_call(values, inst)),
             _ => {}
         }
     }
@@ -54,8 +54,8 @@ fn restore(what: &'static str, at: At, share: f64) -> Save {
     Save { restores: true, what, at: Some(at), cost }
 }
 
-fn tail_call(at: At) -> Save {
-    restore("tail call at", at, TAIL_CALL_SUCCEEDS)
+fn tail_call(values: &Values<'_>, inst: usize) -> Save {
+    restore("tail call at", values.at(inst), values.leaves(inst))
 }
 
 /// Of a register that is saved by moves.
@@ -71,7 +71,7 @@ fn moved(finished: &Finished, values: &Values<'_>, placed: &Placed) -> Vec<Save>
         let at = values.at(point.inst().index());
         saves.push(Save { restores, what: "at", cost: at.frequency, at: Some(at) });
     }
-    saves.extend(placed.tail_calls.iter().map(|&inst| tail_call(values.at(inst as usize))));
+    saves.extend(placed.tail_calls.iter().map(|&inst| tail_call(values, inst as usize)));
     saves
 }
 

@@ -10,8 +10,7 @@ use tailor_bpf::helpers::helper;
 use tailor_bpf::{FuncRef, Function, Op, ProgramKind};
 use tailor_emit::Gpr;
 use tailor_lower::x64::inst::Base;
-use tailor_lower::{CALL_BY_NUMBER, MInst, MachFunction, Role, Symbol};
-use tailor_regalloc::cost::TAIL_CALL_SUCCEEDS;
+use tailor_lower::{CALL_BY_NUMBER, MInst, MachFunction, Symbol};
 
 use crate::compile::Unit;
 
@@ -70,14 +69,8 @@ impl<'a> Values<'a> {
             for (index, param) in block.params.iter().enumerate() {
                 definitions[param.vreg()] = Definition::Param(number, index);
             }
-            let mut times = block.frequency;
-            let insts = block.start as usize..block.end as usize;
-            for (slot, info) in frequency[insts.clone()].iter_mut().zip(&mach.info[insts]) {
-                *slot = times;
-                // What follows is for when it did not leave.
-                if info.role == Role::TailCall {
-                    times *= 1.0 - TAIL_CALL_SUCCEEDS;
-                }
+            for (insts, times) in mach.weighed(block) {
+                frequency[insts].fill(times);
             }
         }
         for inst in 0..mach.insts.len() {
@@ -105,6 +98,12 @@ impl<'a> Values<'a> {
         let text = line.as_ref().map_or(String::new(), |line| line.text.to_string());
         let line = line.map(|line| (line.file.to_string(), line.number));
         At { insn, line, text, frequency: self.frequency[inst] }
+    }
+
+    /// The chance that a tail call leaves the function.
+    pub fn leaves(&self, tail_call: usize) -> f64 {
+        let blocks = &self.mach.blocks;
+        blocks[blocks.partition_point(|block| block.end as usize <= tail_call)].leaves
     }
 
     /// What a call calls; what another instruction is.

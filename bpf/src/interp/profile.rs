@@ -1,5 +1,7 @@
 //! Counts of what an interpreted program executes.
 
+use std::collections::BTreeMap;
+
 use cranelift_entity::SecondaryMap;
 
 use crate::FuncRef;
@@ -16,6 +18,8 @@ pub struct Profile {
 struct Counts {
     entries: u64,
     slots: Vec<u64>,
+    /// By slot of a tail call, how often it left the function.
+    left: BTreeMap<u32, u64>,
 }
 
 impl Profile {
@@ -31,6 +35,10 @@ impl Profile {
         }
     }
 
+    pub(super) fn leave(&mut self, function: FuncRef, slot: usize) {
+        *self.functions[function].left.entry(slot as u32).or_default() += 1;
+    }
+
     /// Adds the counts of another profile of the same object.
     pub fn add(&mut self, other: &Profile) {
         for (function, more) in other.functions.iter() {
@@ -38,6 +46,9 @@ impl Profile {
             counts.entries += more.entries;
             counts.slots.resize(counts.slots.len().max(more.slots.len()), 0);
             counts.slots.iter_mut().zip(&more.slots).for_each(|(sum, count)| *sum += count);
+            more.left
+                .iter()
+                .for_each(|(&slot, left)| *counts.left.entry(slot).or_default() += left);
         }
     }
 
@@ -50,6 +61,14 @@ impl Profile {
     pub fn executions(&self, function: FuncRef, slot: u32) -> u64 {
         let slots = &self.functions[function].slots;
         slots.get(slot as usize).copied().unwrap_or(0)
+    }
+
+    /// The share of the tail calls at a slot that left the function; none if it was
+    /// never executed.
+    pub fn succeeds(&self, function: FuncRef, slot: u32) -> Option<f64> {
+        let left = self.functions[function].left.get(&slot).copied().unwrap_or(0);
+        let executions = self.executions(function, slot);
+        (executions > 0).then(|| left as f64 / executions as f64)
     }
 
     /// Executions of each block per entry of the function, in the form of

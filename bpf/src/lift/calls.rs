@@ -101,15 +101,16 @@ impl Lifter<'_> {
     pub(super) fn tail_call(&mut self, fail: Block) {
         let [ctx, array, index] = [1, 2, 3].map(|i| self.b.use_var(self.registers[i]));
         let site = self.own.tail_calls.get(&(self.pc as u32));
-        let direct = site.and_then(|site| site.direct());
+        let site = site.copied().unwrap_or_default();
         self.forget_arguments();
         self.b.undef_var(self.registers[0]);
         self.b.terminate(Terminator::TailCall {
             ctx,
             array,
             index,
-            direct,
+            direct: site.direct(),
             fail: BlockCall::to(fail),
+            succeeds: site.succeeds,
         });
     }
 }

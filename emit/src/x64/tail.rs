@@ -16,7 +16,6 @@
 
 use regalloc2::Block;
 use tailor_lower::{Convention, Gpr, Symbol};
-use tailor_regalloc::cost::TAIL_CALL_SUCCEEDS;
 
 use super::{EmitError, Emitter, PendingSite};
 use crate::asm::{AluOp, Cc, Label, Mem, Width};
@@ -36,6 +35,7 @@ impl Emitter<'_> {
         block: Block,
     ) -> Result<(), EmitError> {
         let frequency = self.frequencies[block.index()];
+        let leaves = frequency * self.function.blocks[block.index()].leaves;
         let out = self.asm.label();
         let patched = matches!(site, Site::Patched(..));
         // Padding is no part of the site.
@@ -44,10 +44,8 @@ impl Emitter<'_> {
             _ => self.asm.here(),
         };
         let bypass = match self.function.convention {
-            Convention::Saving => self.saving_site(inst, site, first, out, frequency)?,
-            Convention::Kernel { landing } => {
-                self.kernel_site(inst, site, landing, out, frequency)?
-            }
+            Convention::Saving => self.saving_site(inst, site, first, out, leaves)?,
+            Convention::Kernel { landing } => self.kernel_site(inst, site, landing, out, leaves)?,
         };
         let exit = match patched {
             true => {
@@ -62,7 +60,7 @@ impl Emitter<'_> {
             }
         };
         self.asm.bind(out);
-        self.weights.from(out, frequency * (1.0 - TAIL_CALL_SUCCEEDS));
+        self.weights.from(out, frequency - leaves);
         let (direct, unwinds) = (site.slot(), self.unwinds(inst));
         self.sites.push(PendingSite { first, exit, out, bypass, direct, unwinds });
         Ok(())
@@ -83,7 +81,7 @@ impl Emitter<'_> {
         site: Site,
         first: Label,
         out: Label,
-        frequency: f64,
+        leaves: f64,
     ) -> Result<Option<Label>, EmitError> {
         let asm = &mut self.asm;
         let bypass = match site {
@@ -114,7 +112,7 @@ impl Emitter<'_> {
         let left = Mem::new(Gpr::RECORD, RECORD_TAIL_CALLS);
         asm.alu_imm(AluOp::Sub, Width::W64, left, 1);
         asm.jcc(Cc::L, out);
-        self.succeed(inst, frequency)?;
+        self.succeed(inst, leaves)?;
         Ok(bypass)
     }
 
@@ -125,7 +123,7 @@ impl Emitter<'_> {
         site: Site,
         landing: u32,
         out: Label,
-        frequency: f64,
+        leaves: f64,
     ) -> Result<Option<Label>, EmitError> {
         let target = self.target_register();
         let asm = &mut self.asm;
@@ -160,7 +158,7 @@ impl Emitter<'_> {
             asm.jcc(Cc::E, out);
         }
         asm.alu_imm(AluOp::Add, Width::W64, counter, 1);
-        self.succeed(inst, frequency)?;
+        self.succeed(inst, leaves)?;
         if bypass.is_none() {
             let asm = &mut self.asm;
             asm.load(Width::W64, target, Mem::new(target, DESCRIPTOR_ENTRY));
@@ -170,9 +168,9 @@ impl Emitter<'_> {
     }
 
     /// Undoes the frame, on the path that leaves.
-    fn succeed(&mut self, inst: usize, frequency: f64) -> Result<(), EmitError> {
+    fn succeed(&mut self, inst: usize, leaves: f64) -> Result<(), EmitError> {
         let here = self.asm.here();
-        self.weights.from(here, frequency * TAIL_CALL_SUCCEEDS);
+        self.weights.from(here, leaves);
         self.unwind(inst)
     }
 }

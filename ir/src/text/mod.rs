@@ -23,7 +23,7 @@
 //!     v10 = ctx_load.i64 0.1 v0               kind of context, field
 //!     branch ult.i64 v0, v1, block1(v2), block2
 //! block1(v11: i64) freq 0.5:                  frequency unless 1
-//!     tail_call v0, v5, v11, direct map0[3], block2
+//!     tail_call v0, v5, v11, direct map0[3], block2 succeeds 0.0    its chance unless 0.5
 //! block2:
 //!     return v2                               or: jump block1(v2), trap
 //! }

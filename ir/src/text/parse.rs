@@ -165,6 +165,10 @@ impl<'a> Parser<'a> {
         }
     }
 
+    pub fn float(&mut self, what: &str) -> Result<f64, ParseError> {
+        self.number(what, |text| text.parse().ok().filter(|number: &f64| number.is_finite()))
+    }
+
     pub fn unsigned(&mut self, what: &str) -> Result<u32, ParseError> {
         self.number(what, |text| text.parse().ok())
     }
@@ -315,9 +319,7 @@ impl Parser<'_> {
             )?;
         }
         if self.eat_word("freq")? {
-            data.frequency = self.number("a frequency", |text| {
-                text.parse().ok().filter(|freq: &f64| freq.is_finite())
-            })?;
+            data.frequency = self.float("a frequency")?;
         }
         self.punct(':')?;
         while !self.at_terminator() {

@@ -8,8 +8,8 @@ use super::parse::{Draft, ParseError, Parser, entity};
 use crate::function::ValueData;
 use crate::opcode::PayloadKind;
 use crate::{
-    AtomicOp, Block, BlockCall, Cond, Inst, InstData, Opcode, Payload, Region, Size, Terminator,
-    Type, Value, ValueDef,
+    AtomicOp, Block, BlockCall, Cond, Inst, InstData, Opcode, Payload, Region, Size,
+    TAIL_CALL_SUCCEEDS, Terminator, Type, Value, ValueDef,
 };
 
 const TERMINATORS: [&str; 6] = ["jump", "branch", "return", "tail_call", "trap", "unterminated"];
@@ -236,7 +236,12 @@ impl Parser<'_> {
             self.punct(']')?;
             self.punct(',')?;
         }
-        Ok(Terminator::TailCall { ctx, array, index, direct, fail: self.target(draft)? })
+        let fail = self.target(draft)?;
+        let succeeds = match self.eat_word("succeeds")? {
+            true => self.float("a chance")?,
+            false => TAIL_CALL_SUCCEEDS,
+        };
+        Ok(Terminator::TailCall { ctx, array, index, direct, fail, succeeds })
     }
 
     /// A block with the arguments for its parameters.

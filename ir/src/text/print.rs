@@ -3,7 +3,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use crate::{Block, BlockCall, Function, Inst, InstData, Module, Payload, Terminator, Type, Value};
+use crate::{
+    Block, BlockCall, Function, Inst, InstData, Module, Payload, TAIL_CALL_SUCCEEDS, Terminator,
+    Type, Value,
+};
 
 impl Display for Module {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -195,12 +198,16 @@ impl Display for Terminator {
                 write!(f, "branch {}.{ty} {lhs}, {rhs}, {then}, {other}", cond.name())
             }
             Terminator::Return(value) => write!(f, "return {value}"),
-            Terminator::TailCall { ctx, array, index, direct, fail } => {
+            Terminator::TailCall { ctx, array, index, direct, fail, succeeds } => {
                 write!(f, "tail_call {ctx}, {array}, {index}, ")?;
                 if let Some((map, key)) = direct {
                     write!(f, "direct {map}[{key}], ")?;
                 }
-                write!(f, "{fail}")
+                write!(f, "{fail}")?;
+                if *succeeds != TAIL_CALL_SUCCEEDS {
+                    write!(f, " succeeds {succeeds:?}")?;
+                }
+                Ok(())
             }
             Terminator::Trap => f.write_str("trap"),
         }

@@ -9,7 +9,8 @@ use tailor_ir::cfg::Cfg;
 use tailor_ir::dom::DomTree;
 use tailor_ir::{
     AtomicOp, Block, BlockCall, Cond, ExtFunc, ExternData, FuncRef, Function, InstData, MapRef,
-    Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, Terminator, Type, Value,
+    Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, TAIL_CALL_SUCCEEDS,
+    Terminator, Type, Value,
 };
 
 use super::host::{BUFFER_SIZE, MIX, READ, WRITE};
@@ -212,6 +213,7 @@ impl Generator {
                         index: any,
                         direct: None,
                         fail: forward(&mut self.random),
+                        succeeds: TAIL_CALL_SUCCEEDS,
                     },
                     _ => Terminator::Branch {
                         cond: self.random.pick(&Cond::ALL),

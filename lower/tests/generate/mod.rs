@@ -6,7 +6,8 @@
 use smallvec::SmallVec;
 use tailor_ir::{
     AtomicOp, Block, BlockCall, Cond, ExtFunc, ExternData, FuncRef, Function, InstData, MapRef,
-    Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, Terminator, Type, Value,
+    Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, TAIL_CALL_SUCCEEDS,
+    Terminator, Type, Value,
 };
 
 mod memory;
@@ -316,7 +317,8 @@ impl<'a> Generator<'a> {
         let args = self.args(fail);
         let fail = BlockCall { block: fail, args };
         let block = fail.block;
-        self.end(Terminator::TailCall { ctx, array, index, direct, fail });
+        let succeeds = TAIL_CALL_SUCCEEDS;
+        self.end(Terminator::TailCall { ctx, array, index, direct, fail, succeeds });
         self.enter(block);
     }
 

@@ -30,7 +30,7 @@ function f1 "sub"
 "#;
 
 pub(super) fn direct() -> TailCall {
-    TailCall { map: Some(MapRef::from_u32(0)), key: Some(2) }
+    TailCall { map: Some(MapRef::from_u32(0)), key: Some(2), ..TailCall::default() }
 }
 
 fn function(ops: &str, depth: u32) -> CompiledFunction {

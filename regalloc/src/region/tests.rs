@@ -47,6 +47,21 @@ fn a_cold_arm_is_a_region_of_its_own() {
     assert_eq!(region.cost, 0.25);
 }
 
+/// Half of the flow leaves through a tail call, so less is restored behind it.
+#[test]
+fn edges_behind_tail_calls_carry_what_goes_on() {
+    let mut blocks = blocks(&[(1.0, &[1]), (0.75, &[2]), (0.75, &[])]);
+    blocks[0].leaves = 0.25;
+    assert_eq!(edge_frequency(&blocks, 0, 1), 0.75);
+    assert_eq!(edge_frequency(&blocks, 1, 2), 0.75);
+    let mut costs = saves(&blocks);
+    costs.inside[0] += 0.25;
+    let region = Graph::of_loops(&blocks).cheapest(&inside(&[0], 3), &costs).unwrap();
+    // All three blocks cost the same, and are longer.
+    assert_eq!(members(&region.inside), [0]);
+    assert_eq!(region.cost, 2.0);
+}
+
 #[test]
 fn two_arms_that_are_all_the_flow_are_saved_for_at_once() {
     let blocks = blocks(&[(1.0, &[1, 2]), (0.5, &[3]), (0.5, &[3]), (1.0, &[])]);

@@ -34,7 +34,7 @@ impl Selector<'_> {
                 self.out.push_special(MInst::Ret, &result, Role::Return, PRegSet::empty());
                 Vec::new()
             }
-            Terminator::TailCall { ctx, array, index, direct, fail } => {
+            Terminator::TailCall { ctx, array, index, direct, fail, .. } => {
                 self.tail_call(*ctx, *array, *index, *direct);
                 self.jump(fail)
             }

@@ -22,7 +22,7 @@
 
 use cranelift_entity::SecondaryMap;
 use regalloc2::VReg;
-use tailor_ir::{Block, Function, Inst, InstData, Opcode, Value};
+use tailor_ir::{Block, Function, Inst, InstData, Opcode, Terminator, Value};
 
 use self::operands::Constants;
 use self::output::Output;
@@ -157,6 +157,9 @@ impl Selector<'_> {
         self.epoch = self.values.epoch_at_end(block);
         self.out.origin = self.origin_at_end(block);
         out.args = self.select_terminator(&data.term);
+        if let Terminator::TailCall { succeeds, .. } = data.term {
+            out.leaves = succeeds;
+        }
         self.finish_sequence();
         for &inst in data.insts.iter().rev() {
             self.epoch = self.values.epoch(inst);
