@@ -14,7 +14,7 @@ mod world;
 
 use generate::Random;
 use sim::Sim;
-use world::{BUFFER, World, ctx_place};
+use world::{World, ctx_place};
 
 fn lower_all(module: &Module, seed: u64) -> Result<Vec<MachFunction>, String> {
     let wants_record = |callee: FuncRef| module.functions[callee].reaches_tail_call;
@@ -46,15 +46,15 @@ fn lower_all(module: &Module, seed: u64) -> Result<Vec<MachFunction>, String> {
 fn run_seed(seed: u64) -> Result<(), String> {
     let mut random = Random::new(seed);
     let size = 4 + seed as usize % 60;
-    let module = generate::module(&mut random, size);
+    let module = generate::module(&mut random, size, true);
     if let Err(errors) = verify_module(&module) {
         return Err(format!("the generator is wrong: {errors}\n{module}"));
     }
     let functions = lower_all(&module, seed)?;
     let entry = FuncRef::from_u32(0);
     for _ in 0..4 {
-        let args = [BUFFER, random.next(), random.next() >> 40];
         let mut expected = World::new(seed);
+        let args = [expected.buffer(), random.next(), random.next() >> 40];
         let result = interp::run(&module, entry, &args, &mut expected, 100_000);
         let mut world = World::new(seed);
         let mut sim =

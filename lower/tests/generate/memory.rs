@@ -3,16 +3,18 @@
 use super::*;
 
 impl Generator<'_> {
-    /// An address with at least 128 bytes on both sides.
+    /// An address with at least 256 bytes before it and more behind it.
     fn address(&mut self) -> Value {
-        let base = match self.random.below(4) {
+        let base = self.random.below(4);
+        let shows = base != 1 || self.frames_show;
+        let base = match base {
             0 => {
                 let payload = Payload::MapValue { map: MapRef::from_u32(1), offset: 256 };
                 self.inst(Opcode::MapValue, Type::I64, &[], payload).expect("an address")
             }
             1 => {
                 let slot = StackSlot::from_u32(self.random.below(2) as u32);
-                let payload = Payload::Slot { slot, offset: 128 };
+                let payload = Payload::Slot { slot, offset: 256 };
                 self.inst(Opcode::StackAddr, Type::I64, &[], payload).expect("an address")
             }
             _ => {
@@ -44,7 +46,7 @@ impl Generator<'_> {
             _ => self.op(Opcode::Iadd, Type::I64, &[base, number]),
         };
         // Other instructions may use the address, or what it is made of.
-        if self.random.chance(40) {
+        if shows && self.random.chance(40) {
             self.scope.push(address);
         }
         address

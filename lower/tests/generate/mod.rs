@@ -10,6 +10,8 @@ use tailor_ir::{
     Terminator, Type, Value,
 };
 
+use crate::world::FILL;
+
 mod memory;
 
 /// Numbers from a seed.
@@ -40,8 +42,10 @@ impl Random {
     }
 }
 
-/// A module; the larger `size`, the longer its functions.
-pub fn module(random: &mut Random, size: usize) -> Module {
+/// A module; the larger `size`, the longer its functions. Unless `frames_show`,
+/// results do not depend on where frame objects are, or on what is in them when a
+/// function starts.
+pub fn module(random: &mut Random, size: usize, frames_show: bool) -> Module {
     let tail_calls = random.chance(40);
     let mut module = Module::new();
     for (index, name) in ["main", "callee", "target"].into_iter().enumerate() {
@@ -49,7 +53,7 @@ pub fn module(random: &mut Random, size: usize) -> Module {
         let record = tail_calls && index < 2;
         let mut function = Function::new(id, name);
         function.reaches_tail_call = record;
-        let mut generator = Generator::new(random, function, size);
+        let mut generator = Generator::new(random, function, size, frames_show);
         generator.function(if index == 2 { 1 } else { 3 }, index == 0);
         module.functions[id] = generator.f;
     }
@@ -65,6 +69,8 @@ struct Generator<'a> {
     budget: usize,
     /// Loops around this place.
     loops: usize,
+    /// Addresses of frame objects may become numbers.
+    frames_show: bool,
 }
 
 const NUMBERS: [u64; 30] = [
@@ -101,15 +107,20 @@ const NUMBERS: [u64; 30] = [
 ];
 
 impl<'a> Generator<'a> {
-    fn new(random: &'a mut Random, mut f: Function, size: usize) -> Generator<'a> {
+    fn new(
+        random: &'a mut Random,
+        mut f: Function,
+        size: usize,
+        frames_show: bool,
+    ) -> Generator<'a> {
         f.stack_slots.push(StackSlotData { size: 1024, align: 8, escapes: true });
         f.stack_slots.push(StackSlotData { size: 1024, align: 16, escapes: true });
-        for (helper, arity) in [(1, 2), (5, 0), (9, 5)] {
+        for (helper, arity) in [(1, 2), (5, 0), (9, 5), (FILL, 1)] {
             let name = format!("helper{helper}");
             f.externs.push(ExternData { helper, name, arity, reads: true, writes: true });
         }
         let block = f.entry;
-        Generator { random, f, block, scope: Vec::new(), budget: size, loops: 0 }
+        Generator { random, f, block, scope: Vec::new(), budget: size, loops: 0, frames_show }
     }
 
     /// Fills the function.
@@ -118,6 +129,9 @@ impl<'a> Generator<'a> {
             let param = self.f.add_param(self.f.entry, Type::I64);
             self.scope.push(param);
         }
+        if !self.frames_show {
+            self.fill_objects();
+        }
         let calls = calls && self.random.chance(60);
         self.sequence(3);
         if calls {
@@ -125,6 +139,15 @@ impl<'a> Generator<'a> {
         }
         self.sequence(1);
         self.leave();
+    }
+
+    fn fill_objects(&mut self) {
+        for slot in 0..2 {
+            let payload = Payload::Slot { slot: StackSlot::from_u32(slot), offset: 0 };
+            let address = self.inst(Opcode::StackAddr, Type::I64, &[], payload);
+            let fill = Payload::Ext(ExtFunc::from_u32(3));
+            self.inst(Opcode::CallExt, Type::I64, &[address.expect("an address")], fill);
+        }
     }
 
     /// Returns something that depends on many values.
@@ -249,7 +272,11 @@ impl<'a> Generator<'a> {
         let result = match self.random.below(5) {
             0 => {
                 let left = 1 + self.random.below(ty.bits() as usize - 1) as u64;
-                let (left, right) = (self.constant(ty, left), self.constant(ty, bits - left));
+                let (left, right) = match self.random.chance(80) {
+                    true => (self.constant(ty, left), self.constant(ty, bits - left)),
+                    // Not a rotation, mostly: counts beyond the width too.
+                    false => (self.constant(ty, left), self.number(ty)),
+                };
                 let high = self.op(Shl, ty, &[a, left]);
                 let low = self.op(Lshr, ty, &[a, right]);
                 let op = self.random.pick(&[Or, Xor, Iadd]);
@@ -310,7 +337,15 @@ impl<'a> Generator<'a> {
         let direct = self.random.chance(50).then_some((map, key));
         let index = match direct {
             Some(_) => self.constant(Type::I64, key.into()),
-            None => self.wide(),
+            None => {
+                let index = self.wide();
+                let mask = self.constant(Type::I64, 15);
+                if self.random.chance(70) {
+                    self.op(Opcode::And, Type::I64, &[index, mask])
+                } else {
+                    index
+                }
+            }
         };
         let fail = self.f.add_block();
         let ctx = self.scope[0];

@@ -3,22 +3,31 @@
 use tailor_ir::interp::Host;
 use tailor_ir::{FuncRef, MapRef, Size};
 
-/// Where memory starts.
+/// Where memory starts, unless somebody says where.
 const BASE: u64 = 0x7f00_0000_1000;
-/// The context or buffer that programs get as first argument.
-pub const BUFFER: u64 = BASE;
+/// The context or buffer that programs get as first argument, from the start of memory.
+pub const BUFFER: u64 = 0;
 /// The value of a map.
-const MAP_VALUE: u64 = BASE + 0x1000;
-/// Frames grow down from here.
-const STACK: u64 = BASE + 0x10000;
-const BYTES: usize = 0x10000;
-/// Addresses of maps; nothing is read there.
+pub const MAP_VALUE: u64 = 0x1000;
+/// Memory's size; frames grow down from its end.
+pub const BYTES: usize = 0x10000;
+/// Addresses of maps, unless somebody says where; nothing is read there.
 const MAPS: u64 = 0x7e00_0000_0000;
+/// From one map to the next.
+pub const MAP_STEP: u64 = 64;
+/// Slots of the program array, of which every third is set.
+pub const SLOTS: u32 = 16;
+/// The helper that fills the frame object at its first argument.
+pub const FILL: u32 = 11;
+/// Bytes that it fills.
+pub const FILLED: u64 = 1024;
 
 /// The state that a run changes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct World {
-    memory: Vec<u8>,
+    base: u64,
+    maps: u64,
+    pub memory: Vec<u8>,
     frames: Vec<u64>,
     /// Helpers called, with their arguments.
     pub calls: Vec<(u32, [u64; 5])>,
@@ -26,16 +35,28 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> World {
+        World::at(BASE, MAPS, seed)
+    }
+
+    /// One with memory and maps at these addresses.
+    pub fn at(base: u64, maps: u64, seed: u64) -> World {
         let byte = |i: u64| (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
         World {
+            base,
+            maps,
             memory: (0..BYTES as u64).map(|i| byte(i) as u8).collect(),
-            frames: vec![STACK],
+            frames: vec![base + BYTES as u64],
             calls: Vec::new(),
         }
     }
 
+    /// The first argument of programs.
+    pub fn buffer(&self) -> u64 {
+        self.base + BUFFER
+    }
+
     fn range(&self, address: u64, size: Size) -> Result<std::ops::Range<usize>, String> {
-        let start = address.wrapping_sub(BASE);
+        let start = address.wrapping_sub(self.base);
         let end = start.checked_add(size.bytes().into());
         match end {
             Some(end) if end <= BYTES as u64 => Ok(start as usize..end as usize),
@@ -70,11 +91,11 @@ impl Host for World {
     }
 
     fn map_address(&mut self, map: MapRef) -> Result<u64, String> {
-        Ok(MAPS + 64 * u64::from(map.as_u32()))
+        Ok(self.maps + MAP_STEP * u64::from(map.as_u32()))
     }
 
     fn map_value_address(&mut self, _map: MapRef) -> Result<u64, String> {
-        Ok(MAP_VALUE)
+        Ok(self.base + MAP_VALUE)
     }
 
     fn func_address(&mut self, func: FuncRef) -> Result<u64, String> {
@@ -82,18 +103,23 @@ impl Host for World {
     }
 
     fn call_helper(&mut self, helper: u32, args: [u64; 5]) -> Result<u64, String> {
+        if helper == FILL {
+            for at in 0..FILLED {
+                self.store(args[0] + at, Size::B, filler(at).into())?;
+            }
+            return Ok(0);
+        }
         self.calls.push((helper, args));
-        let sum = args.iter().fold(u64::from(helper), |sum, arg| {
-            (sum ^ arg).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
-        });
+        let sum = helper_result(helper, args);
         // What it writes shows whether loads have moved over it.
-        self.store(BUFFER + 520, Size::D, sum)?;
-        self.store(MAP_VALUE + 520, Size::D, sum)?;
+        for at in WRITTEN {
+            self.store(self.base + at, Size::D, sum)?;
+        }
         Ok(sum)
     }
 
     fn tail_call_target(&mut self, array: u64, index: u32) -> Result<Option<FuncRef>, String> {
-        let set = array == MAPS && index.is_multiple_of(3);
+        let set = array == self.maps && index < SLOTS && index.is_multiple_of(3);
         Ok(set.then(|| FuncRef::from_u32(2)))
     }
 
@@ -106,6 +132,21 @@ impl Host for World {
         let (offset, size) = ctx_place(field);
         self.store(ctx + offset, size, value)
     }
+}
+
+/// Where helpers write their result.
+pub const WRITTEN: [u64; 2] = [BUFFER + 520, MAP_VALUE + 520];
+
+/// What a helper returns.
+pub fn helper_result(helper: u32, args: [u64; 5]) -> u64 {
+    args.iter().fold(u64::from(helper), |sum, arg| {
+        (sum ^ arg).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23)
+    })
+}
+
+/// What [`FILL`] writes at a distance.
+pub fn filler(at: u64) -> u8 {
+    (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
 /// Even fields have eight bytes, odd ones four.

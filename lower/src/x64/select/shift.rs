@@ -77,9 +77,10 @@ impl Selector<'_> {
         };
         let (width, bits) = (Width::of(data.ty), u64::from(data.ty.bits()));
         let Rotation { src, left, right } = rotation;
-        match (self.number(left), self.number(right)) {
+        let number = |count| self.number(count).map(|count| count % bits);
+        match (number(left), number(right)) {
             // With the counts 0 and 0 only an `or` gives back what was rotated.
-            (Some(left), Some(right)) if left < bits && left + right == bits && right < bits => {
+            (Some(left), Some(right)) if left + right == bits => {
                 self.shift_by(ShiftOp::Rol, width, dst, src, left as u8);
             }
             (None, None) if data.op == Opcode::Or => {
