@@ -41,7 +41,7 @@ mod run {
             let mut expected = world::World::at(native.memory(), native.maps(), seed);
             let args = [expected.buffer(), random.next(), random.next() >> 40];
             native.reset(&expected);
-            let result = interp::run(&module, FuncRef::from_u32(0), &args, &mut expected, 100_000)
+            let result = interp::run(&module, FuncRef::from_u32(0), &args, &mut expected, 2_000_000)
                 .map_err(|error| format!("{error}\n{module}"))?;
             let actual = native.run(args);
             let what = match (actual == result, native.differs(&expected)) {

@@ -55,10 +55,10 @@ fn run_seed(seed: u64) -> Result<(), String> {
     for _ in 0..4 {
         let mut expected = World::new(seed);
         let args = [expected.buffer(), random.next(), random.next() >> 40];
-        let result = interp::run(&module, entry, &args, &mut expected, 100_000);
+        let result = interp::run(&module, entry, &args, &mut expected, 1_000_000);
         let mut world = World::new(seed);
         let mut sim =
-            Sim { functions: &functions, world: &mut world, steps: 200_000, tail_calls: 0 };
+            Sim { functions: &functions, world: &mut world, steps: 2_000_000, tail_calls: 0 };
         let actual = sim.run(entry, &args);
         let result = result.map_err(|error| format!("{error}\n{module}"))?;
         if actual.as_ref() != Ok(&result) {

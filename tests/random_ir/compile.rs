@@ -36,7 +36,7 @@ pub fn compile(module: &Module, seed: u64) -> Result<Compiled, String> {
     let options = Options {
         features: Features { bmi2: seed.is_multiple_of(2) && is_x86_feature_detected!("bmi2") },
         convention,
-        poking: Poking::Data,
+        poking: if seed % 5 == 4 { Poking::Patch } else { Poking::Data },
         wants_record: &wants_record,
         ctx_field: &ctx_field,
     };

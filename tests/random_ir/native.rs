@@ -133,6 +133,19 @@ impl Native {
             self.put(slots + 8 * slot, &value);
         }
         for (function, start) in all.into_iter().zip(&starts) {
+            for site in &function.tail_sites {
+                if let (Some((_, key)), Some(poke)) = (site.direct, site.poke)
+                    && key.is_multiple_of(3)
+                {
+                    // Five bytes of nothing, and a jump.
+                    self.put(start + poke.bypass as usize, &[0x0f, 0x1f, 0x44, 0, 0]);
+                    let jump = start + poke.target as usize;
+                    let landing = starts[2] + compiled.functions[2].landing as usize;
+                    let distance = landing as i32 - (jump + 5) as i32;
+                    self.put(jump, &[0xe9]);
+                    self.put(jump + 1, &distance.to_le_bytes());
+                }
+            }
             for reloc in &function.relocs {
                 let target = match reloc.target {
                     Symbol::Map(map) => MAPS + MAP_STEP as usize * map.as_u32() as usize,

@@ -2,6 +2,20 @@
 
 use super::*;
 
+/// Distances around what fits into a displacement, or into one within a frame.
+const FAR: [u64; 10] = [
+    0x7fff_ff00,
+    0x7fff_ffff,
+    0x8000_0000,
+    0x4000_0000,
+    0x3fff_ff00,
+    0xffff_ffff,
+    1 << 63,
+    1 << 40,
+    0xffff_ffff_8000_0000,
+    0xffff_ffff_7fff_ffff,
+];
+
 impl Generator<'_> {
     /// An address with at least 256 bytes before it and more behind it.
     fn address(&mut self) -> Value {
@@ -45,11 +59,26 @@ impl Generator<'_> {
             }
             _ => self.op(Opcode::Iadd, Type::I64, &[base, number]),
         };
+        let address = if self.random.chance(15) { self.far_and_back(address) } else { address };
         // Other instructions may use the address, or what it is made of.
         if shows && self.random.chance(40) {
             self.scope.push(address);
         }
         address
+    }
+
+    /// The same address by way of one that displacements do not reach, or just.
+    fn far_and_back(&mut self, address: Value) -> Value {
+        let far = self.random.pick(&FAR);
+        let [there, back] = [far, far.wrapping_neg()].map(|n| self.constant(Type::I64, n));
+        let there = self.op(Opcode::Iadd, Type::I64, &[address, there]);
+        match self.random.chance(50) {
+            true => self.op(Opcode::Iadd, Type::I64, &[back, there]),
+            false => {
+                let far = self.constant(Type::I64, far);
+                self.op(Opcode::Isub, Type::I64, &[there, far])
+            }
+        }
     }
 
     fn place(&mut self, size: Size) -> Payload {

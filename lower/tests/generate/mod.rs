@@ -13,6 +13,7 @@ use tailor_ir::{
 use crate::world::FILL;
 
 mod memory;
+mod shapes;
 
 /// Numbers from a seed.
 pub struct Random(u64);
@@ -71,6 +72,8 @@ struct Generator<'a> {
     loops: usize,
     /// Addresses of frame objects may become numbers.
     frames_show: bool,
+    /// Calls the second function.
+    calls: bool,
 }
 
 const NUMBERS: [u64; 30] = [
@@ -120,7 +123,7 @@ impl<'a> Generator<'a> {
             f.externs.push(ExternData { helper, name, arity, reads: true, writes: true });
         }
         let block = f.entry;
-        Generator { random, f, block, scope: Vec::new(), budget: size, loops: 0, frames_show }
+        Generator { random, f, block, scope: Vec::new(), budget: size, loops: 0, frames_show, calls: false }
     }
 
     /// Fills the function.
@@ -132,9 +135,9 @@ impl<'a> Generator<'a> {
         if !self.frames_show {
             self.fill_objects();
         }
-        let calls = calls && self.random.chance(60);
+        self.calls = calls;
         self.sequence(3);
-        if calls {
+        if calls && self.random.chance(60) {
             self.call_local();
         }
         self.sequence(1);
@@ -153,7 +156,8 @@ impl<'a> Generator<'a> {
     /// Returns something that depends on many values.
     fn leave(&mut self) {
         let mut sum = self.number(Type::I64);
-        for _ in 0..6 {
+        let mixed = if self.random.chance(20) { 25 } else { 6 };
+        for _ in 0..mixed {
             let value = self.wide();
             let mixed = self.op(Opcode::Imul, Type::I64, &[sum, value]);
             sum = self.op(Opcode::Xor, Type::I64, &[mixed, value]);
@@ -225,8 +229,12 @@ impl<'a> Generator<'a> {
                 10..18 if depth > 0 && self.loops < 2 => self.counted_loop(depth - 1),
                 18..21 if depth > 0 => self.early_exit(depth - 1),
                 21..24 => self.tail_call(),
-                24..28 => self.call_helper(),
-                28..60 => self.memory_access(),
+                24 if depth > 0 && self.loops < 2 => self.tangle(depth - 1),
+                25 if depth > 0 => self.dead_end(depth - 1),
+                26 => self.meeting(),
+                27 if self.calls && self.loops < 2 => self.call_local(),
+                24..31 => self.call_helper(),
+                31..60 => self.memory_access(),
                 60..70 => self.idiom(),
                 _ => self.arithmetic(),
             }
@@ -359,7 +367,8 @@ impl<'a> Generator<'a> {
 
     /// Gives a new block some parameters; what is passed for them here.
     fn args(&mut self, block: Block) -> SmallVec<[Value; 4]> {
-        let types: Vec<Type> = (0..self.random.below(3)).map(|_| self.ty()).collect();
+        let most = if self.random.chance(10) { 14 } else { 3 };
+        let types: Vec<Type> = (0..self.random.below(most)).map(|_| self.ty()).collect();
         types
             .into_iter()
             .map(|ty| {
@@ -381,7 +390,7 @@ impl<'a> Generator<'a> {
         self.scope.extend_from_slice(&self.f.blocks[block].params);
     }
 
-    fn branch(&mut self, then: BlockCall, other: BlockCall) {
+    fn branch(&mut self, then: BlockCall, other_target: BlockCall) {
         let ty = self.ty();
         let mut cond = self.random.pick(&Cond::ALL);
         let mut lhs = self.value(ty);
@@ -396,9 +405,16 @@ impl<'a> Generator<'a> {
             cond = self.random.pick(&[Cond::Eq, Cond::Ne, cond]);
         } else if self.random.chance(40) {
             lhs = self.load(ty);
+        } else if self.random.chance(20) {
+            // Whether the result is zero may be in the flags already.
+            let other = self.value(ty);
+            let op = self.random.pick(&[Opcode::Iadd, Opcode::Isub, Opcode::Xor, Opcode::Or]);
+            lhs = self.op(op, ty, &[lhs, other]);
+            self.scope.push(lhs);
+            return self.branch_on_zero(lhs, then, other_target);
         }
         let (lhs, rhs) = if self.random.chance(10) { (rhs, lhs) } else { (lhs, rhs) };
-        self.end(Terminator::Branch { cond, ty, lhs, rhs, then, other });
+        self.end(Terminator::Branch { cond, ty, lhs, rhs, then, other: other_target });
     }
 
     fn diamond(&mut self, depth: usize) {
