@@ -8,14 +8,14 @@
 //! into memory by hand, so that the runtime is not needed.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[path = "random_ir/compile.rs"]
+mod compile;
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "../lower/tests/generate/mod.rs"]
 mod generate;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "random_ir/native.rs"]
 mod native;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[path = "random_ir/compile.rs"]
-mod compile;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[path = "../lower/tests/world/mod.rs"]
 mod world;
@@ -41,8 +41,9 @@ mod run {
             let mut expected = world::World::at(native.memory(), native.maps(), seed);
             let args = [expected.buffer(), random.next(), random.next() >> 40];
             native.reset(&expected);
-            let result = interp::run(&module, FuncRef::from_u32(0), &args, &mut expected, 2_000_000)
-                .map_err(|error| format!("{error}\n{module}"))?;
+            let result =
+                interp::run(&module, FuncRef::from_u32(0), &args, &mut expected, 2_000_000)
+                    .map_err(|error| format!("{error}\n{module}"))?;
             let actual = native.run(args);
             let what = match (actual == result, native.differs(&expected)) {
                 (true, None) => continue,

@@ -65,6 +65,12 @@ fn run_seed(seed: u64) -> Result<(), String> {
             let listing: String = functions.iter().map(|f| f.to_string()).collect();
             return Err(format!("{actual:x?} for {result:#x} of {args:x?}\n{module}\n{listing}"));
         }
+        // Another processor may write in between, so nothing is loaded twice.
+        let loads = [std::mem::take(&mut world.loads), std::mem::take(&mut expected.loads)];
+        if loads[0] > loads[1] {
+            let listing: String = functions.iter().map(|f| f.to_string()).collect();
+            return Err(format!("{} loads for {}\n{module}\n{listing}", loads[0], loads[1]));
+        }
         if world != expected {
             let listing: String = functions.iter().map(|f| f.to_string()).collect();
             return Err(format!("memory or calls differ\n{module}\n{listing}"));

@@ -45,7 +45,12 @@ pub fn compile(module: &Module, seed: u64) -> Result<Compiled, String> {
     let off: Vec<Lever> = match seed % 4 {
         0 => Vec::new(),
         1 => Lever::ALL.to_vec(),
-        _ => Lever::ALL.into_iter().enumerate().filter(|(n, _)| bits >> n & 1 == 1).map(|(_, l)| l).collect(),
+        _ => Lever::ALL
+            .into_iter()
+            .enumerate()
+            .filter(|(n, _)| bits >> n & 1 == 1)
+            .map(|(_, l)| l)
+            .collect(),
     };
     let allocation = tailor_regalloc::Options {
         check: true,

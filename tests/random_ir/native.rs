@@ -81,8 +81,12 @@ impl Native {
         };
         assert_eq!(protected, 0, "memory that is executable");
         let mut native = Native { mapped, entry: CODE };
-        let addresses =
-            [helper1 as *const () as u64, helper5 as *const () as u64, helper9 as *const () as u64, fill as *const () as u64];
+        let addresses = [
+            helper1 as *const () as u64,
+            helper5 as *const () as u64,
+            helper9 as *const () as u64,
+            fill as *const () as u64,
+        ];
         for (number, address) in addresses.into_iter().enumerate() {
             native.put(CELLS + 8 * number, &address.to_le_bytes());
             let thunk = THUNKS + 16 * number;
@@ -119,7 +123,9 @@ impl Native {
         self.entry = starts[if compiled.stub.is_some() { starts.len() - 1 } else { 0 }];
         let target = (self.memory() + starts[2] as u64).to_le_bytes();
         let (entries, slots, value) = match compiled.convention {
-            Convention::Saving => (layout::PROG_ARRAY_MAX_ENTRIES, layout::PROG_ARRAY_SLOTS, target),
+            Convention::Saving => {
+                (layout::PROG_ARRAY_MAX_ENTRIES, layout::PROG_ARRAY_SLOTS, target)
+            }
             Convention::Kernel { .. } => {
                 self.put(DESCRIPTOR + kernel::DESCRIPTOR_ENTRY as usize, &target);
                 let descriptor = self.memory() + DESCRIPTOR as u64;
@@ -149,7 +155,9 @@ impl Native {
             for reloc in &function.relocs {
                 let target = match reloc.target {
                     Symbol::Map(map) => MAPS + MAP_STEP as usize * map.as_u32() as usize,
-                    Symbol::MapValue(_, offset) => super::world::MAP_VALUE as usize + offset as usize,
+                    Symbol::MapValue(_, offset) => {
+                        super::world::MAP_VALUE as usize + offset as usize
+                    }
                     Symbol::MapSlot(_, key) => slots + 8 * key as usize,
                     Symbol::Function(function) | Symbol::Entry(function) => {
                         starts[function.as_u32() as usize]

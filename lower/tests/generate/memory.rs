@@ -136,11 +136,31 @@ impl Generator<'_> {
         if self.random.chance(20) {
             self.inst(Opcode::Store, ty, &[address, other], payload);
         }
-        self.inst(Opcode::Store, ty, &[address, new], payload);
+        let stored = if self.random.chance(30) { self.wrapped(new, size) } else { new };
+        self.inst(Opcode::Store, ty, &[address, stored], payload);
         if self.random.chance(20) {
             let used = self.random.pick(&[old, new]);
             self.scope.push(used);
         }
+    }
+
+    /// The same low bytes, by an operation whose result something else uses too.
+    fn wrapped(&mut self, value: Value, size: Size) -> Value {
+        let ty = self.f.ty(value);
+        let mask = self.constant(ty, u64::MAX >> (64 - 8 * size.bytes()));
+        let wrapped = match (ty, size) {
+            (_, Size::B) => self.op(Opcode::Sext8, ty, &[value]),
+            (_, Size::H) => self.op(Opcode::Sext16, ty, &[value]),
+            (Type::I64, Size::W) => {
+                let low = self.op(Opcode::Trunc, Type::I32, &[value]);
+                self.op(Opcode::Sext32, ty, &[low])
+            }
+            _ => self.op(Opcode::And, ty, &[value, mask]),
+        };
+        let other = self.value(ty);
+        let used = self.op(Opcode::Imul, ty, &[wrapped, other]);
+        self.scope.push(used);
+        wrapped
     }
 
     fn atomic(&mut self) {

@@ -123,7 +123,16 @@ impl<'a> Generator<'a> {
             f.externs.push(ExternData { helper, name, arity, reads: true, writes: true });
         }
         let block = f.entry;
-        Generator { random, f, block, scope: Vec::new(), budget: size, loops: 0, frames_show, calls: false }
+        Generator {
+            random,
+            f,
+            block,
+            scope: Vec::new(),
+            budget: size,
+            loops: 0,
+            frames_show,
+            calls: false,
+        }
     }
 
     /// Fills the function.
@@ -277,7 +286,16 @@ impl<'a> Generator<'a> {
         let ty = self.ty();
         let (a, b) = (self.value(ty), self.value(ty));
         let bits = u64::from(ty.bits());
-        let result = match self.random.below(5) {
+        let result = match self.random.below(6) {
+            // Sums of which parts cancel each other.
+            5 => {
+                let loaded = self.load(ty);
+                let number = self.number(ty);
+                let more = self.op(Iadd, ty, &[loaded, number]);
+                let less = self.op(Isub, ty, &[b, number]);
+                self.scope.push(more);
+                self.op(Iadd, ty, &[more, less])
+            }
             0 => {
                 let left = 1 + self.random.below(ty.bits() as usize - 1) as u64;
                 let (left, right) = match self.random.chance(80) {

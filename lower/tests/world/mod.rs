@@ -31,9 +31,12 @@ pub struct World {
     frames: Vec<u64>,
     /// Helpers called, with their arguments.
     pub calls: Vec<(u32, [u64; 5])>,
+    /// Loads so far.
+    pub loads: usize,
 }
 
 impl World {
+    #[allow(dead_code)] // native runs say where
     pub fn new(seed: u64) -> World {
         World::at(BASE, MAPS, seed)
     }
@@ -47,6 +50,7 @@ impl World {
             memory: (0..BYTES as u64).map(|i| byte(i) as u8).collect(),
             frames: vec![base + BYTES as u64],
             calls: Vec::new(),
+            loads: 0,
         }
     }
 
@@ -78,6 +82,7 @@ impl Host for World {
     }
 
     fn load(&mut self, address: u64, size: Size) -> Result<u64, String> {
+        self.loads += 1;
         let range = self.range(address, size)?;
         let bytes = self.memory[range].iter().rev();
         Ok(bytes.fold(0, |bits, &byte| bits << 8 | u64::from(byte)))

@@ -1,7 +1,7 @@
 //! Addition, subtraction, bitwise operations, negation.
 
 use regalloc2::{Operand, VReg};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use tailor_ir::{InstData, Opcode, Value};
 
 use super::Selector;
@@ -154,10 +154,13 @@ impl Selector<'_> {
             [Term::Value(a), Term::Value(b)] if sum.disp == 0 => {
                 let a_dies = self.constant(a).is_none() && !self.stays_live(a);
                 let b_dies = self.constant(b).is_none() && !self.stays_live(b);
-                if a_dies {
-                    return self.alu(AluOp::Add, width, dst, a, b);
-                } else if b_dies {
-                    return self.alu(AluOp::Add, width, dst, b, a);
+                if a_dies || b_dies {
+                    let (a, b) = if a_dies { (a, b) } else { (b, a) };
+                    // No load becomes part of this: parts of the sum may be used elsewhere
+                    // too, and would load once more.
+                    let operands = smallvec![Operand::any_use(self.reg(b, width))];
+                    let right = Right { rhs: Rhs::Reg, operands };
+                    return self.alu_right(AluOp::Add, width, dst, a, right);
                 }
             }
             _ => {}

@@ -58,7 +58,7 @@ impl Selector<'_> {
             return self.out.push(MInst::StoreImm(bytes, imm, mem), &regs);
         }
         let width = if bytes == 8 { Width::W64 } else { Width::W32 };
-        let value = self.low_bytes(value, bytes);
+        let value = self.low_bytes(value, bytes, |_| true);
         let value = self.reg(value, width);
         let (mem, regs) = self.address(address, offset);
         let mut operands: SmallVec<[Operand; 4]> = SmallVec::new();
@@ -70,7 +70,8 @@ impl Selector<'_> {
     /// A store of something computed from what memory holds at the same place,
     /// as one instruction. False if it is not one.
     fn select_update(&mut self, address: Value, offset: i32, value: Value, bytes: u8) -> bool {
-        let value = self.low_bytes(value, bytes);
+        // What is passed over must not want the result, or it would load once more.
+        let value = self.low_bytes(value, bytes, |value| self.values.uses(value) == 1);
         let Some((op, other)) = self.update(address, offset, value, bytes) else {
             return false;
         };
@@ -138,12 +139,12 @@ impl Selector<'_> {
     }
 
     /// A value with the same low bytes, without operations that only change
-    /// what is above them.
-    fn low_bytes(&self, mut value: Value, bytes: u8) -> Value {
+    /// what is above them and that may be passed over.
+    fn low_bytes(&self, mut value: Value, bytes: u8, may_pass: impl Fn(Value) -> bool) -> Value {
         for _ in 0..STEPS {
             let Some(data) = self.def(value) else { break };
             // Something else wants it anyway: no need to keep its operand alive.
-            if self.requested(value) {
+            if self.requested(value) || !may_pass(value) {
                 break;
             }
             let src = data.args.first().copied();
