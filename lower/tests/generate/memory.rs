@@ -16,7 +16,67 @@ const FAR: [u64; 10] = [
     0xffff_ffff_7fff_ffff,
 ];
 
+/// Small frame objects beside the two large ones.
+pub(super) const CELLS: usize = 5;
+
 impl Generator<'_> {
+    /// Gives all cells something to hold.
+    pub(super) fn fill_cells(&mut self) {
+        for cell in 0..CELLS {
+            let value = self.wide();
+            self.access_cell(cell, Opcode::Store, Size::D, 0, Some(value));
+        }
+    }
+
+    fn access_cell(
+        &mut self,
+        cell: usize,
+        op: Opcode,
+        size: Size,
+        offset: i32,
+        value: Option<Value>,
+    ) -> Option<Value> {
+        let payload = Payload::Slot { slot: StackSlot::from_u32(2 + cell as u32), offset: 0 };
+        let address = self.inst(Opcode::StackAddr, Type::I64, &[], payload).expect("an address");
+        let args: Vec<Value> = [address].into_iter().chain(value).collect();
+        self.inst(op, Type::I64, &args, Payload::Mem { offset, size, region: Region::Any })
+    }
+
+    /// Writes all or a part of a cell, reads one, or changes a half at an address that
+    /// is not known: their lives are short, so they may share memory.
+    pub(super) fn cell(&mut self) {
+        let cell = self.random.below(CELLS);
+        let size = Size::ALL[self.random.below(4)];
+        let offset = self.random.below(9 - size.bytes() as usize) as i32;
+        match self.random.below(8) {
+            0..3 => {
+                let value = self.wide();
+                self.access_cell(cell, Opcode::Store, Size::D, 0, Some(value));
+            }
+            3 => {
+                let value = self.wide();
+                self.access_cell(cell, Opcode::Store, size, offset, Some(value));
+            }
+            4 => {
+                let slot = StackSlot::from_u32(2 + cell as u32);
+                let payload = Payload::Slot { slot, offset: 0 };
+                let start = self.inst(Opcode::StackAddr, Type::I64, &[], payload);
+                let (number, four) = (self.wide(), self.constant(Type::I64, 4));
+                let half = self.op(Opcode::And, Type::I64, &[number, four]);
+                let address = self.op(Opcode::Iadd, Type::I64, &[start.expect("one"), half]);
+                let value = self.value(Type::I32);
+                let op = self.random.pick(&AtomicOp::ALL);
+                let payload = Payload::Atomic { op, offset: 0, region: Region::Any };
+                let old = self.inst(Opcode::AtomicFetch, Type::I32, &[address, value], payload);
+                self.scope.extend(old);
+            }
+            _ => {
+                let value = self.access_cell(cell, Opcode::Load, size, offset, None);
+                self.scope.extend(value);
+            }
+        }
+    }
+
     /// An address with at least 256 bytes before it and more behind it.
     fn address(&mut self) -> Value {
         let base = self.random.below(4);

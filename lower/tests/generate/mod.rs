@@ -118,6 +118,10 @@ impl<'a> Generator<'a> {
     ) -> Generator<'a> {
         f.stack_slots.push(StackSlotData { size: 1024, align: 8, escapes: true });
         f.stack_slots.push(StackSlotData { size: 1024, align: 16, escapes: true });
+        for _ in 0..memory::CELLS {
+            let escapes = random.chance(30);
+            f.stack_slots.push(StackSlotData { size: 8, align: 8, escapes });
+        }
         for (helper, arity) in [(1, 2), (5, 0), (9, 5), (FILL, 1)] {
             let name = format!("helper{helper}");
             f.externs.push(ExternData { helper, name, arity, reads: true, writes: true });
@@ -144,6 +148,7 @@ impl<'a> Generator<'a> {
         if !self.frames_show {
             self.fill_objects();
         }
+        self.fill_cells();
         self.calls = calls;
         self.sequence(3);
         if calls && self.random.chance(60) {
@@ -243,7 +248,8 @@ impl<'a> Generator<'a> {
                 26 => self.meeting(),
                 27 if self.calls && self.loops < 2 => self.call_local(),
                 24..31 => self.call_helper(),
-                31..60 => self.memory_access(),
+                31..37 => self.cell(),
+                37..60 => self.memory_access(),
                 60..70 => self.idiom(),
                 _ => self.arithmetic(),
             }
