@@ -16,6 +16,11 @@ use generate::Random;
 use sim::Sim;
 use world::{World, ctx_place};
 
+/// Where memory starts.
+const MEMORY: u64 = 0x7f00_0000_1000;
+/// Addresses of maps; nothing is read there.
+const MAPS: u64 = 0x7e00_0000_0000;
+
 fn lower_all(module: &Module, seed: u64) -> Result<Vec<MachFunction>, String> {
     let wants_record = |callee: FuncRef| module.functions[callee].reaches_tail_call;
     let ctx_field = |_, field| {
@@ -53,10 +58,10 @@ fn run_seed(seed: u64) -> Result<(), String> {
     let functions = lower_all(&module, seed)?;
     let entry = FuncRef::from_u32(0);
     for _ in 0..4 {
-        let mut expected = World::new(seed);
+        let mut expected = World::at(MEMORY, MAPS, seed);
         let args = [expected.buffer(), random.next(), random.next() >> 40];
         let result = interp::run(&module, entry, &args, &mut expected, 1_000_000);
-        let mut world = World::new(seed);
+        let mut world = World::at(MEMORY, MAPS, seed);
         let mut sim =
             Sim { functions: &functions, world: &mut world, steps: 2_000_000, tail_calls: 0 };
         let actual = sim.run(entry, &args);

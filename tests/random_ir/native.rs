@@ -1,30 +1,35 @@
 //! Memory, maps, helpers and code for one module at a time.
 //!
-//! One mapping has all of it, so that distances fit: the world's memory, maps, the
-//! cells and thunks of helpers, code.
+//! Data is in one mapping: the world's memory, maps, and what a kernel's array points
+//! to. Code is in another, never written while it can be executed: the cells and
+//! thunks of helpers, and the functions, so that distances fit.
 
 use std::cell::RefCell;
 
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions};
 use tailor_emit::{CompiledFunction, Convention, RelocKind, Symbol, kernel, layout};
 
 use super::compile::Compiled;
-use super::world::{BYTES, FILL, FILLED, MAP_STEP, SLOTS, WRITTEN, World, filler, helper_result};
+use super::world::{
+    BYTES, Calls, FILL, FILLED, MAP_STEP, MAP_VALUE, SLOTS, WRITTEN, World, filler, helper_result,
+};
 
 const MAPS: usize = BYTES;
 const MAP_BYTES: usize = 0x1000;
 /// What the slots of a kernel's array point to.
-const DESCRIPTOR: usize = MAPS + 0x2000;
-const CELLS: usize = MAPS + 0x3000;
-const THUNKS: usize = CELLS + 0x800;
-const CODE: usize = MAPS + 0x4000;
-const CODE_BYTES: usize = 0x20000;
+const DESCRIPTOR: usize = MAPS + MAP_BYTES;
+const DATA_BYTES: usize = DESCRIPTOR + 0x1000;
+
+const CELLS: usize = 0;
+const THUNKS: usize = 0x800;
+const FUNCTIONS: usize = 0x1000;
+const CODE_BYTES: usize = 0x40000;
 /// The only helpers.
 const HELPERS: [u32; 4] = [1, 5, 9, FILL];
 
 thread_local! {
     /// Where memory is, and the calls of helpers so far.
-    static STATE: RefCell<(u64, Vec<(u32, [u64; 5])>)> = RefCell::default();
+    static STATE: RefCell<(u64, Calls)> = RefCell::default();
 }
 
 fn call(helper: u32, args: [u64; 5]) -> u64 {
@@ -62,48 +67,30 @@ extern "C" fn fill(object: u64) -> u64 {
 
 /// Everything that a module needs.
 pub struct Native {
-    mapped: MmapMut,
+    data: MmapMut,
+    code: Mmap,
     entry: usize,
+}
+
+/// A module's code in the making, with where everything is.
+struct Loader<'a> {
+    data: &'a mut MmapMut,
+    code: MmapMut,
+    /// The functions' places in the code.
+    starts: Vec<usize>,
+    /// The place of the program array's slots in the data.
+    slots: usize,
 }
 
 impl Native {
     pub fn new() -> Native {
-        let bytes = CODE + CODE_BYTES;
-        let mapped = MmapOptions::new().len(bytes).map_anon().expect("memory");
-        let start = mapped.as_ptr();
-        // SAFETY: the range is the mapping made just now.
-        let protected = unsafe {
-            libc::mprotect(
-                start as *mut libc::c_void,
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC,
-            )
-        };
-        assert_eq!(protected, 0, "memory that is executable");
-        let mut native = Native { mapped, entry: CODE };
-        let addresses = [
-            helper1 as *const () as u64,
-            helper5 as *const () as u64,
-            helper9 as *const () as u64,
-            fill as *const () as u64,
-        ];
-        for (number, address) in addresses.into_iter().enumerate() {
-            native.put(CELLS + 8 * number, &address.to_le_bytes());
-            let thunk = THUNKS + 16 * number;
-            native.put(thunk, &kernel::HELPER_THUNK);
-            let field = thunk + kernel::HELPER_THUNK_CELL;
-            let distance = (CELLS + 8 * number) as i32 - (field + 4) as i32;
-            native.put(field, &distance.to_le_bytes());
-        }
-        native
-    }
-
-    fn put(&mut self, at: usize, bytes: &[u8]) {
-        self.mapped[at..at + bytes.len()].copy_from_slice(bytes);
+        let map = |bytes| MmapOptions::new().len(bytes).map_anon().expect("memory");
+        let code = map(CODE_BYTES).make_exec().expect("memory that is executable");
+        Native { data: map(DATA_BYTES), code, entry: 0 }
     }
 
     pub fn memory(&self) -> u64 {
-        self.mapped.as_ptr() as u64
+        self.data.as_ptr() as u64
     }
 
     pub fn maps(&self) -> u64 {
@@ -111,84 +98,37 @@ impl Native {
     }
 
     /// Puts a module in place of the one before.
-    pub fn load(&mut self, compiled: &Compiled) {
-        let mut starts = Vec::new();
-        let mut end = CODE;
+    pub fn load(self, compiled: &Compiled) -> Native {
+        let Native { mut data, code, .. } = self;
+        let code = code.make_mut().expect("memory that is writable");
+        let mut loader = Loader { data: &mut data, code, starts: Vec::new(), slots: 0 };
+        loader.helpers();
         let all: Vec<&CompiledFunction> = compiled.functions.iter().chain(&compiled.stub).collect();
+        let mut end = FUNCTIONS;
         for function in &all {
-            starts.push(end);
-            self.put(end, &function.code);
+            loader.starts.push(end);
+            put(&mut loader.code, end, &function.code);
             end = (end + function.code.len()).next_multiple_of(16);
         }
-        self.entry = starts[if compiled.stub.is_some() { starts.len() - 1 } else { 0 }];
-        let target = (self.memory() + starts[2] as u64).to_le_bytes();
-        let (entries, slots, value) = match compiled.convention {
-            Convention::Saving => {
-                (layout::PROG_ARRAY_MAX_ENTRIES, layout::PROG_ARRAY_SLOTS, target)
-            }
-            Convention::Kernel { .. } => {
-                self.put(DESCRIPTOR + kernel::DESCRIPTOR_ENTRY as usize, &target);
-                let descriptor = self.memory() + DESCRIPTOR as u64;
-                (kernel::ARRAY_MAX_ENTRIES, kernel::ARRAY_SLOTS, descriptor.to_le_bytes())
-            }
-        };
-        self.mapped[MAPS..MAPS + MAP_BYTES].fill(0);
-        self.put(MAPS + entries as usize, &SLOTS.to_le_bytes());
-        let slots = MAPS + slots as usize;
-        for slot in (0..SLOTS as usize).step_by(3) {
-            self.put(slots + 8 * slot, &value);
+        loader.array(compiled);
+        for (number, function) in all.iter().enumerate() {
+            loader.patch(loader.starts[number], function, compiled.functions[2].landing);
+            loader.relocate(loader.starts[number], function);
         }
-        for (function, start) in all.into_iter().zip(&starts) {
-            for site in &function.tail_sites {
-                if let (Some((_, key)), Some(poke)) = (site.direct, site.poke)
-                    && key.is_multiple_of(3)
-                {
-                    // Five bytes of nothing, and a jump.
-                    self.put(start + poke.bypass as usize, &[0x0f, 0x1f, 0x44, 0, 0]);
-                    let jump = start + poke.target as usize;
-                    let landing = starts[2] + compiled.functions[2].landing as usize;
-                    let distance = landing as i32 - (jump + 5) as i32;
-                    self.put(jump, &[0xe9]);
-                    self.put(jump + 1, &distance.to_le_bytes());
-                }
-            }
-            for reloc in &function.relocs {
-                let target = match reloc.target {
-                    Symbol::Map(map) => MAPS + MAP_STEP as usize * map.as_u32() as usize,
-                    Symbol::MapValue(_, offset) => {
-                        super::world::MAP_VALUE as usize + offset as usize
-                    }
-                    Symbol::MapSlot(_, key) => slots + 8 * key as usize,
-                    Symbol::Function(function) | Symbol::Entry(function) => {
-                        starts[function.as_u32() as usize]
-                    }
-                    Symbol::Helper(helper) => THUNKS + 16 * position(helper),
-                    Symbol::HelperCell(helper) => CELLS + 8 * position(helper),
-                };
-                let field = start + reloc.offset as usize;
-                match reloc.kind {
-                    RelocKind::Abs64 => {
-                        let address = self.memory() + target as u64;
-                        self.put(field, &address.to_le_bytes());
-                    }
-                    RelocKind::Rel32 => {
-                        let distance = target as i32 - (field + 4) as i32;
-                        self.put(field, &distance.to_le_bytes());
-                    }
-                }
-            }
-        }
+        let entry = loader.starts[if compiled.stub.is_some() { all.len() - 1 } else { 0 }];
+        let code = loader.code.make_exec().expect("memory that is executable");
+        Native { data, code, entry }
     }
 
     /// Puts a world's memory in place.
     pub fn reset(&mut self, world: &World) {
-        self.mapped[..BYTES].copy_from_slice(&world.memory);
+        self.data[..BYTES].copy_from_slice(&world.memory);
         STATE.set((self.memory(), Vec::new()));
     }
 
     /// Calls the entry.
     pub fn run(&mut self, [a, b, c]: [u64; 3]) -> u64 {
-        let entry = &self.mapped[self.entry] as *const u8;
+        let entry = &self.code[self.entry] as *const u8;
         // SAFETY: the code of a module whose accesses the interpreter has made too, and
         // found inside, compiled as a C function.
         let entry: extern "C" fn(u64, u64, u64) -> u64 = unsafe { std::mem::transmute(entry) };
@@ -203,10 +143,94 @@ impl Native {
         if calls != expected.calls {
             return Some(format!("{calls:x?}\nfor {:x?}", expected.calls));
         }
-        let differs = |at: &usize| self.mapped[*at] != expected.memory[*at];
+        let differs = |at: &usize| self.data[*at] != expected.memory[*at];
         let at = (0..shared.end).find(differs)?;
         Some(format!("memory differs at {at:#x}"))
     }
+}
+
+impl Loader<'_> {
+    fn helpers(&mut self) {
+        let addresses: [*const (); 4] =
+            [helper1 as *const (), helper5 as *const (), helper9 as *const (), fill as *const ()];
+        for (number, address) in addresses.into_iter().enumerate() {
+            let (cell, thunk) = (CELLS + 8 * number, THUNKS + 16 * number);
+            put(&mut self.code, cell, &(address as u64).to_le_bytes());
+            put(&mut self.code, thunk, &kernel::HELPER_THUNK);
+            self.distance(thunk + kernel::HELPER_THUNK_CELL, cell);
+        }
+    }
+
+    /// Four bytes of code: how far it is from behind them.
+    fn distance(&mut self, field: usize, target: usize) {
+        let distance = target as i32 - (field + 4) as i32;
+        put(&mut self.code, field, &distance.to_le_bytes());
+    }
+
+    /// Puts the third function into every third slot.
+    fn array(&mut self, compiled: &Compiled) {
+        let target = (self.code.as_ptr() as u64 + self.starts[2] as u64).to_le_bytes();
+        let (entries, slots, value) = match compiled.convention {
+            Convention::Saving => {
+                (layout::PROG_ARRAY_MAX_ENTRIES, layout::PROG_ARRAY_SLOTS, target)
+            }
+            Convention::Kernel { .. } => {
+                put(self.data, DESCRIPTOR + kernel::DESCRIPTOR_ENTRY as usize, &target);
+                let descriptor = self.data.as_ptr() as u64 + DESCRIPTOR as u64;
+                (kernel::ARRAY_MAX_ENTRIES, kernel::ARRAY_SLOTS, descriptor.to_le_bytes())
+            }
+        };
+        self.data[MAPS..][..MAP_BYTES].fill(0);
+        put(self.data, MAPS + entries as usize, &SLOTS.to_le_bytes());
+        self.slots = MAPS + slots as usize;
+        for slot in (0..SLOTS as usize).step_by(3) {
+            put(self.data, self.slots + 8 * slot, &value);
+        }
+    }
+
+    /// Opens the patched sites whose slots are set: five bytes of nothing, and a jump.
+    fn patch(&mut self, start: usize, function: &CompiledFunction, landing: u32) {
+        for site in &function.tail_sites {
+            if let (Some((_, key)), Some(poke)) = (site.direct, site.poke)
+                && key.is_multiple_of(3)
+            {
+                put(&mut self.code, start + poke.bypass as usize, &[0x0f, 0x1f, 0x44, 0, 0]);
+                let jump = start + poke.target as usize;
+                put(&mut self.code, jump, &[0xe9]);
+                self.distance(jump + 1, self.starts[2] + landing as usize);
+            }
+        }
+    }
+
+    fn relocate(&mut self, start: usize, function: &CompiledFunction) {
+        let data = self.data.as_ptr() as u64;
+        for reloc in &function.relocs {
+            let field = start + reloc.offset as usize;
+            let in_data = |at: usize| (data, at);
+            let in_code = |at: usize| (self.code.as_ptr() as u64, at);
+            let (base, target) = match reloc.target {
+                Symbol::Map(map) => in_data(MAPS + MAP_STEP as usize * map.as_u32() as usize),
+                Symbol::MapValue(_, offset) => in_data(MAP_VALUE as usize + offset as usize),
+                Symbol::MapSlot(_, key) => in_data(self.slots + 8 * key as usize),
+                Symbol::Function(function) | Symbol::Entry(function) => {
+                    in_code(self.starts[function.as_u32() as usize])
+                }
+                Symbol::Helper(helper) => in_code(THUNKS + 16 * position(helper)),
+                Symbol::HelperCell(helper) => in_code(CELLS + 8 * position(helper)),
+            };
+            match reloc.kind {
+                RelocKind::Abs64 => {
+                    put(&mut self.code, field, &(base + target as u64).to_le_bytes());
+                }
+                // All of these are in the code.
+                RelocKind::Rel32 => self.distance(field, target),
+            }
+        }
+    }
+}
+
+fn put(bytes: &mut [u8], at: usize, new: &[u8]) {
+    bytes[at..at + new.len()].copy_from_slice(new);
 }
 
 fn position(helper: u32) -> usize {

@@ -248,8 +248,8 @@ impl<'a> Generator<'a> {
                 26 => self.meeting(),
                 27 if self.calls && self.loops < 2 => self.call_local(),
                 24..31 => self.call_helper(),
-                31..37 => self.cell(),
-                37..60 => self.memory_access(),
+                31..40 => self.cell(),
+                40..60 => self.memory_access(),
                 60..70 => self.idiom(),
                 _ => self.arithmetic(),
             }

@@ -3,16 +3,12 @@
 use tailor_ir::interp::Host;
 use tailor_ir::{FuncRef, MapRef, Size};
 
-/// Where memory starts, unless somebody says where.
-const BASE: u64 = 0x7f00_0000_1000;
 /// The context or buffer that programs get as first argument, from the start of memory.
 pub const BUFFER: u64 = 0;
 /// The value of a map.
 pub const MAP_VALUE: u64 = 0x1000;
 /// Memory's size; frames grow down from its end.
 pub const BYTES: usize = 0x10000;
-/// Addresses of maps, unless somebody says where; nothing is read there.
-const MAPS: u64 = 0x7e00_0000_0000;
 /// From one map to the next.
 pub const MAP_STEP: u64 = 64;
 /// Slots of the program array, of which every third is set.
@@ -22,6 +18,9 @@ pub const FILL: u32 = 11;
 /// Bytes that it fills.
 pub const FILLED: u64 = 1024;
 
+/// Helpers, with their arguments.
+pub type Calls = Vec<(u32, [u64; 5])>;
+
 /// The state that a run changes.
 #[derive(Clone, PartialEq, Debug)]
 pub struct World {
@@ -29,19 +28,14 @@ pub struct World {
     maps: u64,
     pub memory: Vec<u8>,
     frames: Vec<u64>,
-    /// Helpers called, with their arguments.
-    pub calls: Vec<(u32, [u64; 5])>,
+    /// Helpers called.
+    pub calls: Calls,
     /// Loads so far.
     pub loads: usize,
 }
 
 impl World {
-    #[allow(dead_code)] // native runs say where
-    pub fn new(seed: u64) -> World {
-        World::at(BASE, MAPS, seed)
-    }
-
-    /// One with memory and maps at these addresses.
+    /// With memory and maps at these addresses.
     pub fn at(base: u64, maps: u64, seed: u64) -> World {
         let byte = |i: u64| (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
         World {

@@ -119,14 +119,8 @@ impl Selector<'_> {
     }
 
     fn alu_right(&mut self, op: AluOp, width: Width, dst: VReg, a: Value, right: Right) {
-        // 128 does not fit a signed byte, -128 does.
-        let (op, rhs) = match (op, right.rhs) {
-            (AluOp::Add, Rhs::Imm(128)) => (AluOp::Sub, Rhs::Imm(-128)),
-            (AluOp::Sub, Rhs::Imm(128)) => (AluOp::Add, Rhs::Imm(-128)),
-            other => other,
-        };
         let a = self.own_reg(a, width);
-        self.two_address(MInst::Alu(op, width, rhs), dst, a, right.operands);
+        self.two_address(MInst::Alu(op, width, right.rhs), dst, a, right.operands);
     }
 
     /// An instruction whose result replaces its first use.
