@@ -7,7 +7,8 @@
 //! move of four bytes leaves half a value, a move of eight passes on what is
 //! there, a definition makes a whole one. A use of a virtual register that
 //! counts in eight bytes must find a whole one; so must what reads eight bytes
-//! of a slot, nor is more written into a slot than it has; and a caller's register that moves have saved comes back whole.
+//! of a slot, nor is more written into a slot than it has; and a caller's register
+//! that moves have saved comes back whole.
 //! It finds moves in its own way, so as not to share a fault with what it proves.
 
 use regalloc2::{Allocation, Edit, Inst, OperandKind, ProgPoint};

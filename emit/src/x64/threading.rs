@@ -150,7 +150,8 @@ impl<'a> View<'a> {
     }
 
     /// Whether two blocks have the same instructions, registers and moves.
-    /// Widths count too: they choose between encodings.
+    /// Widths count too: they choose between encodings. Those of moves follow from
+    /// what is read behind them, which is the same then.
     fn same(&self, a: usize, b: usize) -> bool {
         let blocks = [a, b].map(|at| &self.function.blocks[at]);
         let len = blocks[0].end - blocks[0].start;

@@ -28,6 +28,11 @@ impl Generator<'_> {
         }
     }
 
+    /// The large ones come first.
+    fn cell_slot(&self, cell: usize) -> StackSlot {
+        StackSlot::from_u32((cell + if self.leaf { 0 } else { 2 }) as u32)
+    }
+
     fn access_cell(
         &mut self,
         cell: usize,
@@ -36,7 +41,7 @@ impl Generator<'_> {
         offset: i32,
         value: Option<Value>,
     ) -> Option<Value> {
-        let payload = Payload::Slot { slot: StackSlot::from_u32(2 + cell as u32), offset: 0 };
+        let payload = Payload::Slot { slot: self.cell_slot(cell), offset: 0 };
         let address = self.inst(Opcode::StackAddr, Type::I64, &[], payload).expect("an address");
         let args: Vec<Value> = [address].into_iter().chain(value).collect();
         self.inst(op, Type::I64, &args, Payload::Mem { offset, size, region: Region::Any })
@@ -58,8 +63,7 @@ impl Generator<'_> {
                 self.access_cell(cell, Opcode::Store, size, offset, Some(value));
             }
             4 => {
-                let slot = StackSlot::from_u32(2 + cell as u32);
-                let payload = Payload::Slot { slot, offset: 0 };
+                let payload = Payload::Slot { slot: self.cell_slot(cell), offset: 0 };
                 let start = self.inst(Opcode::StackAddr, Type::I64, &[], payload);
                 let (number, four) = (self.wide(), self.constant(Type::I64, 4));
                 let half = self.op(Opcode::And, Type::I64, &[number, four]);
@@ -86,7 +90,7 @@ impl Generator<'_> {
                 let payload = Payload::MapValue { map: MapRef::from_u32(1), offset: 256 };
                 self.inst(Opcode::MapValue, Type::I64, &[], payload).expect("an address")
             }
-            1 => {
+            1 if !self.leaf => {
                 let slot = StackSlot::from_u32(self.random.below(2) as u32);
                 let payload = Payload::Slot { slot, offset: 256 };
                 self.inst(Opcode::StackAddr, Type::I64, &[], payload).expect("an address")

@@ -54,7 +54,8 @@ pub fn module(random: &mut Random, size: usize, frames_show: bool) -> Module {
         let record = tail_calls && index < 2;
         let mut function = Function::new(id, name);
         function.reaches_tail_call = record;
-        let mut generator = Generator::new(random, function, size, frames_show);
+        let leaf = index > 0 && random.chance(40);
+        let mut generator = Generator::new(random, function, size, frames_show, leaf);
         generator.function(if index == 2 { 1 } else { 3 }, index == 0);
         module.functions[id] = generator.f;
     }
@@ -72,6 +73,8 @@ struct Generator<'a> {
     loops: usize,
     /// Addresses of frame objects may become numbers.
     frames_show: bool,
+    /// Calls nobody, and has only the small frame objects.
+    leaf: bool,
     /// Calls the second function.
     calls: bool,
 }
@@ -115,9 +118,12 @@ impl<'a> Generator<'a> {
         mut f: Function,
         size: usize,
         frames_show: bool,
+        leaf: bool,
     ) -> Generator<'a> {
-        f.stack_slots.push(StackSlotData { size: 1024, align: 8, escapes: true });
-        f.stack_slots.push(StackSlotData { size: 1024, align: 16, escapes: true });
+        if !leaf {
+            f.stack_slots.push(StackSlotData { size: 1024, align: 8, escapes: true });
+            f.stack_slots.push(StackSlotData { size: 1024, align: 16, escapes: true });
+        }
         for _ in 0..memory::CELLS {
             let escapes = random.chance(30);
             f.stack_slots.push(StackSlotData { size: 8, align: 8, escapes });
@@ -135,6 +141,7 @@ impl<'a> Generator<'a> {
             budget: size,
             loops: 0,
             frames_show,
+            leaf,
             calls: false,
         }
     }
@@ -145,7 +152,7 @@ impl<'a> Generator<'a> {
             let param = self.f.add_param(self.f.entry, Type::I64);
             self.scope.push(param);
         }
-        if !self.frames_show {
+        if !self.frames_show && !self.leaf {
             self.fill_objects();
         }
         self.fill_cells();
@@ -247,7 +254,7 @@ impl<'a> Generator<'a> {
                 25 if depth > 0 => self.dead_end(depth - 1),
                 26 => self.meeting(),
                 27 if self.calls && self.loops < 2 => self.call_local(),
-                24..31 => self.call_helper(),
+                24..31 if !self.leaf => self.call_helper(),
                 31..40 => self.cell(),
                 40..60 => self.memory_access(),
                 60..70 => self.idiom(),

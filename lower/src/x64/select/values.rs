@@ -8,7 +8,7 @@
 //! *Use counts* are of roots, by instructions that are needed: those with an
 //! effect, terminators, and what these use.
 //!
-//! *Epochs* number the stretches of code without a write to memory: a load may
+//! *Epochs* number the stretches of a block without a write to memory: a load may
 //! move down to a place with the same epoch.
 
 use cranelift_entity::EntityRef;
@@ -61,12 +61,13 @@ impl Values {
         self.uses[self.root(value).index()]
     }
 
-    /// Writes to memory before an instruction, in layout order.
+    /// The number of the stretch in which an instruction is: one more for each block,
+    /// and behind each write to memory.
     pub fn epoch(&self, inst: Inst) -> u32 {
         self.epochs[inst.index()]
     }
 
-    /// Writes to memory before the end of a block.
+    /// That of the end of a block.
     pub fn epoch_at_end(&self, block: Block) -> u32 {
         self.block_epochs[block.index()]
     }
