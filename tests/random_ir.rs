@@ -1,5 +1,6 @@
-//! Random modules of the IR, from lowering to bytes that run: the processor and the
-//! IR's interpreter must agree on the result, on memory, and on the calls made.
+//! Random modules of the IR, from lowering (half of them from the passes) to bytes that
+//! run: the processor and the IR's interpreter must agree on the result, on memory, and
+//! on the calls made.
 //! `TAILOR_SEEDS=FROM..TO` runs others than the usual ones.
 //!
 //! The modules are those that test lowering (lower/tests/generate). Between lowering
@@ -31,7 +32,15 @@ fn run_seed(native: Native, seed: u64) -> Result<Native, String> {
     if let Err(errors) = tailor_ir::verifier::verify_module(&module) {
         return Err(format!("the generator is wrong: {errors}\n{module}"));
     }
-    let compiled = compile::compile(&module, seed)?;
+    let mut lowered = module.clone();
+    if seed % 8 >= 4 {
+        let mut context = tailor_ir::passes::Context { verify: true, ..Default::default() };
+        for function in lowered.functions.values_mut() {
+            let passed = tailor_ir::passes::run(function, &mut context);
+            passed.map_err(|error| format!("{error:?}\n{module}"))?;
+        }
+    }
+    let compiled = compile::compile(&lowered, seed)?;
     let mut native = native.load(&compiled);
     for _ in 0..3 {
         let mut expected = World::at(native.memory(), native.maps(), seed);
