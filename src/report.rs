@@ -519,4 +519,46 @@ mod tests {
         assert_eq!(report.programs[0].weighted_cost, Some(7.0));
         assert_eq!(report.totals["naive-6.12"].weighted_saves, Some(2.0));
     }
+
+    /// The counter's traffic, added up by hand. Before 6.12 it lies in the frame:
+    /// a push, a load before each call (of helpers too), a load and a store at a
+    /// site, and a pop where the site leaves, which is half the time. Since then a
+    /// pointer to it does, pushed with it by a program.
+    #[test]
+    fn weighted_costs_of_counters() {
+        let text = "map map0 \"jt\" prog_array key 4 value 4 entries 2
+            program f0 \"main\" xdp
+              r6 = r1
+              call 7
+              call f1
+              r1 = r6
+              r2 = map0 ll
+              r3 = 0
+              call 12
+              r0 = 1
+              exit
+            function f1 \"sub\"
+              r2 = map0 ll
+              r3 = 1
+              call 12
+              r0 = 2
+              exit";
+        let unit = Unit::new(tailor_bpf::text::parse_object(text).unwrap());
+        assert_eq!(unit.errors.first(), None);
+        let mut report = Report::default();
+        let engines = [Engine::Naive510, Engine::Naive612];
+        report.add(&unit, &engines, &mut Trace::checked());
+        // rbp; in the entry rbx and the counter; before the calls; at the site;
+        // rbx and the counter, or rbx and rbp.
+        let main = 1.0 + 2.0 + 2.0 + 2.0 + 0.5 * 2.0 + 0.5 * 2.0;
+        // rbp and the counter; at the site; the counter, or rbp.
+        let sub = 2.0 + 2.0 + 0.5 + 0.5;
+        // Both words; before the one call that hands it on; the site's load.
+        let main_by_pointer = 1.0 + 3.0 + 1.0 + 1.0 + 0.5 * 3.0 + 0.5 * 2.0;
+        let sub_by_pointer = 3.0 + 1.0 + 0.5 * 2.0 + 0.5;
+        let costs: Vec<_> = report.functions.iter().map(|row| row.weighted_cost).collect();
+        assert_eq!(costs, [main, sub, main_by_pointer, sub_by_pointer].map(Some));
+        let programs: Vec<_> = report.programs.iter().map(|row| row.weighted_cost).collect();
+        assert_eq!(programs, [Some(main + sub), Some(main_by_pointer + sub_by_pointer)]);
+    }
 }

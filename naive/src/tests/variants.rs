@@ -83,6 +83,28 @@ fn a_site_of_5_10_counts_before_it_looks() {
     assert_eq!(f.frame.frame_bytes, 8 + 8 + 8 + 16);
 }
 
+/// A load from the packet is a helper's call too, as the verifier rewrites it.
+#[test]
+fn helpers_of_5_10_get_the_counter() {
+    let text = r#"
+map map0 "jmp" prog_array key 4 value 4 entries 8
+
+program f0 "main" socket_filter
+  r6 = r1
+  r0 = *(u8 *)skb[2]
+  call 7
+  r1 = r6
+  r2 = map0 ll
+  r3 = 2
+  call 12
+  exit
+"#;
+    let f = &compile_as(Variant::V510, text, 0, direct())[0];
+    let code = hex(&f.code);
+    let loads = code.matches("488b85f8ffffffe800000000").count();
+    assert_eq!(loads, 2, "{code}");
+}
+
 #[test]
 fn only_the_fixed_prologue_refuses() {
     let object = parse_object(TAIL_CALLS).expect("it parses");

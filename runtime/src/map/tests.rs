@@ -180,6 +180,26 @@ fn queues_and_stacks() {
         assert_eq!((map.program_update(&[], &[1], 0), map.update(&[], &[1], 0)), (-EINVAL, 0));
         assert_eq!((map.lookup(&[]), map.get(&[])), (None, Some(vec![1])));
         assert_eq!(map.delete(&[]), -EINVAL);
+        // The helper that pops has room for a value, not for what the host gave.
+        assert_eq!((map.pop(), map.update(&[], &[4, 5], 0)), (Some(vec![1]), 0));
+        assert_eq!((map.pop(), map.update(&[], &[], 0)), (Some(vec![4]), 0));
+        assert_eq!(map.pop(), Some(vec![0]));
+    }
+}
+
+/// The processors that there can be are the map's, values of each only a
+/// per-CPU map's.
+#[test]
+fn other_processors_values_are_per_cpu_maps_alone() {
+    for (kind, found) in [
+        (MapKind::Array, false),
+        (MapKind::Hash, false),
+        (MapKind::PercpuArray, true),
+        (MapKind::PercpuHash, true),
+    ] {
+        let map = make_per_cpu(kind, 4, 4, 1);
+        assert_eq!(map.update(&key(0), &[1; 4], 0), 0);
+        assert_eq!(map.lookup_on(&key(0), 1).is_some(), found, "{kind:?}");
     }
 }
 
