@@ -66,7 +66,7 @@ impl Pool {
 
     /// A copy of a value: those of all processors, one after the other.
     pub fn get(&self, index: usize) -> Vec<u8> {
-        let mut copy = Vec::with_capacity(self.value_size * self.cpus);
+        let mut copy: Vec<u8> = Vec::with_capacity(self.value_size * self.cpus);
         for cpu in 0..self.cpus as u32 {
             let from = self.address(index, cpu) as *const u8;
             let len = copy.len();
