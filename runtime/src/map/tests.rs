@@ -344,3 +344,18 @@ fn what_cannot_be_made() {
     let large = "map m: more than 4294967296 bytes of values";
     assert_eq!(refusal(&def(MapKind::Array, 4, u32::MAX, u32::MAX)), large);
 }
+
+/// What an object says of an array's size costs nothing before it is used.
+#[test]
+#[cfg(target_os = "linux")]
+fn large_program_arrays_cost_address_space_alone() {
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        4096 * pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let map = make(MapKind::ProgArray, 4, 4, 1 << 28);
+    assert_eq!(map.slot((1 << 28) - 1).unwrap().load(std::sync::atomic::Ordering::Relaxed), 0);
+    // The slots are of 2 GiB.
+    assert!(resident() < before + (1 << 30));
+}
