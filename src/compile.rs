@@ -177,7 +177,7 @@ pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
         return None;
     };
     let functions = unit.reachable(program).ok()?;
-    variant.admit(&unit.object, &functions).err()
+    variant.admit(&unit.object, &unit.facts, &functions).err()
 }
 
 /// For each function: it, or something it calls, calls C code or can tail-call.

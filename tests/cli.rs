@@ -93,6 +93,31 @@ fn maps_that_do_not_fit_are_a_line_and_status_1() {
     }
 }
 
+/// Names of a map of each shape, and what is in them, beside the contract's keys.
+#[test]
+fn a_run_with_dumps_prints_one_json_document() {
+    let run = ["run", FIREWALL, "--data-hex", "00", "--json", "--dump", "counters"];
+    let output = tailor(&[&run[..], &["--dump", "counters"]].concat(), "");
+    assert!(output.status.success());
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+    for key in ["engine", "program", "retval", "ns_per_run", "runs", "data_out"] {
+        assert!(value.get(key).is_some(), "{key}: {value}");
+    }
+    let first = &value["maps"]["counters"][0];
+    assert_eq!(first["key"], "00000000", "{value}");
+    assert!(first["value"].is_string(), "{value}");
+}
+
+#[test]
+fn an_object_named_twice_counts_once() {
+    let frames = |objects: &[&str]| {
+        let output = tailor(&[&["frames"], objects, &["--engine", "naive-6.12"]].concat(), "");
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).expect("text")
+    };
+    assert_eq!(frames(&[FIREWALL, FIREWALL]), frames(&[FIREWALL]));
+}
+
 #[test]
 fn an_engine_named_twice_is_compared_once() {
     let frames = |engines: &str| {

@@ -21,6 +21,14 @@ fn raw_bytecode_is_a_function_of_memory_and_length() {
 }
 
 #[test]
+fn errors_of_a_file_name_it() {
+    let error = Object::open("no/such.o").unwrap_err().to_string();
+    assert!(error.starts_with("no/such.o: "), "{error}");
+    let error = Object::open("Cargo.toml").unwrap_err().to_string();
+    assert!(error.starts_with("Cargo.toml: ELF header: "), "{error}");
+}
+
+#[test]
 fn what_is_no_bytecode_is_an_error() {
     for bytes in [&bytecode(SHIFT)[..7], &[0xff; 8], &[]] {
         assert!(raw::compile(bytes).is_err(), "{bytes:?}");

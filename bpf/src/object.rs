@@ -296,10 +296,11 @@ impl Function {
 }
 
 impl Object {
-    /// Reads and loads an object file.
+    /// Reads and loads an object file. Errors start with its path.
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Object, Error> {
         let name = path.as_ref().display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| Error::new(error.to_string()))?;
-        Object::parse(&name, &bytes)
+        let in_file = |error: &dyn std::fmt::Display| Error::new(format!("{name}: {error}"));
+        let bytes = std::fs::read(path).map_err(|error| in_file(&error))?;
+        Object::parse(&name, &bytes).map_err(|error| in_file(&error))
     }
 }

@@ -142,7 +142,7 @@ impl Jit<'_> {
             }
         }
         self.asm.mov(AsmWidth::W64, ctx, gpr(Reg::R6));
-        self.asm.call_symbol(Symbol::Helper(packet_load(size)));
+        self.call_helper(packet_load(size));
         let inside = self.asm.label();
         let result = gpr(Reg::R0);
         self.asm.test(AsmWidth::W64, result, result);

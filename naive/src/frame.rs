@@ -13,8 +13,11 @@ use crate::variant::{Rules, Variant};
 
 /// Tail calls that an invocation may make.
 pub(crate) const MAX_TAIL_CALLS: i8 = 33;
-/// eBPF stack of a program with tail calls under the fixed prologue.
-const FULL_STACK: u32 = 512;
+/// eBPF stack of a program with tail calls under the fixed prologue, and the most
+/// that a program can have there.
+pub(crate) const FULL_STACK: u32 = 512;
+/// Bytes of the slot that counts for `may_goto`.
+pub(crate) const BUDGET_BYTES: u32 = 8;
 
 /// A function's frame.
 pub(crate) struct Frame {
@@ -44,8 +47,8 @@ impl Frame {
     ) -> Frame {
         let rules = variant.rules();
         let is_program = kind == FunctionKind::Program;
-        let budget = budget.then_some(-(depth as i32) - 8);
-        let depth = if budget.is_some() { depth + 8 } else { depth };
+        let depth = if budget { depth + BUDGET_BYTES } else { depth };
+        let budget = budget.then_some(-(depth as i32));
         let frame = Frame { rules, depth, budget, counts, is_program, saved };
         if !rules.fixed {
             return frame;

@@ -21,10 +21,14 @@
 //! others because a subprogram counts in a copy that its caller never sees.
 //!
 //! `may_goto` is what 6.12 makes of it in all of them: a slot below the stack that
-//! counts down. (Since 6.15 the kernel's has a second slot, and goes by time.)
+//! counts down. Since 6.15 the kernel's has a second slot, and goes by time.
+//! naive-fixed refuses it in a program that uses all its stack.
 
 use tailor_bpf::cfg::is_tail_call;
-use tailor_bpf::{Error, FuncRef, Object};
+use tailor_bpf::facts::Facts;
+use tailor_bpf::{Error, FuncRef, Object, Op};
+
+use crate::frame::{BUDGET_BYTES, FULL_STACK};
 
 /// A generation of the kernel's JIT.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -63,19 +67,39 @@ impl Variant {
     }
 
     /// Whether this kernel would have taken a program that consists of these
-    /// functions; the error names the tail call that is in the way.
-    pub fn admit(self, object: &Object, functions: &[FuncRef]) -> Result<(), Error> {
-        if self != Variant::Fixed || functions.len() < 2 {
+    /// functions, its entry first; the error names the instruction that is in
+    /// the way.
+    pub fn admit(self, object: &Object, facts: &Facts, functions: &[FuncRef]) -> Result<(), Error> {
+        if self != Variant::Fixed {
             return Ok(());
         }
-        for &func in functions {
-            let function = &object.functions[func];
-            if let Some(pc) = function.ops.iter().position(is_tail_call) {
-                let what = "a tail call in a program with subprograms: with the fixed prologue \
-                            every frame counts from zero, so kernels up to 5.9 refused it";
-                return Err(Error::at(&function.name, pc, what));
-            }
+        // Frames agree only as long as nobody's is larger than the full stack.
+        if let Some(&entry) = functions.first()
+            && facts.functions.get(entry).is_some_and(|f| f.stack_depth + BUDGET_BYTES > FULL_STACK)
+        {
+            let what = "may_goto counts in a slot below the stack, which has all its 512 bytes: \
+                        with the fixed prologue a frame entered by a tail call has no more";
+            refuse(object, entry, |op| matches!(op, Op::MayGoto { .. }), what)?;
         }
-        Ok(())
+        if functions.len() < 2 {
+            return Ok(());
+        }
+        let what = "a tail call in a program with subprograms: with the fixed prologue \
+                    every frame counts from zero, so kernels up to 5.9 refused it";
+        functions.iter().try_for_each(|&func| refuse(object, func, is_tail_call, what))
+    }
+}
+
+/// An error at the first instruction of a function that is such.
+fn refuse(
+    object: &Object,
+    func: FuncRef,
+    is_such: impl Fn(&Op) -> bool,
+    what: &str,
+) -> Result<(), Error> {
+    let function = &object.functions[func];
+    match function.ops.iter().position(is_such) {
+        Some(pc) => Err(Error::at(&function.name, pc, what)),
+        None => Ok(()),
     }
 }

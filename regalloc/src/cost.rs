@@ -8,7 +8,6 @@
 use std::ops::Range;
 
 use regalloc2::Allocation;
-use tailor_lower::mach::InstInfo;
 use tailor_lower::{Gpr, MachBlock, MachFunction, Role};
 
 use crate::levers::{Lever, Levers};
@@ -53,27 +52,33 @@ impl Exits {
 
 /// Loads and stores of spill slots per execution of the function.
 pub fn spill_cost(located: &Located) -> f64 {
-    let accesses = |insts: Range<usize>| {
-        let named = located.named_in(insts).filter(|location| location.is_stack());
-        named.count() as f64
-    };
-    weigh(located.function, accesses)
+    weigh(located.function, |block, insts| {
+        let named = located.named_in(block, insts);
+        named.filter(|location| location.is_stack()).count()
+    })
 }
 
 /// What instructions that compute values again count per execution of the function.
 pub fn of_recomputed(function: &MachFunction) -> f64 {
-    let count = |insts| {
-        let insts: &[InstInfo] = &function.info[insts];
-        insts.iter().filter(|info| info.recomputed).count() as f64
-    };
-    RECOMPUTED * weigh(function, count)
+    let recomputed = weigh(function, |_, insts| {
+        let insts = &function.info[insts];
+        insts.iter().filter(|info| info.recomputed).count()
+    });
+    RECOMPUTED * recomputed
 }
 
-/// Sums what runs of instructions cost, by how often they are executed.
-fn weigh(function: &MachFunction, cost: impl Fn(Range<usize>) -> f64) -> f64 {
-    let runs = function.blocks.iter().flat_map(|block| function.weighed(block));
-    let runs = runs.filter(|(insts, _)| !insts.is_empty());
-    runs.map(|(insts, frequency)| frequency * cost(insts)).sum()
+/// Sums counts of runs of instructions, each of some block, by how often they are
+/// executed.
+fn weigh(function: &MachFunction, count: impl Fn(usize, Range<usize>) -> usize) -> f64 {
+    let mut sum = 0.0;
+    for (number, block) in function.blocks.iter().enumerate() {
+        for (insts, frequency) in function.weighed(block) {
+            if !insts.is_empty() {
+                sum += frequency * count(number, insts) as f64;
+            }
+        }
+    }
+    sum
 }
 
 /// What callee-saved registers are used for.

@@ -82,15 +82,6 @@ impl<'a> Located<'a> {
         self.first_moves[block] as usize..self.first_moves[block + 1] as usize
     }
 
-    /// The moves before and after these instructions, as numbers of edits.
-    fn moves_around(&self, insts: Range<usize>) -> Range<usize> {
-        let first = |inst| {
-            let point = ProgPoint::before(Inst::new(inst));
-            self.edits.partition_point(|(at, _)| *at < point)
-        };
-        first(insts.start)..first(insts.end)
-    }
-
     /// The first instruction behind a step.
     pub fn next_inst(&self, step: Step) -> usize {
         match step {
@@ -132,15 +123,18 @@ impl<'a> Located<'a> {
         operands.iter().copied().zip(locations.iter().copied())
     }
 
-    /// All locations that operands of these instructions name, and moves before and
-    /// after them, in no order.
-    pub fn named_in(&self, insts: Range<usize>) -> impl Iterator<Item = Allocation> {
+    /// All locations that operands of these instructions of a block name, and moves
+    /// before and after them, in no order.
+    pub fn named_in(&self, block: usize, insts: Range<usize>) -> impl Iterator<Item = Allocation> {
         let first = |inst: usize| {
             let info = self.function.info.get(inst);
             info.map_or(self.locations.len(), |info| info.first as usize)
         };
         let operands = self.locations[first(insts.start)..first(insts.end)].iter().copied();
-        let moves = self.edits[self.moves_around(insts)].iter();
+        let moves = &self.edits[self.moves(block)];
+        let before =
+            |inst| moves.partition_point(|(at, _)| *at < ProgPoint::before(Inst::new(inst)));
+        let moves = moves[before(insts.start)..before(insts.end)].iter();
         operands.chain(moves.flat_map(|(_, Edit::Move { from, to })| [*from, *to]))
     }
 }

@@ -116,10 +116,10 @@ impl Runtime {
         Ok(Arc::new(Runtime { code, helpers, cells, thunks }))
     }
 
-    /// Loads the code of an object together with its maps, which must have
-    /// been made with this convention's layout (and may be other modules' too),
-    /// and fills its program arrays as the object says. Sites are changed as
-    /// `poking` says, or through data where code cannot be patched.
+    /// Loads the code of an object together with its maps (which may be other
+    /// modules' too), and fills its program arrays as the object says. Programs
+    /// that use an array of another convention's layout do not run. Sites are
+    /// changed as `poking` says, or through data where code cannot be patched.
     pub fn load(
         self: &Arc<Runtime>,
         object: &Object,

@@ -43,13 +43,9 @@ pub fn main(mut arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
     if arguments.engine.contains(&Engine::Interp) {
         super::usage("the interpreter has no frames");
     }
-    // An engine that is named twice is compared once, or its totals would be doubled.
-    let mut seen = Vec::new();
-    arguments.engine.retain(|engine| {
-        let is_new = !seen.contains(engine);
-        seen.push(*engine);
-        is_new
-    });
+    // What is named twice counts once, or totals would be doubled.
+    super::keep_first(&mut arguments.engine);
+    super::keep_first(&mut arguments.objects);
     let mut report = Report::default();
     trace.levers = trace.levers.and_without(&arguments.no);
     let data = arguments.profile.as_deref().map(input::data).transpose()?;

@@ -21,9 +21,7 @@ pub const EXAMPLES: &[(&str, &[u8])] = &[
 
 /// Reads and links an object file.
 pub fn object(path: &Path) -> Result<Object, Failed> {
-    let name = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|error| format!("{name}: {error}"))?;
-    Object::parse(&name, &bytes).map_err(|error| format!("{name}: {error}").into())
+    Object::open(path).map_err(Failed::from)
 }
 
 /// Reads a packet or context.

@@ -8,6 +8,8 @@ mod input;
 mod run;
 mod table;
 
+use std::collections::HashSet;
+use std::hash::Hash;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -71,6 +73,12 @@ pub fn main() -> ExitCode {
             ExitCode::from(1)
         }
     }
+}
+
+/// Drops what equals something before it.
+fn keep_first<T: Eq + Hash + Clone>(values: &mut Vec<T>) {
+    let mut seen = HashSet::new();
+    values.retain(|value| seen.insert(value.clone()));
 }
 
 /// Measures the frequencies of a unit's functions; says for which programs it

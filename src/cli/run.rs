@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tailor_bpf::ProgramKind;
 use tailor_runtime::{Context, Map};
 
@@ -38,7 +38,7 @@ pub struct Arguments {
     /// A slot of a program array, NAME:INDEX=PROGRAM.
     #[arg(long)]
     prog_array: Vec<Slot>,
-    /// A map to print afterwards.
+    /// A map to print afterwards; with --json as a member of "maps".
     #[arg(long)]
     dump: Vec<String>,
     /// Print JSON.
@@ -49,7 +49,9 @@ pub struct Arguments {
 /// Batches in which runs are timed; the median is reported.
 const BATCHES: u64 = 11;
 
-pub fn main(arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
+pub fn main(mut arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
+    // What a ring buffer holds can be taken once.
+    super::keep_first(&mut arguments.dump);
     let name = arguments.object.display().to_string();
     let in_object = |error: crate::Error| Failed::from(format!("{name}: {error}"));
     let unit = Unit::new(input::object(&arguments.object)?);
@@ -128,10 +130,13 @@ fn report(
     let mut out = String::new();
     if arguments.json {
         let data_out = (!data.is_empty()).then(|| hex(data));
-        let value = json!({
+        let mut value = json!({
             "engine": arguments.engine.name(), "program": program, "retval": retval,
             "ns_per_run": ns, "runs": arguments.repeat, "data_out": data_out,
         });
+        if !dumped.is_empty() {
+            value["maps"] = dumped.iter().map(|(name, map)| (*name, contents(map))).collect();
+        }
         out.push_str(&format!("{value}\n"));
     } else {
         out.push_str(&format!("{program} ({}) returned {retval}\n", arguments.engine));
@@ -139,9 +144,9 @@ fn report(
         if !data.is_empty() {
             out.push_str(&format!("data: {}\n", hex(data)));
         }
-    }
-    for (name, map) in dumped {
-        dump(&mut out, name, map);
+        for (name, map) in dumped {
+            dump(&mut out, name, map);
+        }
     }
     super::output(&out)
 }
@@ -157,6 +162,18 @@ fn dump(out: &mut String, name: &str, map: &Map) {
     for sample in map.drain() {
         out.push_str(&format!("{name}:{}:{}\n", sample.cpu, hex(&sample.data)));
     }
+}
+
+/// The same as JSON: a list of entries `{"key","value"}`, of maps in a map
+/// `{"key","map"}`, and of what programs put out `{"cpu","data"}`.
+fn contents(map: &Map) -> Value {
+    let entries = map.entries().into_iter();
+    let entries = entries.map(|(key, value)| json!({"key": hex(&key), "value": hex(&value)}));
+    let inner = map.inner_maps().into_iter();
+    let inner = inner.map(|(key, map)| json!({"key": hex(&key), "map": contents(&map)}));
+    let samples = map.drain().into_iter();
+    let samples = samples.map(|sample| json!({"cpu": sample.cpu, "data": hex(&sample.data)}));
+    entries.chain(inner).chain(samples).collect()
 }
 
 fn set_entry(map: &Map, entry: &Entry) -> Result<(), String> {

@@ -276,6 +276,58 @@ fn shared_maps_are_compared() {
     assert_eq!(error, "map jmp: the object defines it otherwise");
 }
 
+/// Where slots lie differs between conventions: an array that is nobody's yet
+/// must not become one in which code reads elsewhere, behind its end.
+#[test]
+fn shared_arrays_are_laid_out_for_their_engine() {
+    let text = "map map0 \"jmp\" prog_array key 4 value 4 entries 1
+        program f0 \"main\" xdp
+          r2 = map0 ll
+          r3 = *(u32 *)(r1 + 12)
+          call 12
+          r0 = 1
+          exit
+        program f1 \"aside\" xdp
+          r0 = 6
+          exit";
+    let unused = unit(
+        "map map0 \"jmp\" prog_array key 4 value 4 entries 1
+        program f0 \"main\" xdp\nr0 = 0\nexit",
+    );
+    for (own, other) in [(Engine::Tailor, Engine::Naive612), (Engine::Naive612, Engine::Tailor)] {
+        let host = Instance::new(&unused, own, &mut Trace::checked()).unwrap();
+        let setup = Setup { shared: vec![host.map("jmp").unwrap()], ..Setup::default() };
+        let guest = Instance::with(&unit(text), other, &mut Trace::checked(), setup).unwrap();
+        let error = guest.program("main").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("its slots do not lie where code"), "{error}");
+        assert_eq!(run(&guest, "aside"), 6);
+    }
+}
+
+/// The interpreter leaves alone what others put into an array that it shares.
+#[test]
+fn an_interpreter_clears_its_own_slots_alone() {
+    let text = "map map0 \"jmp\" prog_array key 4 value 4 entries 1 { 0 = \"aside\" }
+        program f0 \"main\" xdp
+          r2 = map0 ll
+          r3 = *(u32 *)(r1 + 16)
+          call 12
+          r0 = 1
+          exit
+        program f1 \"aside\" xdp
+          r0 = 6
+          exit";
+    let unit = unit(text);
+    let native = Instance::new(&unit, Engine::Tailor, &mut Trace::checked()).unwrap();
+    let map = native.map("jmp").unwrap();
+    let before = map.slot_values();
+    let setup = Setup { shared: vec![map.clone()], ..Setup::default() };
+    let guest = Instance::with(&unit, Engine::Interp, &mut Trace::checked(), setup).unwrap();
+    assert!(guest.program("main").is_ok());
+    assert_eq!(guest.set_slot("jmp", 0, None), Ok(false));
+    assert_eq!((map.slot_values(), run(&native, "main")), (before, 6));
+}
+
 /// The convention is what counts: programs of the baseline and of the optimizing
 /// pipeline under the same kernel's constraints tail-call each other.
 #[test]

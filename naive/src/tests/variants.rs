@@ -6,7 +6,7 @@ use tailor_bpf::text::parse_object;
 use tailor_emit::{CompiledFunction, Gpr, frame};
 
 use super::frames::{TAIL_CALLS, direct};
-use super::{compile_as, hex};
+use super::{compile_as, facts, hex};
 use crate::Variant;
 
 const ALL: [Variant; 3] = [Variant::Fixed, Variant::V510, Variant::V612];
@@ -83,14 +83,37 @@ fn a_site_of_5_10_counts_before_it_looks() {
     assert_eq!(f.frame.frame_bytes, 8 + 8 + 8 + 16);
 }
 
+/// A load from the packet is a helper's call too, as the verifier rewrites it.
+#[test]
+fn helpers_of_5_10_get_the_counter() {
+    let text = r#"
+map map0 "jmp" prog_array key 4 value 4 entries 8
+
+program f0 "main" socket_filter
+  r6 = r1
+  r0 = *(u8 *)skb[2]
+  call 7
+  r1 = r6
+  r2 = map0 ll
+  r3 = 2
+  call 12
+  exit
+"#;
+    let f = &compile_as(Variant::V510, text, 0, direct())[0];
+    let code = hex(&f.code);
+    let loads = code.matches("488b85f8ffffffe800000000").count();
+    assert_eq!(loads, 2, "{code}");
+}
+
 #[test]
 fn only_the_fixed_prologue_refuses() {
     let object = parse_object(TAIL_CALLS).expect("it parses");
+    let facts = facts(&object, 8, direct());
     let both: Vec<_> = object.functions.keys().collect();
-    let error = Variant::Fixed.admit(&object, &both).expect_err("it is refused");
+    let error = Variant::Fixed.admit(&object, &facts, &both).expect_err("it is refused");
     assert!(error.to_string().starts_with("main+7: a tail call in a program with subprograms"));
-    assert_eq!(Variant::Fixed.admit(&object, &both[..1]), Ok(()));
-    assert_eq!(Variant::V510.admit(&object, &both), Ok(()));
+    assert_eq!(Variant::Fixed.admit(&object, &facts, &both[..1]), Ok(()));
+    assert_eq!(Variant::V510.admit(&object, &facts, &both), Ok(()));
 }
 
 /// Offset of the first place where these bytes are.
@@ -129,4 +152,20 @@ fn the_decoder_notices_broken_frames_of_every_variant() {
         breaks("a belief in fewer registers", &|f| f.frame.saved.retain(|reg| *reg != Gpr::RBX));
         breaks("a site that is not there", &|f| f.tail_sites[0].exit += 2);
     }
+}
+
+/// A frame that a tail call entered has 512 bytes of stack, and what is saved
+/// below: no more fits.
+#[test]
+fn the_fixed_frame_has_no_room_for_a_count_below_all_of_the_stack() {
+    let text = "program f0 \"main\" raw\nr0 = 0\nmay_goto +0\nexit";
+    let object = parse_object(text).expect("it parses");
+    let functions: Vec<_> = object.functions.keys().collect();
+    let admit = |variant: Variant, depth| {
+        variant.admit(&object, &facts(&object, depth, TailCall::default()), &functions)
+    };
+    assert_eq!(admit(Variant::Fixed, 504), Ok(()));
+    assert_eq!(admit(Variant::V510, 512), Ok(()));
+    let error = admit(Variant::Fixed, 505).expect_err("it is refused").to_string();
+    assert!(error.starts_with("main+1: may_goto counts in a slot below the stack"), "{error}");
 }

@@ -8,6 +8,7 @@
 //! rows in `tailor_bpf::helpers`, so that an implementation can trust it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use tailor_bpf::ctx::{FieldValue, KINDS};
 use tailor_bpf::helpers::{Access, Arg, Extent, Helper};
@@ -27,6 +28,10 @@ const READ_ONLY: u32 = 1 << 7;
 const MAX_CONTEXT: u64 = 256;
 /// Helpers on objects in memory, and the bytes of these.
 const IN_MEMORY: [(u32, usize); 3] = [(93, 4), (94, 4), (194, 8)];
+/// The one of them that waits, and after how many looks, with the processor left
+/// to others in between, nothing is waited for any more.
+const SPIN_LOCK: u32 = 93;
+const LOOKS_AT_LOCK: u32 = 1 << 20;
 /// Helpers that try to read what is at any address, and find nothing to read.
 const PROBES: [u32; 7] = [4, 45, 112, 113, 114, 115, 148];
 /// Helpers that give a ring buffer's record back.
@@ -137,7 +142,8 @@ impl<'a> Checked<'a> {
             if !address.is_multiple_of(*len as u64) {
                 return Err(format!("{address:#x} is not aligned"));
             }
-            return self.check(address, *len, Access::Update);
+            self.check(address, *len, Access::Update)?;
+            return if helper == SPIN_LOCK { wait_for_lock(address) } else { Ok(()) };
         }
         let mut maps = self.program.maps.iter().flatten();
         if GIVE_BACK.contains(&helper) && !maps.any(|map| map.holds_record(address)) {
@@ -159,6 +165,20 @@ impl<'a> Checked<'a> {
         let has_end = (start..end).any(|address| unsafe { *(address as *const u8) } == 0);
         if has_end { Ok(()) } else { Err(format!("{start:#x} is no text with an end")) }
     }
+}
+
+/// Waits for a lock to be free: one that the program holds itself, or did not
+/// give back, or wrote over, never is.
+fn wait_for_lock(address: u64) -> Result<(), String> {
+    // SAFETY: four aligned bytes of the program's memory, as was just checked.
+    let lock = unsafe { AtomicU32::from_ptr(address as *mut u32) };
+    for _ in 0..LOOKS_AT_LOCK {
+        if lock.load(Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        std::thread::yield_now();
+    }
+    Err(format!("the lock at {address:#x} is not given back"))
 }
 
 /// Whether a program may access so many bytes of a context natively.

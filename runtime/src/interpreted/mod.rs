@@ -113,12 +113,15 @@ impl Interpreted {
             slots.claim(&array, owner)?;
         }
         let mut slots = self.slots.write().expect("no panic while locked");
-        word.store(u64::from(func.is_some()), Ordering::Release);
         let key = (array.address(), index);
         let old = match func {
             Some(func) => slots.insert(key, func),
             None => slots.remove(&key),
         };
+        // What somebody else put into an array that is shared stays.
+        if old != func {
+            word.store(u64::from(func.is_some()), Ordering::Release);
+        }
         Ok(old != func)
     }
 

@@ -15,7 +15,8 @@ impl Map {
 
     /// The value of another processor, in a per-CPU map.
     pub(crate) fn lookup_on(&self, key: &[u8], cpu: u32) -> Option<u64> {
-        if cpu < self.cpus { self.operations().lookup_on(key, cpu) } else { None }
+        let has_value = is_per_cpu(self.kind) && cpu < self.cpus;
+        if has_value { self.operations().lookup_on(key, cpu) } else { None }
     }
 
     /// Sets the value of a key; 0 or a negated error number.
@@ -229,6 +230,14 @@ impl Map {
     pub(crate) fn slots(&self) -> Option<Turn<'_, Slots>> {
         match &self.storage {
             Storage::ProgArray(array) => Some(array.slots()),
+            _ => None,
+        }
+    }
+
+    /// Where code finds a program array's fields.
+    pub(crate) fn slot_layout(&self) -> Option<SlotLayout> {
+        match &self.storage {
+            Storage::ProgArray(array) => Some(array.layout()),
             _ => None,
         }
     }

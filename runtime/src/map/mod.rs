@@ -193,7 +193,7 @@ impl Map {
             flags: def.flags,
             cpus,
             storage,
-            block: (0..words.max(2)).map(|_| AtomicU64::new(0)).collect(),
+            block: zeros(words.max(2)),
         });
         let address = Arc::as_ptr(&map) as u64;
         let block = Arc::get_mut(&mut map).expect("not shared yet");
@@ -263,6 +263,15 @@ impl Map {
             Storage::Targets(targets) => targets,
         }
     }
+}
+
+/// So many words, which cost no memory before they are used: an object says how
+/// many slots an array has.
+fn zeros(words: usize) -> Box<[AtomicU64]> {
+    let words = vec![0u64; words].into_boxed_slice();
+    const { assert!(align_of::<AtomicU64>() == align_of::<u64>()) };
+    // SAFETY: AtomicU64 has the size and (as was just asserted) the alignment of u64.
+    unsafe { Box::from_raw(Box::into_raw(words) as *mut [AtomicU64]) }
 }
 
 /// The storage of a map of this kind, or why it cannot be.

@@ -66,11 +66,17 @@ impl Pool {
 
     /// A copy of a value: those of all processors, one after the other.
     pub fn get(&self, index: usize) -> Vec<u8> {
-        let mut copy = Vec::with_capacity(self.value_size * self.cpus);
+        let mut copy: Vec<u8> = Vec::with_capacity(self.value_size * self.cpus);
         for cpu in 0..self.cpus as u32 {
             let from = self.address(index, cpu) as *const u8;
-            // SAFETY: value_size bytes of the pool lie at this address.
-            copy.extend_from_slice(unsafe { std::slice::from_raw_parts(from, self.value_size) });
+            let len = copy.len();
+            // SAFETY: value_size bytes of the pool lie at this address, and as many
+            // were reserved behind the copy. No reference to the value is made:
+            // programs may write it meanwhile.
+            unsafe {
+                std::ptr::copy_nonoverlapping(from, copy.as_mut_ptr().add(len), self.value_size);
+                copy.set_len(len + self.value_size);
+            }
         }
         copy
     }

@@ -21,6 +21,10 @@ impl ProgArray {
         ProgArray { layout, slots: Turns::default() }
     }
 
+    pub(super) fn layout(&self) -> SlotLayout {
+        self.layout
+    }
+
     /// The block's word that holds a slot.
     pub(super) fn word(&self, index: u32) -> usize {
         (self.layout.slots / 8 + index) as usize

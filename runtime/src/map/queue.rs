@@ -21,6 +21,7 @@ use crate::errno;
 pub(super) struct Queue {
     /// Last in, first out.
     is_stack: bool,
+    value_size: usize,
     max_entries: usize,
     /// Oldest first.
     values: Mutex<VecDeque<Vec<u8>>>,
@@ -30,6 +31,7 @@ impl Queue {
     pub(super) fn new(def: &MapDef, is_stack: bool) -> Queue {
         Queue {
             is_stack,
+            value_size: def.value_size as usize,
             max_entries: def.max_entries as usize,
             values: Mutex::new(VecDeque::new()),
         }
@@ -39,7 +41,7 @@ impl Queue {
         self.values.lock().expect("no panic while locked")
     }
 
-    /// Adds a value; 0 or a negated error number.
+    /// Adds a value, cut or filled up with zeros; 0 or a negated error number.
     pub(super) fn push(&self, value: &[u8], flags: u64) -> i64 {
         if flags & NOEXIST != 0 || flags > EXIST {
             return -errno::EINVAL;
@@ -51,7 +53,9 @@ impl Queue {
             }
             values.pop_front();
         }
-        values.push_back(value.to_vec());
+        let mut value = value.to_vec();
+        value.resize(self.value_size, 0);
+        values.push_back(value);
         0
     }
 

@@ -180,6 +180,26 @@ fn queues_and_stacks() {
         assert_eq!((map.program_update(&[], &[1], 0), map.update(&[], &[1], 0)), (-EINVAL, 0));
         assert_eq!((map.lookup(&[]), map.get(&[])), (None, Some(vec![1])));
         assert_eq!(map.delete(&[]), -EINVAL);
+        // The helper that pops has room for a value, not for what the host gave.
+        assert_eq!((map.pop(), map.update(&[], &[4, 5], 0)), (Some(vec![1]), 0));
+        assert_eq!((map.pop(), map.update(&[], &[], 0)), (Some(vec![4]), 0));
+        assert_eq!(map.pop(), Some(vec![0]));
+    }
+}
+
+/// The processors that there can be are the map's, values of each only a
+/// per-CPU map's.
+#[test]
+fn other_processors_values_are_per_cpu_maps_alone() {
+    for (kind, found) in [
+        (MapKind::Array, false),
+        (MapKind::Hash, false),
+        (MapKind::PercpuArray, true),
+        (MapKind::PercpuHash, true),
+    ] {
+        let map = make_per_cpu(kind, 4, 4, 1);
+        assert_eq!(map.update(&key(0), &[1; 4], 0), 0);
+        assert_eq!(map.lookup_on(&key(0), 1).is_some(), found, "{kind:?}");
     }
 }
 
@@ -323,4 +343,19 @@ fn what_cannot_be_made() {
     assert_eq!(refusal(&def(MapKind::LruHash, 4, 4, 0)), empty);
     let large = "map m: more than 4294967296 bytes of values";
     assert_eq!(refusal(&def(MapKind::Array, 4, u32::MAX, u32::MAX)), large);
+}
+
+/// What an object says of an array's size costs nothing before it is used.
+#[test]
+#[cfg(target_os = "linux")]
+fn large_program_arrays_cost_address_space_alone() {
+    let resident = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        4096 * pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let before = resident();
+    let map = make(MapKind::ProgArray, 4, 4, 1 << 28);
+    assert_eq!(map.slot((1 << 28) - 1).unwrap().load(std::sync::atomic::Ordering::Relaxed), 0);
+    // The slots are of 2 GiB.
+    assert!(resident() < before + (1 << 30));
 }

@@ -67,9 +67,13 @@ pub(crate) struct Entry {
 
 impl Slots {
     /// Checks that programs of this owner are taken; an array that belongs to
-    /// nobody is theirs from then on.
+    /// nobody is theirs from then on, if it was made for their code.
     pub(crate) fn claim(&mut self, map: &Map, owner: &Owner) -> Result<(), Error> {
         let Some(own) = &self.owner else {
+            if !owner.linkage().reads(map.slot_layout()) {
+                let what = "its slots do not lie where code of this engine reads them".into();
+                return Err(Error::Map { map: map.name().to_string(), what });
+            }
             self.owner = Some(owner.clone());
             return Ok(());
         };

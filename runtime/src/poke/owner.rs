@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tailor_bpf::{Program, ProgramKind};
 use tailor_emit::Convention;
 
-use crate::module::Runtime;
+use crate::map::SlotLayout;
+use crate::module::{Runtime, slot_layout};
 
 /// How programs are entered by tail calls.
 #[derive(Clone)]
@@ -44,6 +45,15 @@ impl PartialEq for Linkage {
 }
 
 impl Linkage {
+    /// Whether it finds the slots of an array of this layout. The interpreter
+    /// looks them up elsewhere.
+    pub(crate) fn reads(&self, layout: Option<SlotLayout>) -> bool {
+        match self {
+            Linkage::Native(convention, _) => layout == Some(slot_layout(*convention)),
+            Linkage::Interpreted(_) => true,
+        }
+    }
+
     /// Of another interpreted object.
     pub(crate) fn interpreted() -> Linkage {
         static NEXT: AtomicU64 = AtomicU64::new(0);

@@ -139,6 +139,9 @@ fn locks_and_pointers() {
     let outcome = ran("xdp", &[], body);
     assert_eq!([0, 8, 64, 128].map(|at| outcome.at(at)), [1, 5, 0, 0]);
     assert!(stopped("xdp", "", "r1 = r9\nr1 += 2\ncall 94").contains("not aligned"));
+    // The kernel's verifier takes no program that waits for itself.
+    let twice = stopped("xdp", "", "r1 = r9\ncall 93\nr1 = r9\ncall 93");
+    assert!(twice.contains("is not given back"), "{twice}");
 }
 
 #[test]
