@@ -18,8 +18,9 @@
 //! live or can be computed, so can it, whatever else is left out. Where finding
 //! that out takes too many steps (`MOST_STEPS`), a value is left out too: that
 //! makes the bound lower, never wrong. Taken for granted is that a parameter is used
-//! somewhere (selection drops others) and that no two values are always the same (the
-//! passes join them): the allocator may find out, and need less.
+//! somewhere (selection drops others) and that no two values are always the same: the
+//! passes join most such values, though not all; the allocator may find out, and need
+//! less.
 //! Source: the design's definition of `lower_bound_bytes`.
 
 use regalloc2::{Block, OperandKind, VReg};

@@ -388,21 +388,37 @@ impl Generator {
         }
     }
 
-    /// The bytes of a number, stored in any order to adjacent addresses.
+    /// The parts of a number, stored in any order to adjacent addresses.
     fn disassembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
         let (base, bytes) = self.random.pick(&pool.addresses);
         let size = self.random.pick(&[Size::B, Size::B, Size::H]);
         let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / size.bits());
-        let total = count * size.bytes();
+        let total = (count * size.bytes()).min(bytes);
         let first = self.random.below((bytes - total + 1) as usize) as i32;
         let value = self.value(block, pool, ty);
-        let mut order: Vec<u32> = (0..count).collect();
-        order.rotate_left(self.random.below(count as usize));
-        for index in order {
+        let mut parts: Vec<(u32, Size)> = Vec::new();
+        let mut at = 0;
+        while at < total {
+            // Now and then a longer one.
+            let wanted = if self.random.chance(20) { Size::W } else { size };
+            let size = if at + wanted.bytes() <= total { wanted } else { Size::B };
+            parts.push((at, size));
+            at += size.bytes();
+        }
+        let from = self.random.below(parts.len());
+        parts.rotate_left(from);
+        for (at, size) in parts {
             let skip = self.random.chance(2) as i32;
-            let by = self.number(block, ty, u64::from(index * size.bits()));
+            // What is shifted has half of the number's bits at times, and may have fewer
+            // than are stored.
+            let narrow = ty == Type::I64 && at < 4 && self.random.chance(40);
+            let (value, ty) = match narrow {
+                true => (self.op(block, pool, Opcode::Trunc, Type::I32, &[value]), Type::I32),
+                false => (value, ty),
+            };
+            let by = self.number(block, ty, u64::from(8 * at));
             let part = self.op(block, pool, Opcode::Lshr, ty, &[value, by]);
-            let offset = (first + (index * size.bytes()) as i32 - skip).max(0);
+            let offset = (first + at as i32 - skip).max(0);
             let payload = Payload::Mem { offset, size, region: Region::Any };
             self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
             if self.random.chance(8) {

@@ -102,11 +102,14 @@ fn bits_of(function: &Function, inst: Inst, value: Value) -> Part {
 }
 
 impl Part {
-    /// Whether another part stores what comes next, at the address that comes next.
+    /// Whether another part stores what comes next, at the address that comes next,
+    /// and both store bits of the value alone: behind those that it has are zeros.
     fn continues_with(&self, next: &Part) -> bool {
         next.offset == self.offset + i64::from(self.size.bytes())
             && next.root == self.root
             && next.bit == self.bit + self.size.bits()
+            && self.size.bits() <= self.count
+            && next.size.bits() <= next.count
     }
 }
 
