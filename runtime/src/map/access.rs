@@ -102,6 +102,21 @@ impl Map {
         self.operations().region(address)
     }
 
+    /// The same of memory that a program may write: the flags are those of the
+    /// map that holds the value, also where that map lies in this one.
+    pub(crate) fn writable_region(&self, address: u64) -> Option<(u64, usize)> {
+        match &self.storage {
+            Storage::Nested(nested) => nested.find(|map| map.writable_region(address)),
+            _ if self.is_read_only() => None,
+            _ => self.region(address),
+        }
+    }
+
+    /// Whether programs cannot write it.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.flags & RDONLY_PROG != 0
+    }
+
     /// Whether a ring buffer's record that is not submitted yet lies at an
     /// address, in this map or one in it.
     pub(crate) fn holds_record(&self, record: u64) -> bool {
