@@ -13,7 +13,7 @@ mod line_info;
 mod maps;
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use self::btf::Btf;
 use self::code::CodeSections;
@@ -42,10 +42,11 @@ impl Object {
         place_tables(&mut linked, &mut maps);
         let initialised = program_slots(&file, &sections, &maps, &linked);
         let programs = programs(&file, &sections, &linked, &initialised);
+        let ids = programs.iter().enumerate();
+        let ids: HashMap<FuncRef, ProgId> =
+            ids.map(|(id, p)| (p.function, ProgId::from_u32(id as u32))).collect();
         for slot in initialised {
-            let program = programs.iter().position(|p| p.function == slot.function);
-            if let Some(program) = program {
-                let program = ProgId::from_u32(program as u32);
+            if let Some(&program) = ids.get(&slot.function) {
                 maps.defs[slot.map].slots.push((slot.key, program));
             }
         }
@@ -104,9 +105,17 @@ fn refuse_co_re(
     bytes: &[u8],
     btf: Option<&Result<Btf<'_>, Error>>,
 ) -> Result<(), Error> {
+    let mut by_section: HashMap<&str, BTreeMap<u32, String>> = HashMap::new();
     for relocation in co_re::parse(bytes, btf)? {
-        for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
-            unit.refusals.entry(relocation.offset / 8).or_insert_with(|| relocation.what.clone());
+        let of_section = by_section.entry(relocation.section).or_default();
+        of_section.entry(relocation.offset / 8).or_insert(relocation.what);
+    }
+    // Many sections may share a name: each takes what lies within it.
+    for unit in units {
+        if let Some(of_section) = by_section.get(&*unit.section) {
+            let slots = unit.bytes.len().div_ceil(8) as u32;
+            let within = of_section.range(..slots).map(|(slot, what)| (*slot, what.clone()));
+            unit.refusals.extend(within);
         }
     }
     Ok(())

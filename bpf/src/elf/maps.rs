@@ -122,6 +122,8 @@ impl Maps {
     /// eight bytes each: offsets from the start of the section of the code. Here
     /// they become slots of that section; the linker makes them the function's.
     fn add_tables(&mut self, file: &File<'_>) {
+        // Tables do not overlap, or they would hold much more than the file does.
+        let mut left: HashMap<usize, u64> = HashMap::new();
         for symbol in &file.symbols {
             let SymbolPlace::Section(index) = symbol.at else {
                 continue;
@@ -134,6 +136,11 @@ impl Maps {
             if !is_table || entries.is_empty() || self.tables.contains_key(&(index, symbol.value)) {
                 continue;
             }
+            let left = left.entry(index).or_insert(section.size);
+            let Some(now_left) = left.checked_sub(symbol.size) else {
+                continue;
+            };
+            *left = now_left;
             // An offset within an instruction becomes no slot.
             let slot = |entry: &[u8; 8]| match u64::from_le_bytes(*entry) {
                 offset if offset % 8 == 0 => offset / 8,

@@ -2,6 +2,7 @@
 
 mod facts;
 mod lines;
+mod scale;
 mod write;
 
 use proptest::prelude::*;
