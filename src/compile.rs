@@ -5,7 +5,7 @@
 //! the back half: `Compilation::function` takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -77,6 +77,7 @@ impl Unit {
         }
         let program = &self.object.programs[program];
         let mut functions = vec![program.function];
+        let mut seen = HashSet::from([program.function]);
         let mut next = 0;
         while let Some(&func) = functions.get(next) {
             let Some(function) = self.object.functions.get(func) else {
@@ -87,7 +88,7 @@ impl Unit {
                 return Err(error.clone().in_program(&program.name));
             }
             for callee in function.callees() {
-                if !functions.contains(&callee) {
+                if seen.insert(callee) {
                     functions.push(callee);
                 }
             }

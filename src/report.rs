@@ -128,6 +128,7 @@ impl Report {
     pub fn add(&mut self, unit: &Unit, engines: &[Engine], trace: &mut Trace) {
         let compile = |&engine: &Engine| (engine, compile(unit, engine, None, trace));
         let all: Vec<(Engine, Compiled)> = engines.iter().map(compile).collect();
+        let owners = owners(unit);
         for (engine, compiled) in &all {
             let (engine, all) = (*engine, all.as_slice());
             let mut object = ObjectReport {
@@ -136,6 +137,7 @@ impl Report {
                 engine,
                 compiled,
                 all,
+                owners: &owners,
                 weighted: BTreeMap::new(),
                 trace: Trace::default(),
             };
@@ -185,10 +187,25 @@ struct ObjectReport<'a> {
     compiled: &'a Compiled,
     /// The compared engines, this one among them.
     all: &'a [(Engine, Compiled)],
+    /// By function: the programs that reach it, at most two of them.
+    owners: &'a SecondaryMap<FuncRef, Vec<ProgId>>,
     /// By function: what its frame costs, and that of its stub.
     weighted: BTreeMap<(FuncRef, FunctionKind), Option<Weighted>>,
     /// Shows nothing.
     trace: Trace,
+}
+
+/// The programs that reach each function, at most two of them.
+fn owners(unit: &Unit) -> SecondaryMap<FuncRef, Vec<ProgId>> {
+    let mut owners: SecondaryMap<FuncRef, Vec<ProgId>> = SecondaryMap::new();
+    for id in unit.object.programs.keys() {
+        for func in unit.reachable(id).unwrap_or_default() {
+            if owners[func].len() < 2 {
+                owners[func].push(id);
+            }
+        }
+    }
+    owners
 }
 
 impl ObjectReport<'_> {
@@ -279,11 +296,8 @@ impl ObjectReport<'_> {
 
     /// The name of the program that a function belongs to, unless several share it.
     fn only_program(&self, func: FuncRef) -> Option<String> {
-        let object = &self.unit.object;
-        let uses = |id: &ProgId| self.unit.reachable(*id).is_ok_and(|all| all.contains(&func));
-        let mut users = object.programs.keys().filter(uses);
-        match (users.next(), users.next()) {
-            (Some(only), None) => Some(object.programs[only].name.clone()),
+        match self.owners[func][..] {
+            [only] => Some(self.unit.object.programs[only].name.clone()),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! Frames as text and as comma-separated values.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use comfy_table::presets::NOTHING;
@@ -53,18 +54,18 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
     }
     let mut table = table(header);
     let mut names: Vec<(&str, &str)> = Vec::new();
+    let mut by_name: HashMap<(&str, &str), Vec<&FunctionRow>> = HashMap::new();
     for row in rows {
-        if !names.contains(&(&row.function, row.kind)) {
-            names.push((&row.function, row.kind));
+        let name = (row.function.as_str(), row.kind);
+        let engines = by_name.entry(name).or_default();
+        if engines.is_empty() {
+            names.push(name);
         }
+        engines.push(row);
     }
     for (name, kind) in names {
-        let of = |engine: &Engine| {
-            let same = |row: &&&FunctionRow| {
-                row.function == name && row.kind == kind && row.engine == engine.name()
-            };
-            rows.iter().find(same)
-        };
+        let rows = &by_name[&(name, kind)];
+        let of = |engine: &Engine| rows.iter().find(|row| row.engine == engine.name());
         let insns = engines.iter().find_map(of).map_or(0, |row| row.insns);
         let label = if kind == "stub" { " (entry stub)" } else { "" };
         let mut cells = vec![format!("  {name}{label}"), insns.to_string()];
