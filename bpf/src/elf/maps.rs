@@ -39,6 +39,8 @@ struct Variable {
 pub(super) struct Initialiser {
     pub map: MapRef,
     pub key: u32,
+    /// Index of the symbol that it names.
+    pub symbol: usize,
     pub section: SymbolPlace,
     pub offset: u64,
 }
@@ -220,6 +222,7 @@ impl Maps {
                 found.push(Initialiser {
                     map,
                     key: (inside / 8) as u32,
+                    symbol: relocation.symbol,
                     section: symbol.at,
                     offset: symbol.value.wrapping_add(addend),
                 });
