@@ -455,8 +455,8 @@ static HELPERS: &[Helper] = helpers! {
     183 get_func_arg(CTX, NUM, write_bytes(8)) -> Number, RW;
     184 get_func_ret(CTX, write_bytes(8)) -> Number, RW;
     185 get_func_arg_cnt(CTX) -> Number, R;
-    186 get_retval() -> Number, NONE;
-    187 set_retval(NUM) -> Number, NONE;
+    186 get_retval() -> Number, R;
+    187 set_retval(NUM) -> Number, W;
     188 xdp_get_buff_len(CTX) -> Number, R;
     189 xdp_load_bytes(CTX, NUM, write(4), SIZE) -> Number, RW;
     190 xdp_store_bytes(CTX, NUM, read(4), SIZE) -> Number, RW;

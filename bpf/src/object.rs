@@ -288,11 +288,12 @@ impl Object {
 }
 
 impl Function {
-    /// Whether it calls a helper; the tail call is none, since no C code runs.
+    /// Whether it calls a helper, as loads from the packet do; the tail call is none,
+    /// since no C code runs.
     pub fn calls_helper(&self) -> bool {
         self.ops.iter().any(|op| match *op {
             Op::Call(Callee::Helper(number)) => number != TAIL_CALL,
-            Op::Call(Callee::Register(_)) => true,
+            Op::Call(Callee::Register(_)) | Op::LoadPacket { .. } => true,
             _ => false,
         })
     }

@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use cranelift_entity::{PrimaryMap, SecondaryMap};
 
 use crate::encode::slot;
+use crate::helpers::PACKET_LOAD;
 use crate::insn::{Callee, Imm64, Op, Reg};
 use crate::object::{Function, MapDef, Object, ProgId, Program, ProgramKind};
 use crate::{Error, FuncRef, MapRef};
@@ -207,6 +208,10 @@ fn check_op(
         Op::Call(Callee::Function(function)) => check_function(object, function),
         Op::Call(Callee::Relative(_)) => Err("a call that is not linked".into()),
         Op::Call(Callee::Kfunc(id)) => Err(format!("calls the kernel's function {id}")),
+        // Numbers from there on are rows of our own, for what is no call in bytecode.
+        Op::Call(Callee::Helper(id)) if id >= PACKET_LOAD => {
+            Err(format!("there is no helper {id}"))
+        }
         _ => Ok(slot(&op).map(drop)?),
     }
 }
@@ -493,6 +498,13 @@ mod tests {
         assert_eq!(check(&[first]).as_deref(), Some(cut));
         let stray = "p: p+0: a second slot without a first";
         assert_eq!(check(&[Op::LoadImmHi, Op::Exit]).as_deref(), Some(stray));
+    }
+
+    /// The table of helpers has rows that are none.
+    #[test]
+    fn numbers_of_no_helper() {
+        let text = "program f0 \"p\" sched_cls\nr2 = 0\ncall 0x80000000\ncall 5000\nexit";
+        assert_eq!(errors(text), ["p: p+1: there is no helper 2147483648"]);
     }
 
     #[test]
