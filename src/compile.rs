@@ -13,7 +13,7 @@ use cranelift_entity::{EntitySet, SecondaryMap};
 use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
-use tailor_bpf::{Error, FuncRef, Object, ProgId, chains};
+use tailor_bpf::{Error, FuncRef, Function, Object, ProgId, chains};
 use tailor_emit::{CompiledCode, CompiledFunction, Convention, FunctionKind};
 use tailor_lower::MachFunction;
 use tailor_naive::Variant;
@@ -44,6 +44,7 @@ impl Unit {
     /// only the programs that reach it, so nothing fails here.
     pub fn new(mut object: Object) -> Unit {
         let mut errors = tailor_bpf::validate::validate(&object);
+        drop_dangling(&mut object);
         refuse(&mut object, &errors);
         let (mut facts, mut found) = tailor_bpf::analyze(&object);
         if tailor_bpf::separate_entries(&mut object, &facts) {
@@ -95,6 +96,31 @@ impl Unit {
             next += 1;
         }
         Ok(functions)
+    }
+}
+
+/// Takes what names nothing out of an object that was validated: slots and inner maps
+/// go, and a program without a function gets one that is refused.
+fn drop_dangling(object: &mut Object) {
+    let (maps, programs) = (object.maps.len(), object.programs.len());
+    for map in object.maps.values_mut() {
+        map.slots.retain(|(_, program)| program.as_u32() < programs as u32);
+        map.inner_maps.retain(|(_, inner)| inner.as_u32() < maps as u32);
+    }
+    for program in object.programs.values_mut() {
+        if object.functions.is_valid(program.function) {
+            continue;
+        }
+        let what = format!("there is no {}", program.function);
+        program.function = object.functions.push(Function {
+            // No function's own name, so that errors of others are not taken for its.
+            name: format!("{} ({})", program.name, program.function),
+            section: program.section.clone(),
+            ops: Vec::new(),
+            refused: Some(Error::new(what)),
+            further: Vec::new(),
+            lines: Default::default(),
+        });
     }
 }
 

@@ -1,7 +1,9 @@
 //! The library as an embedder uses it.
 
 use tailor::bpf::{encode, text};
-use tailor::{Compiler, Engine, Error, Features, Lever, Levers, Object, Xdp, raw};
+use tailor::{
+    Compiler, Engine, Error, Features, Instance, Lever, Levers, Object, Trace, Unit, Xdp, raw,
+};
 
 fn bytecode(text: &str) -> Vec<u8> {
     let ops = text::parse_ops(text).expect("the test's code parses");
@@ -117,6 +119,62 @@ fn a_profile_changes_code_and_no_result() {
         assert_eq!(run(compiler.clone()).unwrap(), (21, 2), "{engine}");
         for data in [[7], [8]] {
             assert_eq!(run(compiler.clone().profile(&data)).unwrap(), (21, 2), "{engine}");
+        }
+    }
+}
+
+/// Objects that the embedder makes itself may name what they do not have: that is
+/// said, in all engines, and what has nothing to do with it runs.
+#[test]
+fn objects_that_name_nothing() {
+    use tailor::bpf::{Callee, FuncRef, Imm64, MapRef, Op, ProgId, Reg};
+    let text = "map map0 \"jmp\" prog_array key 4 value 4 entries 2
+        map map1 \"outer\" array_of_maps key 4 value 4 entries 2
+        program f0 \"one\" raw
+          r0 = 1
+          exit
+        program f1 \"two\" raw
+          r0 = 2
+          exit";
+    let whole = tailor::bpf::text::parse_object(text).unwrap();
+    let (one, nobody) = (FuncRef::from_u32(0), u32::MAX - 1);
+    let change = |change: &dyn Fn(&mut Object)| {
+        let mut object = whole.clone();
+        change(&mut object);
+        object
+    };
+    let code = |op: Op| {
+        change(&|object| {
+            let hi = (op.slots() == 2).then_some(Op::LoadImmHi);
+            object.functions[one].ops = [op].into_iter().chain(hi).chain([Op::Exit]).collect();
+        })
+    };
+    let address = |value| code(Op::LoadImm { dst: Reg::R1, value });
+    let broken = [
+        change(&|object| {
+            let program = object.programs.values_mut().next().unwrap();
+            program.function = FuncRef::from_u32(nobody);
+        }),
+        change(&|object| {
+            let map = object.maps.values_mut().next().unwrap();
+            map.slots.push((0, ProgId::from_u32(nobody)));
+        }),
+        change(&|object| {
+            let map = object.maps.values_mut().next_back().unwrap();
+            map.inner_maps.push((0, MapRef::from_u32(nobody)));
+        }),
+        code(Op::Call(Callee::Function(FuncRef::from_u32(nobody)))),
+        address(Imm64::Function(FuncRef::from_u32(nobody))),
+        address(Imm64::Map(MapRef::from_u32(nobody))),
+    ];
+    for (index, object) in broken.into_iter().enumerate() {
+        let unit = Unit::new(object);
+        assert_eq!(unit.errors.len(), 1, "{index}: {:?}", unit.errors);
+        for engine in Engine::ALL {
+            let instance = Instance::new(&unit, engine, &mut Trace::checked()).unwrap();
+            let is_map = index == 1 || index == 2;
+            assert_eq!(instance.program("one").is_ok(), is_map, "{index} in {engine}");
+            assert!(instance.program("two").is_ok(), "{index} in {engine}");
         }
     }
 }

@@ -102,7 +102,8 @@ fn with_callers(
 ) -> BTreeSet<FuncRef> {
     let mut callers = SecondaryMap::<FuncRef, Vec<FuncRef>>::new();
     for (id, function) in &object.functions {
-        function.callees().for_each(|callee| callers[callee].push(id));
+        let callees = function.callees().filter(|callee| object.functions.is_valid(*callee));
+        callees.for_each(|callee| callers[callee].push(id));
     }
     let mut left: Vec<FuncRef> = found.iter().copied().collect();
     while let Some(id) = left.pop() {

@@ -24,7 +24,7 @@ use cranelift_entity::{PrimaryMap, SecondaryMap};
 use crate::encode::slot;
 use crate::helpers::PACKET_LOAD;
 use crate::insn::{Callee, Imm64, Op, Reg};
-use crate::object::{Function, MapDef, Object, ProgId, Program, ProgramKind};
+use crate::object::{Function, MapDef, MapKind, Object, ProgId, Program, ProgramKind};
 use crate::{Error, FuncRef, MapRef};
 
 /// The most frames that calls may nest, as in the kernel.
@@ -125,13 +125,12 @@ fn wrong_in<'a>(object: &'a Object, map: &'a MapDef) -> impl Iterator<Item = Str
         // A loader is still to set a number of entries that is 0.
         let entries = map.max_entries;
         let outside = entries != 0 && *slot >= entries;
-        (outside || !object.programs.is_valid(*program))
+        (map.kind != MapKind::ProgArray || outside || !object.programs.is_valid(*program))
             .then(|| format!("slot {slot} of {entries} cannot hold {program}"))
     });
     let inner = map.inner_maps.iter().filter_map(|(key, inner)| {
         let inner = object.maps.get(*inner);
-        inner
-            .is_none_or(|inner| inner.kind.holds_maps())
+        (!map.kind.holds_maps() || inner.is_none_or(|inner| inner.kind.holds_maps()))
             .then(|| format!("key {key} cannot hold what is no map or holds maps itself"))
     });
     map.refused.iter().cloned().chain(slots).chain(inner)
