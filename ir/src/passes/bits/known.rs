@@ -10,6 +10,7 @@
 //! of uses times a constant.
 
 use std::collections::VecDeque;
+use std::mem;
 
 use cranelift_entity::SecondaryMap;
 
@@ -32,8 +33,11 @@ impl Known {
         let mut solver = Solver {
             function,
             edges: Edges::new(function),
+            dependents: Dependents::new(function),
             known: Known { of: SecondaryMap::with_default(Bits::NONE) },
             changes: SecondaryMap::new(),
+            todo: VecDeque::new(),
+            pending: SecondaryMap::with_default(Bits::NONE),
         };
         solver.solve();
         solver.known
@@ -66,43 +70,69 @@ impl Known {
 struct Solver<'f> {
     function: &'f Function,
     edges: Edges,
+    dependents: Dependents,
     known: Known,
     changes: SecondaryMap<Value, u8>,
+    /// Values to compute again.
+    todo: VecDeque<Value>,
+    /// What the arguments that changed claim now, of each parameter in `todo`. A
+    /// loop's header may have an edge from each block, too many to look at again.
+    pending: SecondaryMap<Value, Bits>,
 }
 
 impl Solver<'_> {
     fn solve(&mut self) {
         let function = self.function;
-        let dependents = Dependents::new(function);
-        let mut todo = VecDeque::new();
         for &block in &function.layout {
             let data = &function.blocks[block];
             let results = data.insts.iter().filter_map(|&inst| function.result(inst));
             for value in data.params.iter().copied().chain(results) {
                 self.known.of[value] = self.compute(value);
-                // Only loop headers have been visited before their arguments.
-                let again = dependents.of(value).iter().copied();
-                todo.extend(again.filter(|&other| self.known.of[other] != Bits::NONE));
+                self.tell(value);
             }
         }
-        while let Some(value) = todo.pop_front() {
-            let new = self.compute(value);
+        while let Some(value) = self.todo.pop_front() {
+            let new = match function.values[value].def {
+                ValueDef::Result(_) => self.compute(value),
+                ValueDef::Param(..) => {
+                    let met = mem::replace(&mut self.pending[value], Bits::NONE);
+                    self.narrow(value, met)
+                }
+            };
             if new != self.known.of[value] {
                 self.known.of[value] = new;
-                todo.extend(dependents.of(value));
+                self.tell(value);
             }
         }
     }
 
-    fn compute(&mut self, value: Value) -> Bits {
+    /// Tells those who depend on a value that it changed.
+    fn tell(&mut self, value: Value) {
+        for &other in self.dependents.of(value) {
+            // It will be visited, and only loop headers have been before their arguments.
+            if self.known.of[other] == Bits::NONE {
+                continue;
+            }
+            if let ValueDef::Param(..) = self.function.values[other].def {
+                let before = self.pending[other];
+                self.pending[other] = before.meet(self.known.of[value]);
+                if before != Bits::NONE {
+                    continue;
+                }
+            }
+            self.todo.push_back(other);
+        }
+    }
+
+    /// What is known of a value, of all that it depends on.
+    fn compute(&self, value: Value) -> Bits {
         let function = self.function;
         match function.values[value].def {
             ValueDef::Result(inst) => self.known.result(function, &function.insts[inst]),
             ValueDef::Param(block, _) if block == function.entry => Bits::any(function.ty(value)),
             ValueDef::Param(block, position) => {
                 let args = self.edges.args(function, block, position as usize);
-                let met = args.fold(Bits::NONE, |met, arg| met.meet(self.known.of[arg]));
-                self.narrow(value, met)
+                args.fold(Bits::NONE, |met, arg| met.meet(self.known.of[arg]))
             }
         }
     }
