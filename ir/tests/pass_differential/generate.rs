@@ -5,15 +5,17 @@
 //! forward is taken only while the block's first parameter, the fuel, lasts.
 //! Then each block is filled with values of the blocks that dominate it.
 
+use std::collections::HashSet;
+
 use tailor_ir::cfg::Cfg;
 use tailor_ir::dom::DomTree;
 use tailor_ir::{
     AtomicOp, Block, BlockCall, Cond, ExtFunc, ExternData, FuncRef, Function, InstData, MapRef,
     Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, TAIL_CALL_SUCCEEDS,
-    Terminator, Type, Value,
+    Terminator, Type, Value, ValueDef,
 };
 
-use super::host::{BUFFER_SIZE, MIX, READ, WRITE};
+use super::host::{BUFFER_SIZE, CONSTANTS, CONSTANTS_SIZE, MIX, READ, WRITE};
 use super::random::Random;
 
 /// A module: a program that may call the second function, or be replaced by
@@ -31,7 +33,9 @@ pub fn module(seed: u64) -> Module {
             pools: Vec::new(),
             leaf: id > 0,
             operations: (0..operations).map(|_| random.pick(BINARY)).collect(),
-            statements: (0..statements).map(|_| random.below(27)).collect(),
+            statements: (0..statements).map(|_| random.below(29)).collect(),
+            pointers: HashSet::new(),
+            bare: HashSet::new(),
             types: (0..1 + random.below(2)).map(|_| random.pick(TYPES)).collect(),
             constants: random.pick(&[5, 25, 50]),
             random,
@@ -58,6 +62,10 @@ struct Generator {
     /// By block number.
     pools: Vec<Pool>,
     leaf: bool,
+    /// Block parameters that are addresses of eight bytes or more.
+    pointers: HashSet<Value>,
+    /// Blocks that do nothing but jump on.
+    bare: HashSet<Block>,
     /// What this function is made of: few things at a time meet more often.
     operations: Vec<Opcode>,
     statements: Vec<usize>,
@@ -179,13 +187,17 @@ impl Generator {
 
     /// Makes blocks, parameters and edges.
     fn graph(&mut self, any: Value) {
-        let count = 1 + self.random.below(8);
+        let most = if self.random.chance(10) { 24 } else { 8 };
+        let count = 1 + self.random.below(most);
         for _ in 1..count {
             let block = self.function.add_block();
             self.function.add_param(block, Type::I64);
-            for _ in 0..self.random.below(4) {
+            for _ in 0..self.random.below(5) {
                 let ty = self.random.pick(TYPES);
-                self.function.add_param(block, ty);
+                let param = self.function.add_param(block, ty);
+                if ty == Type::I64 && self.random.chance(12) {
+                    self.pointers.insert(param);
+                }
             }
         }
         for number in 0..count {
@@ -197,7 +209,11 @@ impl Generator {
             let term = if number + 1 == count {
                 Terminator::Return(any)
             } else {
-                match self.random.below(10) {
+                match self.random.below(11) {
+                    10 if number > 0 => {
+                        self.bare.insert(Block::from_u32(number as u32));
+                        Terminator::Jump(forward(&mut self.random))
+                    }
                     0..2 => Terminator::Jump(forward(&mut self.random)),
                     2..4 if number > 0 => Terminator::Branch {
                         cond: Cond::Sgt,
@@ -275,7 +291,17 @@ impl Generator {
     fn fill(&mut self, block: Block, pool: &mut Pool) {
         let params = self.function.blocks[block].params.clone();
         if block != self.function.entry {
-            params.iter().for_each(|&param| self.add(pool, param));
+            for &param in &params {
+                match self.pointers.contains(&param) {
+                    true => pool.addresses.push((param, 8)),
+                    false => self.add(pool, param),
+                }
+            }
+        }
+        if self.bare.contains(&block) {
+            // The last value is passed on as fuel.
+            pool.wide.push(params[0]);
+            return;
         }
         for _ in 0..self.random.below(14) {
             self.statement(block, pool);
@@ -321,9 +347,10 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
-            24..26 => self.widened(block, pool),
-            23 if self.random.chance(50) => self.assembly(block, pool, ty),
-            23 => self.disassembly(block, pool, ty),
+            24 | 25 => self.widened(block, pool),
+            23 | 27 if self.random.chance(50) => self.assembly(block, pool, ty),
+            23 | 27 => self.disassembly(block, pool, ty),
+            28 => self.constant(block, pool, ty),
             _ => self.context(block, pool, ty),
         }
     }
@@ -360,31 +387,56 @@ impl Generator {
         self.op(block, pool, op, ty, &[shifted, second]);
     }
 
-    /// A number put together from bytes of memory, in order or nearly so.
+    /// A number put together from parts of memory, in order or nearly so.
     fn assembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
         let (base, bytes) = self.random.pick(&pool.addresses);
         let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / 8);
         let first = self.random.below((bytes - count + 1) as usize) as i32;
+        let mixed = self.random.chance(40);
         let mut parts = Vec::new();
-        for index in 0..count {
+        let mut at = 0;
+        while at < count {
             let skip = self.random.chance(2) as i32;
-            let offset = (first + index as i32 - skip).max(0);
-            let payload = Payload::Mem { offset, size: Size::B, region: Region::Any };
-            let load = InstData::new(Opcode::Load, ty, &[base], payload);
-            let by = self.number(block, ty, 8 * u64::from(index));
-            if let Some(part) = self.inst(block, load) {
+            let offset = (first + at as i32 - skip).max(0);
+            let wanted = if mixed { self.random.pick(&Size::ALL[..3]) } else { Size::B };
+            let size = if at + wanted.bytes() <= count { wanted } else { Size::B };
+            let payload = Payload::Mem { offset, size, region: Region::Any };
+            let narrow = mixed && self.random.chance(40);
+            let loaded = if narrow { Type::I32 } else { ty };
+            let op = if self.random.chance(2) { Opcode::Sload } else { Opcode::Load };
+            let mut by = 8 * u64::from(at);
+            if self.random.chance(2) {
+                by = self.random.pick(NUMBERS);
+            }
+            if let Some(mut part) = self.inst(block, InstData::new(op, loaded, &[base], payload)) {
+                if narrow && self.random.chance(50) {
+                    let by = self.number(block, Type::I32, by);
+                    part = self.op(block, pool, Opcode::Shl, Type::I32, &[part, by]);
+                }
+                if loaded != ty {
+                    part = self.op(block, pool, Opcode::Uext32, Type::I64, &[part]);
+                }
+                let by = self.number(block, ty, by);
                 parts.push(self.op(block, pool, Opcode::Shl, ty, &[part, by]));
             }
             if self.random.chance(8) {
                 self.memory(block, pool, ty);
             }
+            at += size.bytes();
         }
         // Neighbours are joined in any order.
         while parts.len() > 1 {
             let at = self.random.below(parts.len() - 1);
             let op = self.random.pick(&[Opcode::Or, Opcode::Iadd, Opcode::Xor]);
-            let args = [parts[at], parts.remove(at + 1)];
+            let mut args = [parts[at], parts.remove(at + 1)];
+            if self.random.chance(30) {
+                args.swap(0, 1);
+            }
             parts[at] = self.op(block, pool, op, ty, &args);
+            if ty == Type::I64 && self.random.chance(5) {
+                let low = self.op(block, pool, Opcode::Trunc, Type::I32, &[parts[at]]);
+                parts[at] = self.op(block, pool, Opcode::Uext32, Type::I64, &[low]);
+            }
         }
     }
 
@@ -416,8 +468,18 @@ impl Generator {
                 true => (self.op(block, pool, Opcode::Trunc, Type::I32, &[value]), Type::I32),
                 false => (value, ty),
             };
-            let by = self.number(block, ty, u64::from(8 * at));
-            let part = self.op(block, pool, Opcode::Lshr, ty, &[value, by]);
+            let mut by = u64::from(8 * at);
+            if self.random.chance(3) {
+                by = self.random.pick(NUMBERS);
+            }
+            let by = self.number(block, ty, by);
+            let op = if self.random.chance(3) { Opcode::Ashr } else { Opcode::Lshr };
+            let mut part = self.op(block, pool, op, ty, &[value, by]);
+            let mut ty = ty;
+            if ty == Type::I64 && self.random.chance(20) {
+                part = self.op(block, pool, Opcode::Trunc, Type::I32, &[part]);
+                ty = Type::I32;
+            }
             let offset = (first + at as i32 - skip).max(0);
             let payload = Payload::Mem { offset, size, region: Region::Any };
             self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
@@ -455,7 +517,7 @@ impl Generator {
             offset -= part as i32;
         }
         // Now and then the address escapes.
-        if self.random.chance(5) && offset == at {
+        if self.random.chance(8) && offset == at {
             pool.addresses.push((base, 8));
         }
         let region = self.random.pick(&[Region::Any, Region::Stack(slot)]);
@@ -481,7 +543,7 @@ impl Generator {
     fn call(&mut self, block: Block, pool: &mut Pool) {
         let data = self.value(block, pool, Type::I64);
         let (address, _) = self.random.pick(&pool.addresses);
-        let (op, args, payload) = match self.random.below(4) {
+        let (op, args, payload) = match self.random.below(5) {
             0 if !self.leaf => {
                 let fuel = self.number(block, Type::I64, 2);
                 let func = Payload::Func(FuncRef::from_u32(1));
@@ -489,6 +551,13 @@ impl Generator {
             }
             1 => (Opcode::CallExt, vec![address, data], Payload::Ext(ExtFunc::from_u32(1))),
             2 => (Opcode::CallExt, vec![address], Payload::Ext(ExtFunc::from_u32(2))),
+            3 => {
+                let helper = self.random.pick(&[MIX, READ, WRITE]);
+                let number = self.number(block, Type::I64, helper.into());
+                let first = if helper == MIX { data } else { address };
+                let args = vec![number, first, data, data, number, data];
+                (Opcode::CallNumber, args, Payload::None)
+            }
             _ => (Opcode::CallExt, vec![data, data], Payload::Ext(ExtFunc::from_u32(0))),
         };
         if let Some(value) = self.inst(block, InstData::new(op, Type::I64, &args, payload)) {
@@ -537,13 +606,28 @@ impl Generator {
         }
     }
 
+    /// A load from memory that never changes.
+    fn constant(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let sizes = if ty == Type::I32 { &Size::ALL[..3] } else { &Size::ALL[..] };
+        let size = self.random.pick(sizes);
+        let at = self.random.below(CONSTANTS_SIZE - size.bytes() as usize + 1) as i32;
+        let start = self.random.below(CONSTANTS_SIZE) as i32;
+        let map = MapRef::from_u32(CONSTANTS);
+        let address = Payload::MapValue { map, offset: start as u32 };
+        let address = InstData::new(Opcode::MapValue, Type::I64, &[], address);
+        let base = self.inst(block, address).expect("an address is a result");
+        let payload = Payload::Mem { offset: at - start, size, region: Region::Any };
+        let op = self.random.pick(&[Opcode::Load, Opcode::Sload]);
+        if let Some(value) = self.inst(block, InstData::new(op, ty, &[base], payload)) {
+            self.add(pool, value);
+        }
+    }
+
     /// Fills in the terminator's own operands.
     fn terminate(&mut self, block: Block, pool: &mut Pool, fuel: Value) {
         let one = self.number(block, Type::I64, 1);
         let less = InstData::new(Opcode::Isub, Type::I64, &[fuel, one], Payload::None);
         let less = self.inst(block, less).expect("a difference is a result");
-        // The last value is passed on as fuel.
-        pool.wide.push(less);
         let mut term = std::mem::replace(&mut self.function.blocks[block].term, Terminator::None);
         match &mut term {
             Terminator::Branch { cond: Cond::Sgt, ty, lhs, rhs, then, .. }
@@ -554,6 +638,9 @@ impl Generator {
             }
             Terminator::Branch { ty: Type::I64, lhs, rhs, .. } if self.random.chance(20) => {
                 (*lhs, *rhs) = self.halves(block, pool);
+            }
+            Terminator::Branch { cond, ty, lhs, rhs, .. } if self.random.chance(30) => {
+                (*lhs, *rhs) = self.computed(block, pool, *cond, *ty);
             }
             Terminator::Branch { ty, lhs, rhs, .. } => {
                 *lhs = self.value(block, pool, *ty);
@@ -569,7 +656,40 @@ impl Generator {
             }
             Terminator::None | Terminator::Jump(_) | Terminator::Trap => {}
         }
+        // The last value is passed on as fuel.
+        pool.wide.push(less);
         self.function.blocks[block].term = term;
+    }
+
+    /// What an operation with a constant gives, and a constant that is near what it may give.
+    fn computed(&mut self, block: Block, pool: &mut Pool, cond: Cond, ty: Type) -> (Value, Value) {
+        let value = self.value(block, pool, ty);
+        let number = self.random.pick(NUMBERS);
+        let op = match self.random.chance(50) {
+            true => self.random.pick(&self.operations),
+            false => self.random.pick(BINARY),
+        };
+        let lhs = match self.random.below(5) {
+            0 => {
+                let op = self.random.pick(UNARY);
+                self.op(block, pool, op, ty, &[value])
+            }
+            1 => {
+                let number = self.number(block, ty, number);
+                self.op(block, pool, op, ty, &[number, value])
+            }
+            _ => {
+                let number = self.number(block, ty, number);
+                self.op(block, pool, op, ty, &[value, number])
+            }
+        };
+        let other = match self.random.below(4) {
+            0 => 0,
+            1 => number,
+            2 if matches!(cond, Cond::Set | Cond::Clear) => 1 << self.random.below(64),
+            _ => self.random.pick(NUMBERS),
+        };
+        (lhs, self.number(block, ty, other))
     }
 
     /// A value shifted up, and a constant that may be one.
@@ -580,6 +700,32 @@ impl Generator {
         let up = self.op(block, pool, Opcode::Shl, Type::I64, &[value, by]);
         let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0]);
         (up, self.number(block, Type::I64, constant))
+    }
+
+    /// Whether a parameter gets what the one before it gets.
+    fn is_twin(&self, block: Block, position: usize) -> bool {
+        let params = &self.function.blocks[block].params;
+        let Some(pair) = position.checked_sub(1).and_then(|from| params.get(from..=position))
+        else {
+            return false;
+        };
+        let ty = |value: Value| self.function.ty(value);
+        position > 1
+            && (block.as_u32() as usize + position).is_multiple_of(3)
+            && ty(pair[0]) == ty(pair[1])
+            && !pair.iter().any(|param| self.pointers.contains(param))
+    }
+
+    /// A value, or the parameter that gets what it gets.
+    fn twin(&mut self, value: Value) -> Value {
+        match self.function.values[value].def {
+            ValueDef::Param(block, position) if self.random.chance(60) => {
+                let next = position as usize + 1;
+                let twin = self.is_twin(block, next);
+                if twin { self.function.blocks[block].params[next] } else { value }
+            }
+            _ => value,
+        }
     }
 
     /// Gives every target its arguments.
@@ -593,8 +739,13 @@ impl Generator {
                 let ty = self.function.ty(param);
                 // Some parameters are copies: they get one value or themselves.
                 let copy = (target.block.as_u32() as usize + position).is_multiple_of(5);
+                // Others are twins: they get what the one before them gets, or its twin.
+                let before = position.checked_sub(1).map(|before| target.args[before]);
+                let twin = before.filter(|_| self.is_twin(target.block, position));
                 let arg = match (fuel, ty) {
                     (Some(fuel), _) if position == 0 => fuel,
+                    _ if self.pointers.contains(&param) => self.random.pick(&pool.addresses).0,
+                    _ if twin.is_some() => self.twin(twin.unwrap_or(param)),
                     (_, Type::I64) if copy && pool.wide.contains(&param) => param,
                     (_, Type::I64) if copy => self.pools[0].wide[1],
                     _ => self.value(block, &pool, ty),
