@@ -27,13 +27,16 @@ pub fn module(seed: u64) -> Module {
     for id in 0..3 {
         let mut random = Random(random.next());
         let operations = 1 + random.below(6);
-        let statements = 1 + random.below(12);
+        // What is made of one thing or two has the rare combinations of them.
+        let most = if random.chance(25) { 2 } else { 12 };
+        let statements = 1 + random.below(most);
         let mut generator = Generator {
             function: Function::new(FuncRef::from_u32(id), format!("f{id}")),
             pools: Vec::new(),
             leaf: id > 0,
             operations: (0..operations).map(|_| random.pick(BINARY)).collect(),
-            statements: (0..statements).map(|_| random.below(29)).collect(),
+            statements: (0..statements).map(|_| random.below(33)).collect(),
+            escaping: random.pick(&[0, 5, 40]),
             pointers: HashSet::new(),
             bare: HashSet::new(),
             types: (0..1 + random.below(2)).map(|_| random.pick(TYPES)).collect(),
@@ -72,6 +75,8 @@ struct Generator {
     types: Vec<Type>,
     /// Percentage of operands that are constants.
     constants: usize,
+    /// Percentage of addresses in a slot that may be used anywhere.
+    escaping: usize,
 }
 
 const UNARY: &[Opcode] =
@@ -94,6 +99,9 @@ const BINARY: &[Opcode] = &[
     Opcode::Lshr,
     Opcode::Ashr,
 ];
+/// What often stands before a test.
+const TESTED: &[Opcode] =
+    &[Opcode::And, Opcode::And, Opcode::Shl, Opcode::Lshr, Opcode::Iadd, Opcode::Isub, Opcode::Xor];
 const SHIFTS: &[Opcode] = &[Opcode::Shl, Opcode::Lshr, Opcode::Ashr];
 const NUMBERS: &[u64] = &[
     0,
@@ -132,6 +140,8 @@ const NUMBERS: &[u64] = &[
     0x1234_5678_9abc_def0,
     u64::MAX - 1,
     0xffff_ffff_ffff_ff80,
+    0x1ff,
+    0x1_ffff,
 ];
 
 impl Generator {
@@ -195,7 +205,7 @@ impl Generator {
             for _ in 0..self.random.below(5) {
                 let ty = self.random.pick(TYPES);
                 let param = self.function.add_param(block, ty);
-                if ty == Type::I64 && self.random.chance(12) {
+                if ty == Type::I64 && self.random.chance(20) {
                     self.pointers.insert(param);
                 }
             }
@@ -351,8 +361,40 @@ impl Generator {
             23 | 27 if self.random.chance(50) => self.assembly(block, pool, ty),
             23 | 27 => self.disassembly(block, pool, ty),
             28 => self.constant(block, pool, ty),
+            29 | 30 => self.undone(block, pool, ty),
+            31 => self.kept_address(block, pool),
+            32 => self.disassembly(block, pool, ty),
             _ => self.context(block, pool, ty),
         }
+    }
+
+    /// An operation, and one on its result and an operand, which may undo it.
+    fn undone(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let ops = [Opcode::Iadd, Opcode::Isub, Opcode::Isub, Opcode::Xor];
+        let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
+        let op = self.random.pick(&ops);
+        let mut result = self.op(block, pool, op, ty, &args);
+        if self.random.chance(20) {
+            result = self.op(block, pool, Opcode::Neg, ty, &[result]);
+        }
+        let mut again = [result, self.random.pick(&args)];
+        if self.random.chance(50) {
+            again.swap(0, 1);
+        }
+        let op = if self.random.chance(60) { op } else { self.random.pick(&ops) };
+        self.op(block, pool, op, ty, &again);
+    }
+
+    /// An address that goes through memory, which does not keep it.
+    fn kept_address(&mut self, block: Block, pool: &mut Pool) {
+        let (address, bytes) = self.somewhere(pool);
+        let (base, offset, region) = self.address(block, pool, Size::D);
+        let payload = Payload::Mem { offset, size: Size::D, region };
+        let zero = self.number(block, Type::I64, 0);
+        self.inst(block, InstData::new(Opcode::Store, Type::I64, &[base, address], payload));
+        let loaded = self.inst(block, InstData::new(Opcode::Load, Type::I64, &[base], payload));
+        self.inst(block, InstData::new(Opcode::Store, Type::I64, &[base, zero], payload));
+        pool.addresses.extend(loaded.map(|loaded| (loaded, bytes)));
     }
 
     /// An operation with a constant on what has just been widened.
@@ -379,7 +421,16 @@ impl Generator {
             Type::I32 => &[8, 16, 24],
         };
         let arg = self.value(block, pool, ty);
-        let up = self.random.pick(counts);
+        let near = self.random.pick(&[0, 0, 0, 1]);
+        let up = self.random.pick(counts) - near;
+        let arg = match self.random.chance(30) {
+            true => {
+                let mask = u64::MAX >> (self.random.pick(counts) - self.random.below(2) as u64);
+                let mask = self.number(block, ty, mask);
+                self.op(block, pool, Opcode::And, ty, &[arg, mask])
+            }
+            false => arg,
+        };
         let down = if self.random.chance(80) { up } else { up + self.random.below(8) as u64 };
         let (first, second) = (self.number(block, ty, up), self.number(block, ty, down));
         let shifted = self.op(block, pool, Opcode::Shl, ty, &[arg, first]);
@@ -405,7 +456,7 @@ impl Generator {
             let loaded = if narrow { Type::I32 } else { ty };
             let op = if self.random.chance(2) { Opcode::Sload } else { Opcode::Load };
             let mut by = 8 * u64::from(at);
-            if self.random.chance(2) {
+            if self.random.chance(8) {
                 by = self.random.pick(NUMBERS);
             }
             if let Some(mut part) = self.inst(block, InstData::new(op, loaded, &[base], payload)) {
@@ -419,8 +470,11 @@ impl Generator {
                 let by = self.number(block, ty, by);
                 parts.push(self.op(block, pool, Opcode::Shl, ty, &[part, by]));
             }
-            if self.random.chance(8) {
-                self.memory(block, pool, ty);
+            match self.random.below(20) {
+                0 => self.memory(block, pool, ty),
+                1 => self.call(block, pool),
+                2 => self.atomic(block, pool, ty),
+                _ => {}
             }
             at += size.bytes();
         }
@@ -433,7 +487,7 @@ impl Generator {
                 args.swap(0, 1);
             }
             parts[at] = self.op(block, pool, op, ty, &args);
-            if ty == Type::I64 && self.random.chance(5) {
+            if ty == Type::I64 && self.random.chance(15) {
                 let low = self.op(block, pool, Opcode::Trunc, Type::I32, &[parts[at]]);
                 parts[at] = self.op(block, pool, Opcode::Uext32, Type::I64, &[low]);
             }
@@ -443,16 +497,23 @@ impl Generator {
     /// The parts of a number, stored in any order to adjacent addresses.
     fn disassembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
         let (base, bytes) = self.random.pick(&pool.addresses);
-        let size = self.random.pick(&[Size::B, Size::B, Size::H]);
+        let size = self.random.pick(&[Size::B, Size::B, Size::H, Size::W]);
         let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / size.bits());
+        // Half of a number may be stored from any byte of it on.
+        let above = if self.random.chance(30) { self.random.below(4) as u32 } else { 0 };
         let total = (count * size.bytes()).min(bytes);
         let first = self.random.below((bytes - total + 1) as usize) as i32;
         let value = self.value(block, pool, ty);
+        let mixed = self.random.chance(40);
         let mut parts: Vec<(u32, Size)> = Vec::new();
         let mut at = 0;
         while at < total {
-            // Now and then a longer one.
-            let wanted = if self.random.chance(20) { Size::W } else { size };
+            // Now and then a longer one, or all are mixed.
+            let wanted = match self.random.below(10) {
+                0..2 => Size::W,
+                _ if mixed => self.random.pick(&[Size::B, Size::H]),
+                _ => size,
+            };
             let size = if at + wanted.bytes() <= total { wanted } else { Size::B };
             parts.push((at, size));
             at += size.bytes();
@@ -468,7 +529,7 @@ impl Generator {
                 true => (self.op(block, pool, Opcode::Trunc, Type::I32, &[value]), Type::I32),
                 false => (value, ty),
             };
-            let mut by = u64::from(8 * at);
+            let mut by = u64::from(8 * (at + above));
             if self.random.chance(3) {
                 by = self.random.pick(NUMBERS);
             }
@@ -489,17 +550,28 @@ impl Generator {
         }
     }
 
+    /// An address and the number of bytes there, often the newest.
+    fn somewhere(&mut self, pool: &Pool) -> (Value, u32) {
+        match pool.addresses.last() {
+            Some(&newest) if self.random.chance(40) => newest,
+            _ => self.random.pick(&pool.addresses),
+        }
+    }
+
     /// An address, what is added to it, and the region there.
     fn address(&mut self, block: Block, pool: &mut Pool, size: Size) -> (Value, i32, Region) {
         let slots = self.function.stack_slots.len();
         if slots == 0 || self.random.chance(25) {
-            let (base, bytes) = self.random.pick(&pool.addresses);
+            let (base, bytes) = self.somewhere(pool);
             let offset = self.random.below((bytes - size.bytes() + 1) as usize);
             return (base, offset as i32, Region::Any);
         }
         let slot = StackSlot::from_u32(self.random.below(slots) as u32);
         let bytes = self.function.stack_slots[slot].size;
-        let start = self.random.below(bytes as usize + 1) as i32;
+        let start = match self.random.chance(30) {
+            true => 0,
+            false => self.random.below(bytes as usize + 1) as i32,
+        };
         let payload = Payload::Slot { slot, offset: start };
         let base = self.inst(block, InstData::new(Opcode::StackAddr, Type::I64, &[], payload));
         let mut base = base.expect("an address is a result");
@@ -517,7 +589,7 @@ impl Generator {
             offset -= part as i32;
         }
         // Now and then the address escapes.
-        if self.random.chance(8) && offset == at {
+        if self.random.chance(self.escaping) && offset == at {
             pool.addresses.push((base, 8));
         }
         let region = self.random.pick(&[Region::Any, Region::Stack(slot)]);
@@ -640,6 +712,9 @@ impl Generator {
                 (*lhs, *rhs) = self.halves(block, pool);
             }
             Terminator::Branch { cond, ty, lhs, rhs, .. } if self.random.chance(30) => {
+                if self.random.chance(50) {
+                    *cond = self.random.pick(&[Cond::Eq, Cond::Ne, Cond::Set, Cond::Clear]);
+                }
                 (*lhs, *rhs) = self.computed(block, pool, *cond, *ty);
             }
             Terminator::Branch { ty, lhs, rhs, .. } => {
@@ -667,7 +742,7 @@ impl Generator {
         let number = self.random.pick(NUMBERS);
         let op = match self.random.chance(50) {
             true => self.random.pick(&self.operations),
-            false => self.random.pick(BINARY),
+            false => self.random.pick(TESTED),
         };
         let lhs = match self.random.below(5) {
             0 => {
@@ -686,7 +761,7 @@ impl Generator {
         let other = match self.random.below(4) {
             0 => 0,
             1 => number,
-            2 if matches!(cond, Cond::Set | Cond::Clear) => 1 << self.random.below(64),
+            2 if !matches!(cond, Cond::Ult) => 1 << self.random.below(ty.bits() as usize),
             _ => self.random.pick(NUMBERS),
         };
         (lhs, self.number(block, ty, other))
@@ -698,7 +773,7 @@ impl Generator {
         let count = self.random.pick(&[16, 32, 32, 32, 40]);
         let by = self.number(block, Type::I64, count);
         let up = self.op(block, pool, Opcode::Shl, Type::I64, &[value, by]);
-        let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0]);
+        let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0, 24, 31]);
         (up, self.number(block, Type::I64, constant))
     }
 
@@ -744,7 +819,7 @@ impl Generator {
                 let twin = before.filter(|_| self.is_twin(target.block, position));
                 let arg = match (fuel, ty) {
                     (Some(fuel), _) if position == 0 => fuel,
-                    _ if self.pointers.contains(&param) => self.random.pick(&pool.addresses).0,
+                    _ if self.pointers.contains(&param) => self.somewhere(&pool).0,
                     _ if twin.is_some() => self.twin(twin.unwrap_or(param)),
                     (_, Type::I64) if copy && pool.wide.contains(&param) => param,
                     (_, Type::I64) if copy => self.pools[0].wide[1],

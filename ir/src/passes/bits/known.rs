@@ -160,3 +160,105 @@ fn coarse(ty: Type, bits: Bits) -> Bits {
     let signs = [57, 49, 33, 25, 17].into_iter().find(|&sign| bits.sign >= sign);
     Bits::new(ty, zero, 0, signs.unwrap_or(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::eval::eval;
+    use crate::passes::bits::random::Random;
+    use crate::{Block, BlockCall, Cond, FuncRef, Opcode, Payload, Terminator};
+
+    const OPS: [Opcode; 12] = {
+        use Opcode::*;
+        [Iadd, Isub, Imul, Udiv, Urem, And, Or, Xor, Shl, Lshr, Ashr, Bswap16]
+    };
+
+    /// Blocks that each compute something from parameters and constants, and go on to
+    /// the next or back to any before, with any values.
+    fn function(random: &mut Random) -> Function {
+        let mut function = Function::new(FuncRef::from_u32(0), "loops");
+        let count = 2 + random.next() as u32 % 5;
+        let params = 1 + random.next() as usize % 4;
+        for _ in 0..count {
+            let block = function.add_block();
+            for _ in 0..params {
+                function.add_param(block, Type::I64);
+            }
+        }
+        for number in 0..=count {
+            let block = Block::from_u32(number);
+            let mut values = function.blocks[block].params.to_vec();
+            for _ in 0..1 + random.next() % 4 {
+                let data = match random.next() as usize % 20 {
+                    _ if values.is_empty() => constant(random),
+                    0..6 => constant(random),
+                    op => {
+                        let op = OPS[op % OPS.len()];
+                        let arity = op.info().args.map_or(0, <[_]>::len);
+                        let args = [0; 2].map(|_| pick(random, &values));
+                        InstData::new(op, Type::I64, &args[..arity], Payload::None)
+                    }
+                };
+                let inst = function.make_inst(data);
+                function.blocks[block].insts.push(inst);
+                values.extend(function.result(inst));
+            }
+            let mut call = |number: u32| BlockCall {
+                block: Block::from_u32(number),
+                args: (0..params).map(|_| pick(random, &values)).collect(),
+            };
+            let (lhs, rhs) = (values[0], values[0]);
+            let (next, back) = (call(number % count + 1), call(number / 2 + 1));
+            let (cond, ty) = (Cond::Eq, Type::I64);
+            function.blocks[block].term =
+                Terminator::Branch { cond, ty, lhs, rhs, then: next, other: back };
+        }
+        function
+    }
+
+    fn constant(random: &mut Random) -> InstData {
+        let number =
+            if random.next().is_multiple_of(2) { random.next() % 5 } else { random.number() };
+        InstData::new(Opcode::Iconst, Type::I64, &[], Payload::Imm(number))
+    }
+
+    fn pick(random: &mut Random, values: &[Value]) -> Value {
+        values[random.next() as usize % values.len()]
+    }
+
+    /// Whatever way is taken through loops, what is known of each value holds.
+    #[test]
+    fn nothing_false_is_known_in_loops() {
+        let mut random = Random(3);
+        for _ in 0..2000 {
+            let function = function(&mut random);
+            let known = Known::new(&function);
+            let mut now = SecondaryMap::<Value, u64>::new();
+            let mut block = function.entry;
+            for _ in 0..200 {
+                let insts = &function.blocks[block].insts;
+                for &inst in insts {
+                    let data = &function.insts[inst];
+                    let args: Vec<u64> = data.args.iter().map(|&arg| now[arg]).collect();
+                    now[function.result(inst).unwrap()] = match data.payload {
+                        Payload::Imm(bits) => bits,
+                        _ => eval(data.op, data.ty, &args).unwrap(),
+                    };
+                }
+                let results = insts.iter().filter_map(|&inst| function.result(inst));
+                for value in function.blocks[block].params.iter().copied().chain(results) {
+                    let exact = Bits::constant(Type::I64, now[value]);
+                    let known = known.of(&function, value);
+                    assert_eq!(known.both(exact), exact, "{value} is {:x}\n{function}", now[value]);
+                }
+                let targets = function.blocks[block].term.targets();
+                let target = targets[random.next() as usize % 2];
+                let args: Vec<u64> = target.args.iter().map(|&arg| now[arg]).collect();
+                block = target.block;
+                for (&param, arg) in function.blocks[block].params.iter().zip(args) {
+                    now[param] = arg;
+                }
+            }
+        }
+    }
+}
