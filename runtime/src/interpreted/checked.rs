@@ -22,8 +22,6 @@ use crate::ctx::Context;
 use crate::helpers::callbacks;
 use crate::map::Map;
 
-/// `BPF_F_RDONLY_PROG`: programs cannot write the map.
-const READ_ONLY: u32 = 1 << 7;
 /// Bytes that no context has more of.
 const MAX_CONTEXT: u64 = 256;
 /// Helpers on objects in memory, and the bytes of these.
@@ -34,6 +32,8 @@ const SPIN_LOCK: u32 = 93;
 const LOOKS_AT_LOCK: u32 = 1 << 20;
 /// Helpers that try to read what is at any address, and find nothing to read.
 const PROBES: [u32; 7] = [4, 45, 112, 113, 114, 115, 148];
+/// Helpers that change what is in a map.
+const CHANGE_MAPS: [u32; 4] = [2, 3, 87, 88];
 /// Helpers that give a ring buffer's record back.
 const GIVE_BACK: [u32; 2] = [132, 133];
 
@@ -83,9 +83,8 @@ impl<'a> Checked<'a> {
         let keys = self.keys.iter().copied().filter(|_| access == Access::Read);
         let own = frames.chain(self.regions.iter().copied()).chain(keys).find(holds);
         own.or_else(|| {
-            let maps = self.program.maps.iter().flatten();
-            let mut maps = maps.filter(|m| access == Access::Read || m.flags() & READ_ONLY == 0);
-            maps.find_map(|map| map.region(address))
+            let mut maps = self.program.maps.iter().flatten();
+            maps.find_map(|map| map.region(address, access))
         })
     }
 
@@ -109,6 +108,9 @@ impl<'a> Checked<'a> {
     /// Checks that a helper gets what its row says it takes.
     fn check_arguments(&self, row: &Helper, args: [u64; 5]) -> Result<(), String> {
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
+        if map.as_ref().is_some_and(|map| CHANGE_MAPS.contains(&row.id) && map.is_read_only()) {
+            return Err("change of a map that programs cannot write".into());
+        }
         for (position, (kind, &address)) in row.args.iter().zip(&args).enumerate() {
             match *kind {
                 Arg::Memory { access: Access::Read, .. } if PROBES.contains(&row.id) => {}
