@@ -13,12 +13,12 @@ mod line_info;
 mod maps;
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use self::btf::Btf;
 use self::code::CodeSections;
 use self::file::{File, SymbolPlace};
-use self::maps::Maps;
+use self::maps::{Initialiser, Maps};
 use crate::insn::{Imm64, Op};
 use crate::link::{Linked, Place, Unit, link};
 use crate::object::{MapKind, Object, ProgId, Program, ProgramKind};
@@ -40,12 +40,13 @@ impl Object {
             line_info::attach(&mut linked, &units, file.sections[section].bytes, btf);
         }
         place_tables(&mut linked, &mut maps);
-        let initialised = program_slots(&file, &sections, &maps, &linked);
+        let initialised = program_slots(&file, &sections, &mut maps, &linked);
         let programs = programs(&file, &sections, &linked, &initialised);
+        let ids = programs.iter().enumerate();
+        let ids: HashMap<FuncRef, ProgId> =
+            ids.map(|(id, p)| (p.function, ProgId::from_u32(id as u32))).collect();
         for slot in initialised {
-            let program = programs.iter().position(|p| p.function == slot.function);
-            if let Some(program) = program {
-                let program = ProgId::from_u32(program as u32);
+            if let Some(&program) = ids.get(&slot.function) {
                 maps.defs[slot.map].slots.push((slot.key, program));
             }
         }
@@ -104,9 +105,17 @@ fn refuse_co_re(
     bytes: &[u8],
     btf: Option<&Result<Btf<'_>, Error>>,
 ) -> Result<(), Error> {
+    let mut by_section: HashMap<&str, BTreeMap<u32, String>> = HashMap::new();
     for relocation in co_re::parse(bytes, btf)? {
-        for unit in units.iter_mut().filter(|u| u.section == relocation.section) {
-            unit.refusals.entry(relocation.offset / 8).or_insert_with(|| relocation.what.clone());
+        let of_section = by_section.entry(relocation.section).or_default();
+        of_section.entry(relocation.offset / 8).or_insert(relocation.what);
+    }
+    // Many sections may share a name: each takes what lies within it.
+    for unit in units {
+        if let Some(of_section) = by_section.get(&*unit.section) {
+            let slots = unit.bytes.len().div_ceil(8) as u32;
+            let within = of_section.range(..slots).map(|(slot, what)| (*slot, what.clone()));
+            unit.refusals.extend(within);
         }
     }
     Ok(())
@@ -119,26 +128,39 @@ struct ProgramSlot {
     function: FuncRef,
 }
 
+/// The functions that are put into program arrays. A map that holds neither
+/// programs nor maps has no such slots, and nothing but a function goes into those of
+/// a program array.
 fn program_slots(
     file: &File<'_>,
     sections: &CodeSections,
-    maps: &Maps,
+    maps: &mut Maps,
     linked: &Linked,
 ) -> Vec<ProgramSlot> {
     let mut slots = Vec::new();
-    for initialiser in maps.initialisers(file) {
-        let SymbolPlace::Section(section) = initialiser.section else {
-            continue; // The inner maps of a map of maps are undefined at times.
-        };
-        let place = sections.place(section, initialiser.offset as i64);
-        let function = place.and_then(|place| linked.starts.get(&place));
-        if let Some(function) = function {
-            slots.push(ProgramSlot {
-                map: initialiser.map,
-                key: initialiser.key,
-                function: *function,
-            });
+    for Initialiser { map, key, symbol, section, offset } in maps.initialisers(file) {
+        let def = &mut maps.defs[map];
+        if def.kind.holds_maps() {
+            continue;
         }
+        let place = match section {
+            SymbolPlace::Section(section) => sections.place(section, offset as i64),
+            _ => None,
+        };
+        let function = place.and_then(|place| linked.starts.get(&place));
+        let why = match function {
+            Some(_) if def.kind != MapKind::ProgArray => {
+                "has initial values, but holds neither programs nor maps".into()
+            }
+            Some(&function) => {
+                slots.push(ProgramSlot { map, key, function });
+                continue;
+            }
+            None => {
+                format!("slot {key} is to hold {}, no program", named(&file.symbols[symbol].name))
+            }
+        };
+        def.refused.get_or_insert(why);
     }
     slots
 }

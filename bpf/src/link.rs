@@ -99,7 +99,7 @@ pub(crate) fn link(units: &[Unit<'_>]) -> Linked {
     let mut linked =
         Linked { functions: PrimaryMap::with_capacity(starts.len()), starts: numbers.collect() };
     let mut places = starts.iter().peekable();
-    let mut names = HashSet::new();
+    let mut names = Names::default();
     while let Some(place) = places.next() {
         let unit = &units[place.unit];
         let end = match places.peek() {
@@ -138,13 +138,13 @@ fn link_function(
     place: Place,
     end: usize,
     starts: &HashMap<Place, FuncRef>,
-    names: &mut HashSet<String>,
+    names: &mut Names,
 ) -> Function {
     let unit = &units[place.unit];
     let start = place.slot as u32;
     let name = unit.starts.get(&start).or_else(|| unit.hints.get(&start));
     let name = name.map_or_else(|| format!("{}@{start}", unit.section), String::clone);
-    let name = unique(name, names);
+    let name = names.unique(name);
     let bytes = &unit.bytes[8 * start as usize..end];
     let (mut ops, mut errors) = decode_all(&name, bytes);
     let undecoded: HashSet<Option<u32>> = errors.iter().map(|error| error.insn).collect();
@@ -168,14 +168,27 @@ fn link_function(
     Function { name, section, ops, refused, further, lines: Lines::default() }
 }
 
-/// The name, or one like it if another function has it: static functions of
-/// different files may share one.
-fn unique(name: String, names: &mut HashSet<String>) -> String {
-    if names.insert(name.clone()) {
-        return name;
+/// The names of functions so far, and the last number that was tried behind each.
+#[derive(Default)]
+struct Names(HashMap<String, u32>);
+
+impl Names {
+    /// The name, or one like it if another function has it: static functions of
+    /// different files may share one.
+    fn unique(&mut self, name: String) -> String {
+        let Some(&tried) = self.0.get(&name) else {
+            self.0.insert(name.clone(), 0);
+            return name;
+        };
+        let mut number = tried + 1;
+        while self.0.contains_key(&format!("{name}.{number}")) {
+            number += 1;
+        }
+        let numbered = format!("{name}.{number}");
+        self.0.insert(name, number);
+        self.0.insert(numbered.clone(), 0);
+        numbered
     }
-    let numbered = (1..).map(|number| format!("{name}.{number}"));
-    numbered.into_iter().find(|name| names.insert(name.clone())).unwrap_or(name)
 }
 
 /// The linked form of an operation, or why it has none.

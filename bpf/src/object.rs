@@ -260,10 +260,13 @@ impl Object {
             return Vec::new();
         }
         let named = function.ops.iter().filter_map(|op| match op {
-            Op::LoadImm { value: Imm64::MapValue(map, _), .. } => self.maps.get(*map),
+            Op::LoadImm { value: Imm64::MapValue(map, _), .. } => Some(*map),
             _ => None,
         });
-        let tables = named.filter(|map| map.kind == MapKind::InsnArray);
+        // A function may name a long table often.
+        let named: BTreeSet<MapRef> = named.collect();
+        let maps = named.into_iter().filter_map(|map| self.maps.get(map));
+        let tables = maps.filter(|map| map.kind == MapKind::InsnArray);
         let targets = tables.flat_map(|map| map.initial.as_chunks::<8>().0);
         // What is no slot stays none, for validation to find.
         let slot = |entry: &[u8; 8]| u64::from_le_bytes(*entry).try_into().unwrap_or(u32::MAX);

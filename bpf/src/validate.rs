@@ -19,12 +19,12 @@
 
 use std::collections::BTreeSet;
 
-use cranelift_entity::SecondaryMap;
+use cranelift_entity::{PrimaryMap, SecondaryMap};
 
 use crate::encode::slot;
 use crate::insn::{Callee, Imm64, Op, Reg};
 use crate::object::{Function, MapDef, Object, ProgId, Program, ProgramKind};
-use crate::{Error, FuncRef};
+use crate::{Error, FuncRef, MapRef};
 
 /// The most frames that calls may nest, as in the kernel.
 pub const MAX_FRAMES: u32 = 8;
@@ -42,8 +42,10 @@ pub fn validate(object: &Object) -> Vec<Error> {
         _ => error,
     };
     let mut errors = map_errors(object);
+    // Looking at a map with many slots takes a while, and many instructions may need it.
+    let wrong: WrongMaps = object.maps.values().map(|map| wrong_in(object, map).next()).collect();
     for (id, function) in &object.functions {
-        let found = function_errors(object, function);
+        let found = function_errors(object, &wrong, function);
         errors.extend(found.into_iter().map(|error| in_owner(id, error)));
     }
     let mut calls = Calls::new(object);
@@ -113,6 +115,9 @@ fn map_errors(object: &Object) -> Vec<Error> {
     maps.flat_map(|map| wrong_in(object, map).map(|what| named(map, what))).collect()
 }
 
+/// The first thing that is wrong with each map.
+type WrongMaps = PrimaryMap<MapRef, Option<String>>;
+
 /// What is wrong with a map.
 fn wrong_in<'a>(object: &'a Object, map: &'a MapDef) -> impl Iterator<Item = String> + 'a {
     let slots = map.slots.iter().filter_map(|(slot, program)| {
@@ -135,7 +140,7 @@ fn wrong_in<'a>(object: &'a Object, map: &'a MapDef) -> impl Iterator<Item = Str
 const MAX_TABLE_EDGES: usize = 1 << 20;
 
 /// Everything that is wrong with a function by itself.
-fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
+fn function_errors(object: &Object, wrong: &WrongMaps, function: &Function) -> Vec<Error> {
     let linking = function.refused.iter().chain(&function.further);
     let mut errors: Vec<Error> = linking.cloned().collect();
     let name = &function.name;
@@ -160,7 +165,7 @@ fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
     }
     for (pc, op) in ops.iter().enumerate().filter(|(pc, _)| !refused.contains(&Some(*pc as u32))) {
         let indirect = matches!(op, Op::IndirectJump { .. });
-        let checked = check_op(object, ops, pc, *op);
+        let checked = check_op(object, wrong, ops, pc, *op);
         if let Err(what) = checked.and_then(|()| check_table(ops, indirect, &table)) {
             errors.push(Error::at(name, pc, what));
         }
@@ -172,7 +177,13 @@ fn function_errors(object: &Object, function: &Function) -> Vec<Error> {
 }
 
 /// The rules for a single operation.
-fn check_op(object: &Object, ops: &[Op], pc: usize, op: Op) -> Result<(), String> {
+fn check_op(
+    object: &Object,
+    wrong: &WrongMaps,
+    ops: &[Op],
+    pc: usize,
+    op: Op,
+) -> Result<(), String> {
     let before = pc.checked_sub(1).map(|before| ops[before]);
     let is_second = before.is_some_and(|op| op.slots() == 2);
     if is_second != (op == Op::LoadImmHi) {
@@ -192,7 +203,7 @@ fn check_op(object: &Object, ops: &[Op], pc: usize, op: Op) -> Result<(), String
     }
     match op {
         Op::LoadImmHi => Ok(()),
-        Op::LoadImm { value, .. } => check_value(object, value),
+        Op::LoadImm { value, .. } => check_value(object, wrong, value),
         Op::Call(Callee::Function(function)) => check_function(object, function),
         Op::Call(Callee::Relative(_)) => Err("a call that is not linked".into()),
         Op::Call(Callee::Kfunc(id)) => Err(format!("calls the kernel's function {id}")),
@@ -220,9 +231,9 @@ fn check_table(ops: &[Op], indirect: bool, table: &[u32]) -> Result<(), String> 
     table.iter().try_for_each(|&slot| check_target(ops, slot.into()))
 }
 
-fn check_value(object: &Object, value: Imm64) -> Result<(), String> {
+fn check_value(object: &Object, wrong: &WrongMaps, value: Imm64) -> Result<(), String> {
     let exists = |map| match object.maps.get(map) {
-        Some(def) => match wrong_in(object, def).next() {
+        Some(def) => match &wrong[map] {
             Some(wrong) => Err(format!("needs map {}: {wrong}", def.name)),
             None => Ok(def),
         },
@@ -277,6 +288,9 @@ fn falls_off(ops: &[Op], table: &[u32]) -> Option<usize> {
     off
 }
 
+/// Functions of a cycle that its error names.
+const MAX_TOLD: usize = 16;
+
 /// The call graph as far as it has been walked.
 struct Calls<'a> {
     object: &'a Object,
@@ -289,8 +303,8 @@ struct Calls<'a> {
 enum State {
     #[default]
     New,
-    /// On the path that is being walked.
-    Open,
+    /// On the path that is being walked, at this index.
+    Open(usize),
     /// Done: the most frames that nest from here, this one included.
     Done(u32),
 }
@@ -318,7 +332,7 @@ impl<'a> Calls<'a> {
         if let State::Done(frames) = self.state[root] {
             return frames;
         }
-        let mut path = vec![self.open(root)];
+        let mut path = vec![self.open(root, 0)];
         while let Some(step) = path.last_mut() {
             let Some(callee) = step.callees.pop() else {
                 let (function, frames) = (step.function, step.frames + 1);
@@ -331,16 +345,21 @@ impl<'a> Calls<'a> {
                 continue;
             };
             match self.state[callee] {
-                State::New => path.push(self.open(callee)),
+                State::New => {
+                    let index = path.len();
+                    path.push(self.open(callee, index));
+                }
                 State::Done(frames) => step.frames = step.frames.max(frames),
-                State::Open => self.cycles.push((callee, self.recursion(&path, callee))),
+                State::Open(index) => {
+                    self.cycles.push((callee, self.recursion(&path[index..], callee)));
+                }
             }
         }
         0
     }
 
-    fn open(&mut self, function: FuncRef) -> Step {
-        self.state[function] = State::Open;
+    fn open(&mut self, function: FuncRef, index: usize) -> Step {
+        self.state[function] = State::Open(index);
         let ops = self.object.functions.get(function).map(|f| &f.ops[..]);
         let calls = ops.unwrap_or_default().iter().filter_map(|op| match op {
             Op::Call(Callee::Function(callee)) => Some(*callee),
@@ -354,11 +373,13 @@ impl<'a> Calls<'a> {
         Step { function, callees, frames: 0 }
     }
 
-    fn recursion(&self, path: &[Step], callee: FuncRef) -> Error {
+    /// The error of a cycle of calls, which starts and ends with `callee`. A long
+    /// one is not told in full, since there may be as many as there are calls.
+    fn recursion(&self, cycle: &[Step], callee: FuncRef) -> Error {
         let name = |id: FuncRef| self.object.functions.get(id).map_or("?", |f| &f.name);
-        let cycle = path.iter().map(|step| step.function);
-        let cycle = cycle.skip_while(|function| *function != callee);
-        let names: Vec<&str> = cycle.chain([callee]).map(name).collect();
+        let told = cycle.iter().take(MAX_TOLD).map(|step| name(step.function));
+        let rest = (cycle.len() > MAX_TOLD).then_some("...");
+        let names: Vec<&str> = told.chain(rest).chain([name(callee)]).collect();
         Error {
             function: Some(name(callee).into()),
             ..Error::new(format!("calls recurse: {}", names.join(" -> ")))

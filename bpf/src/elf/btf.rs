@@ -1,5 +1,6 @@
 //! BTF: as much of the type information as map definitions need.
 
+use super::file::MAX_NAME;
 use crate::Error;
 
 /// Kinds of types.
@@ -136,9 +137,11 @@ impl<'a> Btf<'a> {
         self.strings
     }
 
-    /// A string by its offset.
+    /// A string by its offset; empty if it is longer than any name.
     pub fn string(&self, offset: u32) -> &'a str {
         let bytes = self.strings.get(offset as usize..).unwrap_or(&[]);
+        // Any number of types may have the same long string.
+        let bytes = &bytes[..bytes.len().min(MAX_NAME + 1)];
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
         std::str::from_utf8(&bytes[..end]).unwrap_or("")
     }

@@ -51,6 +51,9 @@ impl CodeSections {
         self.name_functions(file, &mut units);
         for (unit, section) in units.iter_mut().zip(&self.sections) {
             for relocation in &file.sections[*section].relocations {
+                if relocation.offset >= unit.bytes.len() as u64 {
+                    continue; // It relocates nothing.
+                }
                 let slot = (relocation.offset / 8) as u32;
                 let target = self.target(file, maps, &file.sections[*section], relocation);
                 unit.targets.insert(slot, target);

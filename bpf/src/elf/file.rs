@@ -72,7 +72,7 @@ const HEADER: &str = "ELF header";
 
 /// Names are copied to wherever they are used, so that a long one could become
 /// very much text.
-const MAX_NAME: usize = 4096;
+pub(super) const MAX_NAME: usize = 4096;
 
 fn text<'a>(place: &str, name: &'a [u8]) -> Result<Cow<'a, str>, Error> {
     if name.len() > MAX_NAME {

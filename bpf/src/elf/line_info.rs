@@ -67,6 +67,17 @@ fn parse<'a>(
         }));
         left = rest;
     }
-    found.values_mut().for_each(|stretches| stretches.sort_by_key(|stretch| stretch.slot));
+    for stretches in found.values_mut() {
+        stretches.sort_by_key(|stretch| stretch.slot);
+        // The last of an instruction counts. Many sections may share a name, and get
+        // copies.
+        stretches.dedup_by(|next, kept| {
+            let same = next.slot == kept.slot;
+            if same {
+                *kept = *next;
+            }
+            same
+        });
+    }
     Some(found)
 }

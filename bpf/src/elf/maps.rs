@@ -39,6 +39,8 @@ struct Variable {
 pub(super) struct Initialiser {
     pub map: MapRef,
     pub key: u32,
+    /// Index of the symbol that it names.
+    pub symbol: usize,
     pub section: SymbolPlace,
     pub offset: u64,
 }
@@ -122,6 +124,8 @@ impl Maps {
     /// eight bytes each: offsets from the start of the section of the code. Here
     /// they become slots of that section; the linker makes them the function's.
     fn add_tables(&mut self, file: &File<'_>) {
+        // Tables do not overlap, or they would hold much more than the file does.
+        let mut left: HashMap<usize, u64> = HashMap::new();
         for symbol in &file.symbols {
             let SymbolPlace::Section(index) = symbol.at else {
                 continue;
@@ -134,6 +138,11 @@ impl Maps {
             if !is_table || entries.is_empty() || self.tables.contains_key(&(index, symbol.value)) {
                 continue;
             }
+            let left = left.entry(index).or_insert(section.size);
+            let Some(now_left) = left.checked_sub(symbol.size) else {
+                continue;
+            };
+            *left = now_left;
             // An offset within an instruction becomes no slot.
             let slot = |entry: &[u8; 8]| match u64::from_le_bytes(*entry) {
                 offset if offset % 8 == 0 => offset / 8,
@@ -213,6 +222,7 @@ impl Maps {
                 found.push(Initialiser {
                     map,
                     key: (inside / 8) as u32,
+                    symbol: relocation.symbol,
                     section: symbol.at,
                     offset: symbol.value.wrapping_add(addend),
                 });

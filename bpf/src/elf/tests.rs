@@ -2,6 +2,7 @@
 
 mod facts;
 mod lines;
+mod scale;
 mod write;
 
 use proptest::prelude::*;
@@ -260,6 +261,61 @@ fn words(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }
 
+/// The map in a function that names it is refused then.
+#[test]
+fn slots_that_hold_no_program() {
+    let refused = |kind: u32, target: &str| {
+        let mut btf = BtfWriter::default();
+        let [kind, four] = [kind, 4].map(|number| btf.number(number));
+        let pointer = btf.add("", 2, 0, 0, &[]);
+        let values = btf.add("", 3, 0, 0, &[pointer, 0, 0]);
+        let jmp = btf.structure(&[
+            ("type", kind, 0),
+            ("key_size", four, 8),
+            ("max_entries", four, 16),
+            ("values", values, 24),
+        ]);
+        btf.section(".maps", &[("jmp", jmp)]);
+        let mut elf = Elf::new();
+        elf.data(".BTF", &btf.bytes());
+        let maps = elf.data(".maps", &[0; 24 + 32]);
+        let xdp = elf.code("xdp", "r1 = 0 ll\nexit");
+        elf.variable("jmp", maps, 0, 24 + 32);
+        let map = elf.global("main", xdp, 0) - 1;
+        let symbol = match target {
+            "main" => map + 1,
+            "elsewhere" => elf.symbol(target, NOTYPE, false, 0, 0),
+            _ => elf.symbol(target, NOTYPE, true, xdp, 16),
+        };
+        elf.relocate(maps, 24 + 16, symbol);
+        elf.relocate(xdp, 0, map);
+        let object = parse(&elf);
+        let errors = crate::validate::validate(&object);
+        let errors: Vec<String> = errors.iter().map(|error| error.to_string()).collect();
+        (object.maps.values().next().unwrap().slots.len(), errors)
+    };
+    let because = |why: &str| {
+        let map = format!("map jmp: {why}");
+        (0, vec![map.clone(), format!("main: main+0: needs {map}")])
+    };
+    assert_eq!(refused(3, "main"), (1, vec![]));
+    assert_eq!(refused(3, "elsewhere"), because("slot 2 is to hold elsewhere, no program"));
+    assert_eq!(refused(3, "label"), because("slot 2 is to hold label, no program"));
+    let neither = because("has initial values, but holds neither programs nor maps");
+    assert_eq!(refused(1, "main"), neither);
+}
+
+/// One far outside must not count as one of the first instructions.
+#[test]
+fn relocations_outside_the_code() {
+    let mut elf = Elf::new();
+    let xdp = elf.code("xdp", "r1 = 7 ll\nexit");
+    let main = elf.global("main", xdp, 0);
+    elf.relocate(xdp, 8 << 32, main);
+    elf.relocate(xdp, 24, main);
+    assert_eq!(functions(&parse(&elf)), ["program f0 \"main\" xdp", "r1 = 0x7 ll", "exit"]);
+}
+
 #[test]
 fn legacy_maps() {
     let mut elf = Elf::new();
@@ -336,7 +392,8 @@ fn with_btf() -> Elf {
 fn maps_in_btf() {
     let object = parse(&with_btf());
     let text = "map map0 \"a\" array key 4 value 12 entries 7
-map map1 \"jmp\" prog_array key 4 value 4 entries 4 { 1 = \"main\" }
+map map1 \"jmp\" prog_array key 4 value 4 entries 4 { 1 = \"main\" } \
+                refused \"slot 2 is to hold a place without name, no program\"
 
 program f0 \"main\" xdp
   r1 = map0 ll

@@ -291,7 +291,8 @@ fn program_slots<'a>(c: &mut Cursor<'a>, map: MapRef, slots: &mut Vec<Slot<'a>>)
 fn jump_table(c: &mut Cursor<'_>) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     while !c.eat("}") {
-        bytes.extend(u64::from(c.u32()?).to_le_bytes());
+        // What is no slot is an entry all the same, for validation to find.
+        bytes.extend(c.number()?.to_le_bytes());
         c.eat(",");
         c.skip_newlines();
     }

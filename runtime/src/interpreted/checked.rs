@@ -108,8 +108,10 @@ impl<'a> Checked<'a> {
     /// Checks that a helper gets what its row says it takes.
     fn check_arguments(&self, row: &Helper, args: [u64; 5]) -> Result<(), String> {
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
-        if map.as_ref().is_some_and(|map| CHANGE_MAPS.contains(&row.id) && map.is_read_only()) {
-            return Err("change of a map that programs cannot write".into());
+        if let Some(map) = map.as_ref().filter(|map| map.is_read_only())
+            && CHANGE_MAPS.contains(&row.id)
+        {
+            return Err(format!("programs cannot write map {}", map.name()));
         }
         for (position, (kind, &address)) in row.args.iter().zip(&args).enumerate() {
             match *kind {

@@ -110,7 +110,7 @@ impl Map {
 
     /// Whether programs cannot write it (`BPF_F_RDONLY_PROG`).
     pub(crate) fn is_read_only(&self) -> bool {
-        self.flags & 1 << 7 != 0
+        self.flags & RDONLY_PROG != 0
     }
 
     /// Whether a ring buffer's record that is not submitted yet lies at an

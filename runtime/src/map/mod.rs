@@ -64,6 +64,8 @@ pub const NOEXIST: u64 = 1;
 pub const EXIST: u64 = 2;
 /// `BPF_F_LOCK`: take the lock in the value meanwhile.
 const LOCK: u64 = 4;
+/// `BPF_F_RDONLY_PROG` among a map's flags: programs cannot write it.
+const RDONLY_PROG: u32 = 1 << 7;
 
 /// How maps are made.
 #[derive(Clone, Copy, Debug)]

@@ -168,8 +168,8 @@ impl Elf {
         out[16..20].copy_from_slice(&[1, 0, self.machine as u8, (self.machine >> 8) as u8]);
         out[20] = 1;
         out[40..48].copy_from_slice(&table.to_le_bytes());
-        let count = headers.len() as u8;
-        out[52..64].copy_from_slice(&[64, 0, 0, 0, 0, 0, 64, 0, count, 0, strings as u8, 0]);
+        let halves = [64, 0, 0, 64, headers.len() as u16, strings as u16];
+        out[52..64].copy_from_slice(&halves.map(u16::to_le_bytes).concat());
         out
     }
 }
@@ -195,6 +195,11 @@ impl BtfWriter {
 
     pub fn add(&mut self, name: &str, kind: u32, count: u32, word: u32, rest: &[u32]) -> u32 {
         let name = if name.is_empty() { 0 } else { self.string(name) };
+        self.add_named(name, kind, count, word, rest)
+    }
+
+    /// The same with a name that is there already.
+    pub fn add_named(&mut self, name: u32, kind: u32, count: u32, word: u32, rest: &[u32]) -> u32 {
         for word in [name, kind << 24 | count, word].iter().chain(rest) {
             self.types.extend(word.to_le_bytes());
         }

@@ -43,6 +43,32 @@ fn inner_maps_from_programs() {
     assert_eq!(outcome.maps[1].inner_maps().len(), 1);
 }
 
+/// What may be written is said by the map that the value is of, not by the outer one.
+#[test]
+fn read_only_inner_maps() {
+    let maps = |outer: &str, inner: &str| {
+        format!(
+            "map map1 \"outer\" array_of_maps key 4 value 4 entries 1 {outer} {{ 0 = map2 }}
+            map map2 \"inner\" array key 4 value 8 entries 1 {inner}"
+        )
+    };
+    let lookup = format!(
+        "*(u64 *)(r10 - 8) = 0\n*(u64 *)(r10 - 16) = 7\nr1 = map1 ll\n{KEY}\ncall 1\nr7 = r0
+        r1 = r7\n{KEY}\ncall 1"
+    );
+    let store = format!("{lookup}\n*(u64 *)(r0 + 0) = 99");
+    let helper = format!("{lookup}\nr1 = r6\nr2 = 0\nr3 = r0\nr4 = 8\ncall 189");
+    let update = format!("{lookup}\nr1 = r7\n{KEY}\n{VALUE}\nr4 = 0\ncall 2");
+    for (body, why) in [
+        (&store, "no memory of the program"),
+        (&helper, "no memory of the program"),
+        (&update, "programs cannot write"),
+    ] {
+        assert!(stopped("xdp", &maps("", "flags 0x80"), body).contains(why), "{body}");
+        ran_with("xdp", &maps("flags 0x80", ""), body);
+    }
+}
+
 #[test]
 fn queues_from_programs() {
     let body = format!(
