@@ -5,12 +5,11 @@
 //! the back half: `Compilation::function` takes one function through the
 //! stages of the optimizing pipeline, or through a baseline.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cranelift_entity::{EntitySet, SecondaryMap};
-use tailor_bpf::callgraph::CallGraph;
 use tailor_bpf::facts::Facts;
 use tailor_bpf::lift::lift;
 use tailor_bpf::{Error, FuncRef, Function, Object, ProgId, chains};
@@ -78,7 +77,8 @@ impl Unit {
         }
         let program = &self.object.programs[program];
         let mut functions = vec![program.function];
-        let mut seen = HashSet::from([program.function]);
+        let mut seen = EntitySet::new();
+        seen.insert(program.function);
         let mut next = 0;
         while let Some(&func) = functions.get(next) {
             let Some(function) = self.object.functions.get(func) else {
@@ -88,11 +88,7 @@ impl Unit {
             if let Some(error) = &function.refused {
                 return Err(error.clone().in_program(&program.name));
             }
-            for callee in function.callees() {
-                if seen.insert(callee) {
-                    functions.push(callee);
-                }
-            }
+            functions.extend(function.callees().filter(|&callee| seen.insert(callee)));
             next += 1;
         }
         Ok(functions)
@@ -210,9 +206,8 @@ pub fn beyond(unit: &Unit, engine: Engine, program: ProgId) -> Option<Error> {
 /// For each function: it, or something it calls, calls C code or can tail-call.
 fn relies_on_alignment(unit: &Unit) -> SecondaryMap<FuncRef, bool> {
     let Unit { object, facts, .. } = unit;
-    let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
     let mut relies = SecondaryMap::new();
-    for func in graph.callees_first(object) {
+    for func in facts.calls.callees_first(object.functions.keys()) {
         relies[func] = object.functions[func].calls_helper()
             || facts.functions[func].reaches_tail_call
             || object.functions[func].callees().any(|callee| relies[callee]);
@@ -287,6 +282,8 @@ pub(crate) struct Compilation<'a> {
     /// By function: it, or something it calls, calls C code or can tail-call,
     /// so that it relies on the stack's alignment at its entry.
     relies_on_alignment: SecondaryMap<FuncRef, bool>,
+    /// The programs' entries.
+    entries: EntitySet<FuncRef>,
     /// Functions whose address is taken.
     callbacks: EntitySet<FuncRef>,
     code: CompiledCode,
@@ -309,10 +306,21 @@ impl<'a> Compilation<'a> {
             stubs: Default::default(),
         };
         let relies_on_alignment = relies_on_alignment(unit);
+        let mut entries = EntitySet::new();
+        entries.extend(unit.object.programs.values().map(|program| program.function));
         let mut callbacks = EntitySet::new();
         callbacks.extend(unit.object.functions.values().flat_map(|f| f.callbacks()));
         let (times, allocators) = Default::default();
-        Compilation { unit, engine, relies_on_alignment, callbacks, code, times, allocators }
+        Compilation {
+            unit,
+            engine,
+            relies_on_alignment,
+            entries,
+            callbacks,
+            code,
+            times,
+            allocators,
+        }
     }
 
     /// Compiles what a program consists of and is not compiled yet.
@@ -436,7 +444,7 @@ impl<'a> Compilation<'a> {
     }
 
     fn kind(&self, func: FuncRef) -> FunctionKind {
-        match self.unit.object.programs.values().any(|program| program.function == func) {
+        match self.entries.contains(func) {
             true => FunctionKind::Program,
             false => FunctionKind::Subprogram,
         }

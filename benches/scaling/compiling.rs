@@ -1,7 +1,8 @@
-//! The whole pipeline, and lower bounds.
+//! The whole pipeline, lower bounds, and reports of objects.
 
 use tailor::bounds::bounds;
 use tailor::bpf::text::parse_object;
+use tailor::report::Report;
 use tailor::{Engine, Trace, Unit, compile};
 
 use super::{Shape, Work};
@@ -23,9 +24,22 @@ fn bound(body: &str) -> Work {
     })
 }
 
+/// Compiles an object and reports its frames.
+fn report(object: &str) -> Work {
+    let unit = object_unit(object);
+    Box::new(move || {
+        let mut report = Report::default();
+        report.add(&unit, &[Engine::Naive612, Engine::Tailor], &mut Trace::default());
+        assert!(report.errors.is_empty());
+    })
+}
+
 fn unit(body: &str) -> Unit {
-    let text = format!("program f0 \"main\" raw\n{body}r0 = r7\nexit\n");
-    let unit = Unit::new(parse_object(&text).expect("an object"));
+    object_unit(&format!("program f0 \"main\" raw\n{body}r0 = r7\nexit\n"))
+}
+
+fn object_unit(text: &str) -> Unit {
+    let unit = Unit::new(parse_object(text).expect("an object"));
     assert_eq!(unit.errors.first(), None);
     unit
 }
@@ -57,6 +71,27 @@ fn stack(size: usize) -> String {
     format!("r7 = 1\n{start}{}", body.collect::<String>())
 }
 
+/// One program that calls every function.
+fn subprograms(size: usize) -> String {
+    let functions = size / 5;
+    let calls: String = (1..=functions).map(|func| format!("call f{func}\nr1 = r0\n")).collect();
+    let function = |func| format!("function f{func} \"s{func}\"\nr0 = r1\nr0 *= {func}\nexit\n");
+    let functions: String = (1..=functions).map(function).collect();
+    format!("program f0 \"main\" raw\n{calls}exit\n{functions}")
+}
+
+/// Programs with a function each.
+fn programs(size: usize) -> String {
+    let pair = |number: usize| {
+        let (program, function) = (2 * number, 2 * number + 1);
+        format!(
+            "program f{program} \"p{number}\" raw\ncall f{function}\nexit
+             function f{function} \"s{number}\"\nr0 = r1\nr0 *= {function}\nexit\n"
+        )
+    };
+    (0..size / 5).map(pair).collect()
+}
+
 pub fn shapes() -> Vec<Shape> {
     let of = |stage, name, work: fn(&str) -> Work, text: fn(usize) -> String| Shape {
         stage,
@@ -71,5 +106,7 @@ pub fn shapes() -> Vec<Shape> {
         of("compiling", "stack", whole, stack),
         of("bounds", "calls", bound, |size| repeat(size, CALLS)),
         of("bounds", "stack", bound, stack),
+        of("reporting", "callees", report, subprograms),
+        of("reporting", "programs", report, programs),
     ]
 }

@@ -179,6 +179,45 @@ fn diamonds(size: u32) -> Function {
     maker.finish()
 }
 
+/// A loop that starts again from many places.
+fn restarts(size: u32) -> Function {
+    let mut maker = Maker::new();
+    let header = maker.function.add_block();
+    maker.jump(header);
+    maker.block = header;
+    for number in 0..size / 9 {
+        maker.work(number);
+        let next = maker.function.add_block();
+        maker.branch(header, next);
+        maker.block = next;
+    }
+    maker.finish()
+}
+
+/// Checks that all leave to one exit, with what each block hands on to the next.
+fn handed(size: u32) -> Function {
+    let mut maker = Maker::new();
+    let exit = maker.function.add_block();
+    maker.function.add_param(exit, Type::I64);
+    let mut value = maker.param(0);
+    for number in 0..size / 9 {
+        maker.work(number);
+        let next = maker.function.add_block();
+        maker.branch(exit, next);
+        for target in maker.function.blocks[maker.block].term.targets_mut() {
+            target.args.push(value);
+        }
+        value = maker.function.add_param(next, Type::I64);
+        maker.block = next;
+    }
+    maker.jump(exit);
+    for target in maker.function.blocks[maker.block].term.targets_mut() {
+        target.args.push(value);
+    }
+    maker.block = exit;
+    maker.finish()
+}
+
 fn work(mut function: Function) -> Work {
     Box::new(move || run(&mut function, &mut Context::default()).expect("the passes run"))
 }
@@ -187,13 +226,15 @@ fn work(mut function: Function) -> Work {
 type Row = (&'static str, fn(u32) -> Function);
 
 pub fn shapes() -> Vec<Shape> {
-    let all: [Row; 6] = [
+    let all: [Row; 8] = [
         ("straight", straight),
         ("ladder", ladder),
         ("cases", cases),
         ("loops", loops),
         ("nest", nest),
         ("diamonds", diamonds),
+        ("restarts", restarts),
+        ("handed", handed),
     ];
     let shape = |(name, make): Row| Shape {
         stage: "passes",

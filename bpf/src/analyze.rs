@@ -7,6 +7,7 @@ use crate::callgraph::CallGraph;
 use crate::cfg::Cfg;
 use crate::facts::{Facts, FunctionFacts};
 use crate::frequency::frequencies;
+use crate::object::ProgramKind;
 use crate::{Error, FuncRef, Object, pointers};
 
 /// Analyses a validated object: the facts, and what is wrong with functions
@@ -27,11 +28,19 @@ pub fn analyze(object: &Object) -> (Facts, Vec<Error>) {
     let reaching = graph.reaching_tail_calls(object);
     for (function, own) in facts.functions.iter_mut() {
         own.arity = arities[function];
+        own.parameters = own.arity;
         own.reaches_tail_call = reaching.contains(function);
     }
-    let mut order = graph.callees_first(object);
+    for program in object.programs.values() {
+        let given = if program.kind == ProgramKind::Raw { 2 } else { 1 };
+        if let Some(own) = facts.functions.get_mut(program.function) {
+            own.parameters = own.parameters.max(given);
+        }
+    }
+    let mut order = graph.callees_first(object.functions.keys());
     order.retain(|&function| object.functions[function].refused.is_none());
     let lost = graph.reaching(object, |function| object.functions[function].refused.is_some());
+    facts.calls = graph;
     let errors = pointers::analyze(object, &mut facts, &order, &lost);
     (facts, name_programs(object, errors))
 }

@@ -117,7 +117,7 @@ pub(crate) fn arities<'a>(
     let mut arities = Arities::new();
     let callers = graph.callers(object);
     let mut done = SecondaryMap::<FuncRef, bool>::new();
-    let mut work: VecDeque<FuncRef> = graph.callees_first(object).into();
+    let mut work: VecDeque<FuncRef> = graph.callees_first(object.functions.keys()).into();
     while let Some(function) = work.pop_front() {
         let code = &object.functions[function];
         let live = match code.refused {

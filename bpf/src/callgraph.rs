@@ -1,5 +1,7 @@
 //! Who calls whom in an object.
 
+use std::collections::BTreeMap;
+
 use cranelift_entity::{EntitySet, SecondaryMap};
 
 use crate::cfg::{Cfg, is_tail_call};
@@ -7,8 +9,21 @@ use crate::facts::Facts;
 use crate::insn::{Callee, Imm64, Op};
 use crate::{FuncRef, Object};
 
-/// Executions of each function in a run of a program.
-pub type EntryCounts = SecondaryMap<FuncRef, f64>;
+/// How often a function is entered in a run of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Entries {
+    /// As the program or by calls.
+    pub called: f64,
+    /// By helpers, as a callback.
+    pub called_back: f64,
+}
+
+impl Entries {
+    /// Either way.
+    pub fn all(&self) -> f64 {
+        self.called + self.called_back
+    }
+}
 
 /// The calls of an object's functions.
 #[derive(Clone, Debug, Default)]
@@ -50,13 +65,13 @@ impl CallGraph {
         graph
     }
 
-    /// All functions, each after those that it calls or takes the address of,
-    /// as far as recursion allows.
-    pub fn callees_first(&self, object: &Object) -> Vec<FuncRef> {
-        let mut order = Vec::with_capacity(object.functions.len());
+    /// The functions that these reach and they themselves, each after those that it
+    /// calls or takes the address of, as far as recursion allows.
+    pub fn callees_first(&self, roots: impl IntoIterator<Item = FuncRef>) -> Vec<FuncRef> {
+        let mut order = Vec::new();
         let mut seen = EntitySet::new();
         let mut stack: Vec<(FuncRef, usize)> = Vec::new();
-        for root in object.functions.keys() {
+        for root in roots {
             if seen.insert(root) {
                 stack.push((root, 0));
             }
@@ -118,27 +133,32 @@ impl CallGraph {
     /// the frequencies of the blocks that call it. A callback is taken to be
     /// entered once for each time that its address is taken. What recursion
     /// adds is left out.
-    pub fn entries(&self, object: &Object, facts: &Facts, entry: FuncRef) -> EntryCounts {
-        let mut entries = SecondaryMap::with_default(0.0);
-        entries[entry] = 1.0;
+    pub fn entries(
+        &self,
+        object: &Object,
+        facts: &Facts,
+        entry: FuncRef,
+    ) -> BTreeMap<FuncRef, Entries> {
+        let mut entries = BTreeMap::<FuncRef, Entries>::new();
+        entries.entry(entry).or_default().called = 1.0;
         let mut done = EntitySet::new();
-        for function in self.callees_first(object).into_iter().rev() {
+        for function in self.callees_first([entry]).into_iter().rev() {
             done.insert(function);
             let own = &facts.functions[function];
-            let weight = entries[function];
-            if weight == 0.0 {
-                continue;
-            }
+            let Some(weight) = entries.get(&function).map(Entries::all) else { continue };
             for (block, frequency) in own.cfg.blocks.iter().zip(&own.frequency) {
                 let ops = &object.functions[function].ops;
                 for op in block.slots().filter_map(|slot| ops.get(slot)) {
-                    let callee = match *op {
-                        Op::Call(Callee::Function(callee)) => callee,
-                        Op::LoadImm { value: Imm64::Function(callee), .. } => callee,
+                    let (callee, is_call) = match *op {
+                        Op::Call(Callee::Function(callee)) => (callee, true),
+                        Op::LoadImm { value: Imm64::Function(callee), .. } => (callee, false),
                         _ => continue,
                     };
                     if !done.contains(callee) {
-                        entries[callee] += weight * frequency;
+                        let entered = entries.entry(callee).or_default();
+                        let way =
+                            if is_call { &mut entered.called } else { &mut entered.called_back };
+                        *way += weight * frequency;
                     }
                 }
             }

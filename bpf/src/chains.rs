@@ -11,9 +11,10 @@
 //!   included, to less than 2 KiB for each engine, so that whatever the compiler
 //!   makes of it a chain never piles up more than 33 x 2 KiB.
 
-use cranelift_entity::{EntitySet, SecondaryMap};
+use std::collections::BTreeMap;
 
-use crate::callgraph::CallGraph;
+use cranelift_entity::EntitySet;
+
 use crate::facts::Facts;
 use crate::insn::{Callee, Op};
 use crate::{Error, FuncRef, Object, ProgId};
@@ -43,9 +44,9 @@ pub fn check_native(
     Search { object, facts, frame }.check(program, NATIVE_LIMIT, "native stack")
 }
 
-/// The worst way to a function: bytes of its callers' frames, and the last of
-/// them. None if the program does not get there.
-type Way = Option<(u32, Option<FuncRef>)>;
+/// The worst way to each function that a program calls: bytes of its callers' frames,
+/// and the last of them.
+type Ways = BTreeMap<FuncRef, (u32, Option<FuncRef>)>;
 
 struct Search<'a> {
     object: &'a Object,
@@ -61,9 +62,9 @@ impl Search<'_> {
             return None;
         }
         let ways = self.ways(program.function);
-        let found = object.functions.keys().find_map(|func| {
+        let found = ways.keys().find_map(|&func| {
             let pc = *facts.functions[func].tail_calls.keys().next()?;
-            let (above, caller) = ways[func]?;
+            let (above, caller) = ways[&func];
             (caller.is_some() && above >= limit).then_some((func, pc, above))
         });
         let (func, pc, above) = found?;
@@ -75,24 +76,22 @@ impl Search<'_> {
         Some(Error::at(&object.functions[func].name, pc as usize, what).in_program(&program.name))
     }
 
-    fn ways(&self, entry: FuncRef) -> SecondaryMap<FuncRef, Way> {
+    fn ways(&self, entry: FuncRef) -> Ways {
         let Search { object, facts, frame } = *self;
-        let graph = CallGraph::new(object, |func| &facts.functions[func].cfg);
-        let mut ways: SecondaryMap<FuncRef, Way> = SecondaryMap::new();
-        ways[entry] = Some((0, None));
+        let mut ways = Ways::from([(entry, (0, None))]);
         // Callers first. A recursive call, which no verifier accepts, is passed over.
         let mut done = EntitySet::new();
-        for func in graph.callees_first(object).into_iter().rev() {
+        for func in facts.calls.callees_first([entry]).into_iter().rev() {
             done.insert(func);
-            let Some((above, _)) = ways[func] else { continue };
+            let Some(&(above, _)) = ways.get(&func) else { continue };
             let above = above.saturating_add(frame(func));
             for op in &object.functions[func].ops {
                 if let Op::Call(Callee::Function(callee)) = *op
                     && object.functions.is_valid(callee)
                     && !done.contains(callee)
-                    && ways[callee].is_none_or(|(known, _)| known < above)
+                    && ways.get(&callee).is_none_or(|&(known, _)| known < above)
                 {
-                    ways[callee] = Some((above, Some(func)));
+                    ways.insert(callee, (above, Some(func)));
                 }
             }
         }
@@ -100,9 +99,9 @@ impl Search<'_> {
     }
 
     /// The calls on the worst way to a function.
-    fn chain(&self, ways: &SecondaryMap<FuncRef, Way>, mut func: FuncRef) -> String {
+    fn chain(&self, ways: &Ways, mut func: FuncRef) -> String {
         let mut names = vec![self.object.functions[func].name.as_str()];
-        while let Some((_, Some(caller))) = ways[func] {
+        while let Some(&(_, Some(caller))) = ways.get(&func) {
             names.push(&self.object.functions[caller].name);
             func = caller;
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use cranelift_entity::PrimaryMap;
 use tailor_ir::TAIL_CALL_SUCCEEDS;
 
+use crate::callgraph::CallGraph;
 use crate::cfg::{Cfg, CfgBlock};
 use crate::interp::Profile;
 use crate::{FuncRef, MapRef};
@@ -15,6 +16,8 @@ use crate::{FuncRef, MapRef};
 pub struct Facts {
     /// One for each function of the object, in the same order.
     pub functions: PrimaryMap<FuncRef, FunctionFacts>,
+    /// Who calls whom.
+    pub calls: CallGraph,
 }
 
 /// Facts about one function.
@@ -47,6 +50,8 @@ pub struct FunctionFacts {
     pub frame_accesses: BTreeMap<u32, i32>,
     /// How many of R1 to R5 the function reads before it writes them.
     pub arity: u8,
+    /// How many of them it takes: those that it reads, and what its programs are given.
+    pub parameters: u8,
 }
 
 /// A load or store of a context field.
@@ -121,7 +126,7 @@ impl FunctionFacts {
 
     /// Of a function that is not looked at: no blocks, and all arguments.
     pub(crate) fn of_refused() -> FunctionFacts {
-        FunctionFacts { arity: 5, ..FunctionFacts::default() }
+        FunctionFacts { arity: 5, parameters: 5, ..FunctionFacts::default() }
     }
 
     /// Whether the load, store or atomic operation at a slot accesses a slot of

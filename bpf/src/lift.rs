@@ -29,11 +29,11 @@ use tailor_ir::{Block, Builder, ExtFunc, StackSlot, Type, Value, Variable};
 
 use crate::facts::{Facts, FunctionFacts};
 use crate::insn::{MAY_GOTO_BUDGET, Op};
-use crate::object::{Function, Object, ProgramKind};
+use crate::object::{Function, Object};
 use crate::{Error, FuncRef, Reg};
 
 /// Lifts a function of a validated object. Its entry parameters are the first
-/// [`parameters`] argument registers.
+/// argument registers, as many as [`FunctionFacts::parameters`] says.
 pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::Function, Error> {
     let function = &object.functions[func];
     if let Some(refused) = &function.refused {
@@ -45,18 +45,6 @@ pub fn lift(object: &Object, facts: &Facts, func: FuncRef) -> Result<tailor_ir::
     let mut lifted = lifter.b.finish();
     regions::infer(object, &mut lifted);
     Ok(lifted)
-}
-
-/// How many of R1 to R5 a function takes: those that it reads, and what its
-/// programs are given.
-pub fn parameters(object: &Object, facts: &Facts, func: FuncRef) -> usize {
-    let given = |kind| match kind {
-        ProgramKind::Raw => 2,
-        _ => 1,
-    };
-    let programs = object.programs.values().filter(|p| p.function == func);
-    let given = programs.map(|p| given(p.kind)).max().unwrap_or(0);
-    given.max(facts.functions[func].arity.into())
 }
 
 struct Lifter<'a> {
@@ -92,7 +80,7 @@ impl<'a> Lifter<'a> {
         let registers = [(); 11].map(|()| b.declare_var(Type::I64));
         let may_goto = b.declare_var(Type::I32);
         let entry = b.current();
-        for register in Reg::args().take(parameters(object, facts, func)) {
+        for register in Reg::args().take(own.parameters.into()) {
             let value = b.add_param(entry, Type::I64);
             b.def_var(registers[register.index()], value);
         }

@@ -384,7 +384,7 @@ impl<'a> Verifier<'a> {
                 self.typed("context", ctx, Type::I64);
                 self.typed("array", array, Type::I64);
                 self.typed("index", index, Type::I64);
-                if !(0.0..=1.0).contains(&succeeds) {
+                if !(0.0..=1.0).contains(&succeeds) || succeeds.is_sign_negative() {
                     self.error("the chance of a tail call is not from 0 to 1");
                 }
                 if !self.function.reaches_tail_call {

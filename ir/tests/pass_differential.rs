@@ -44,7 +44,8 @@ fn check(seed: u64, rewrites: &mut [u64]) -> bool {
     for (row, pass) in PASSES.iter().enumerate() {
         let before = module.clone();
         for function in module.functions.values_mut() {
-            let mut context = Context { verify: true, ..Context::default() };
+            let constants = Some(&World::constant as &passes::ReadConstant);
+            let mut context = Context { verify: true, constants, ..Context::default() };
             if let Some(Err(broken)) = run_named(pass.name, function, &mut context) {
                 panic!("seed {seed}: {broken}\n{}\nbefore:\n{before}", broken.listing);
             }

@@ -35,7 +35,7 @@ fn facts(object: &Object, stack_depth: u32, tail_call: TailCall) -> Facts {
             ..FunctionFacts::default()
         }
     });
-    Facts { functions: functions.collect() }
+    Facts { functions: functions.collect(), ..Facts::default() }
 }
 
 fn try_compile(

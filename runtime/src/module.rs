@@ -8,7 +8,7 @@
 //! updating arrays and unloading are safe at any time from any thread that
 //! does not run a program; programs run meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tailor_bpf::{CALL_BY_NUMBER, FuncRef, MapDef, MapRef, Object, ProgramKind};
@@ -213,17 +213,16 @@ fn programs(object: &Object, code: &Code, linkage: &Linkage) -> HashMap<FuncRef,
 
 /// A function and those that it calls, directly or not.
 fn reachable(code: &Code, func: FuncRef) -> Vec<FuncRef> {
-    let mut seen = vec![func];
+    let mut seen = HashSet::from([func]);
+    let mut all = vec![func];
     let mut next = 0;
-    while let Some(func) = seen.get(next) {
-        for callee in code.functions.get(func).iter().flat_map(|placed| &placed.callees) {
-            if !seen.contains(callee) {
-                seen.push(*callee);
-            }
-        }
+    while let Some(func) = all.get(next) {
+        let callees = code.functions.get(func).into_iter().flat_map(|placed| &placed.callees);
+        let new: Vec<FuncRef> = callees.copied().filter(|&callee| seen.insert(callee)).collect();
+        all.extend(new);
         next += 1;
     }
-    seen
+    all
 }
 
 /// What is known of a program.

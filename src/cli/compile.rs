@@ -17,7 +17,11 @@ pub struct Arguments {
     #[arg(long)]
     program: Option<String>,
     /// The engine that compiles it.
-    #[arg(long, default_value = "tailor")]
+    #[arg(
+        long,
+        default_value = "tailor",
+        value_parser = super::engines(|family| family != Family::Interpreter)
+    )]
     engine: Engine,
     /// Print what this stage of the optimizing pipeline makes of each function.
     #[arg(long)]
@@ -46,9 +50,6 @@ pub fn main(arguments: Arguments, trace: Trace) -> Result<(), Failed> {
     }
     if stage != Stage::Emit && matches!(arguments.emit, Emit::Obj) {
         super::usage(format!("{} makes no code", stage.name()));
-    }
-    if arguments.engine == Engine::Interp {
-        super::usage("the interpreter compiles nothing");
     }
     let name = arguments.object.display().to_string();
     let unit = Unit::new(input::object(&arguments.object)?);

@@ -14,7 +14,11 @@ pub struct Arguments {
     #[arg(long)]
     function: String,
     /// The engine that compiles it.
-    #[arg(long, default_value = "tailor")]
+    #[arg(
+        long,
+        default_value = "tailor",
+        value_parser = super::engines(|family| matches!(family, Family::Optimizing(_)))
+    )]
     engine: Engine,
     /// Weigh by what runs on this packet or context execute, from a file.
     #[arg(long, value_name = "DATA")]
@@ -22,9 +26,6 @@ pub struct Arguments {
 }
 
 pub fn main(arguments: Arguments) -> Result<(), Failed> {
-    if !matches!(arguments.engine.family(), Family::Optimizing(_)) {
-        super::usage(format!("{} allocates no registers", arguments.engine));
-    }
     let name = arguments.object.display().to_string();
     let mut unit = Unit::new(input::object(&arguments.object)?);
     let named = unit.object.functions.iter().find(|(_, f)| f.name == arguments.function);

@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use tailor_regalloc::Lever;
 
 use super::{Failed, input, table};
+use crate::engine::Family;
 use crate::report::Report;
 use crate::{Engine, Object, Trace, Unit};
 
@@ -17,7 +18,12 @@ pub struct Arguments {
     /// eBPF objects; the built-in examples if there are none.
     objects: Vec<PathBuf>,
     /// Engines to compare.
-    #[arg(long, value_delimiter = ',', default_value = "naive-fixed,naive-6.12,tailor")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "naive-fixed,naive-6.12,tailor",
+        value_parser = super::engines(|family| family != Family::Interpreter)
+    )]
     engine: Vec<Engine>,
     /// Levers to leave out.
     #[arg(long, value_delimiter = ',', value_name = "LEVER", value_parser = levers())]
@@ -40,9 +46,6 @@ fn levers() -> impl TypedValueParser<Value = Lever> {
 }
 
 pub fn main(mut arguments: Arguments, mut trace: Trace) -> Result<(), Failed> {
-    if arguments.engine.contains(&Engine::Interp) {
-        super::usage("the interpreter has no frames");
-    }
     // What is named twice counts once, or totals would be doubled.
     super::keep_first(&mut arguments.engine);
     super::keep_first(&mut arguments.objects);

@@ -12,10 +12,12 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{Trace, Unit};
+use crate::engine::Family;
+use crate::{Engine, Trace, Unit};
 
 /// An optimizing eBPF compiler that saves as few registers as it can.
 #[derive(Parser)]
@@ -92,6 +94,12 @@ fn measure(unit: &mut Unit, data: &[u8]) {
 /// Ends the process: what is asked for cannot be, whatever the input is.
 fn usage(what: impl std::fmt::Display) -> ! {
     Arguments::command().error(ErrorKind::ArgumentConflict, what).exit()
+}
+
+/// The engines of those families that a command works with, by name.
+fn engines(works: fn(Family) -> bool) -> impl TypedValueParser<Value = Engine> {
+    let names = Engine::ALL.into_iter().filter(|engine| works(engine.family())).map(Engine::name);
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Engine>())
 }
 
 /// Writes a line to standard error; a reader that went away is no error.

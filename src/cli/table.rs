@@ -15,10 +15,8 @@ const COLUMNS: [&str; 6] = ["saved", "pops", "frame", "bound", "cost", "code"];
 /// A table per object, with engines side by side, then totals and ratios.
 pub fn text(report: &Report, engines: &[Engine]) -> String {
     let mut out = String::new();
-    for object in report.objects() {
-        let rows: Vec<&FunctionRow> =
-            report.functions.iter().filter(|row| row.object == object).collect();
-        let _ = writeln!(out, "{object}\n{}", functions(&rows, engines).trim_fmt());
+    for rows in report.functions.chunk_by(|a, b| a.object == b.object) {
+        let _ = writeln!(out, "{}\n{}", rows[0].object, functions(rows, engines).trim_fmt());
         for row in rows.iter().filter(|row| row.allocator == Some("fastalloc")) {
             let (name, engine) = (&row.function, &row.engine);
             let _ = writeln!(
@@ -44,7 +42,7 @@ fn table(header: Vec<String>) -> Table {
 }
 
 /// One line for each function: the engines' figures side by side.
-fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
+fn functions(rows: &[FunctionRow], engines: &[Engine]) -> Table {
     let mut header = vec!["\n  function".to_string(), "\ninsns".into()];
     for engine in engines {
         header.extend(COLUMNS.iter().enumerate().map(|(i, column)| match i {
@@ -53,27 +51,23 @@ fn functions(rows: &[&FunctionRow], engines: &[Engine]) -> Table {
         }));
     }
     let mut table = table(header);
-    let mut names: Vec<(&str, &str)> = Vec::new();
-    let mut by_name: HashMap<(&str, &str), Vec<&FunctionRow>> = HashMap::new();
+    let mut places = HashMap::new();
+    let mut lines: Vec<Vec<Option<&FunctionRow>>> = Vec::new();
     for row in rows {
-        let name = (row.function.as_str(), row.kind);
-        let engines = by_name.entry(name).or_default();
-        if engines.is_empty() {
-            names.push(name);
+        let place = *places.entry((&row.function, row.kind)).or_insert_with(|| {
+            lines.push(vec![None; engines.len()]);
+            lines.len() - 1
+        });
+        if let Some(engine) = engines.iter().position(|engine| engine.name() == row.engine) {
+            lines[place][engine] = Some(row);
         }
-        engines.push(row);
     }
-    for (name, kind) in names {
-        let rows = &by_name[&(name, kind)];
-        let of = |engine: &Engine| rows.iter().find(|row| row.engine == engine.name());
-        let insns = engines.iter().find_map(of).map_or(0, |row| row.insns);
-        let label = if kind == "stub" { " (entry stub)" } else { "" };
-        let mut cells = vec![format!("  {name}{label}"), insns.to_string()];
-        for engine in engines {
-            cells.extend(match of(engine) {
-                Some(row) => figures(row),
-                None => COLUMNS.map(|_| "-".to_string()),
-            });
+    for line in lines {
+        let Some(row) = line.iter().copied().flatten().next() else { continue };
+        let label = if row.kind == "stub" { " (entry stub)" } else { "" };
+        let mut cells = vec![format!("  {}{label}", row.function), row.insns.to_string()];
+        for row in line {
+            cells.extend(row.map_or(COLUMNS.map(|_| "-".to_string()), figures));
         }
         table.add_row(cells);
     }

@@ -4,7 +4,7 @@ use tailor_ir::{
     Block, BlockCall, Cond, ExtFunc, ExternData, Opcode, Size, Terminator, Type, Value,
 };
 
-use super::{Lifter, parameters};
+use super::Lifter;
 use crate::helpers::packet_load;
 use crate::insn::Callee;
 use crate::{Error, Reg};
@@ -19,7 +19,7 @@ impl Lifter<'_> {
                 self.b.call_ext(callee, &args)
             }
             Callee::Function(func) => {
-                let args = self.arguments(parameters(self.object, self.facts, func));
+                let args = self.arguments(self.facts.functions[func].parameters.into());
                 self.b.call(func, &args)
             }
             Callee::Register(reg) => {

@@ -6,17 +6,20 @@
 //!
 //! Idea: a pointer's origin shows in SSA form: a slot's address, a context field
 //! that holds a packet pointer, an address in a map's value, a lookup in a
-//! known map. Adding a number keeps it; two pointers, or different ones that
-//! meet, are nothing known. An optimistic fixpoint takes it around loops.
+//! known map. Adding anything keeps it, as nobody adds two pointers; what is
+//! subtracted must be a number for sure, as the distance of two pointers points
+//! nowhere. Different pointers that meet are nothing known. An optimistic fixpoint
+//! takes it around loops.
 //!
-//! Invariants: a value only moves from not yet seen to one region to not
-//! known, so each of its uses is looked at twice at most. Sound as far as
+//! Invariants: a value only moves from not yet seen to one region, or to a number,
+//! to not known, so each of its uses is looked at twice at most. Sound as far as
 //! arithmetic on a pointer stays in what it points to, which a verifier sees to
 //! (and for the frame's objects the facts).
 
 use cranelift_entity::SecondaryMap;
 use smallvec::SmallVec;
-use tailor_ir::{Block, Function, InstData, Opcode, Payload, Region, Value, ValueDef};
+use tailor_ir::opcode::Effect;
+use tailor_ir::{Block, Function, InstData, Opcode, Payload, Region, Size, Value, ValueDef};
 
 use crate::Object;
 use crate::ctx::{FieldValue, KINDS};
@@ -30,6 +33,8 @@ enum Origin {
     Open,
     /// A pointer into this region.
     In(Region),
+    /// No pointer.
+    Number,
     /// A number, or a pointer to something else.
     Other,
 }
@@ -125,11 +130,14 @@ impl<'a> Propagation<'a> {
 
     /// What a sum or a difference points to.
     fn sum(&self, data: &InstData) -> Origin {
+        use Origin::*;
+        let adds = data.op == Opcode::Iadd;
         match (self.origins[data.args[0]], self.origins[data.args[1]]) {
-            (Origin::Open, _) | (_, Origin::Open) => Origin::Open,
-            (Origin::In(region), Origin::Other) => Origin::In(region),
-            (Origin::Other, Origin::In(region)) if data.op == Opcode::Iadd => Origin::In(region),
-            _ => Origin::Other,
+            (Open, _) | (_, Open) => Open,
+            (Number, Number) => Number,
+            (In(region), Number) => In(region),
+            (In(region), Other) | (Number | Other, In(region)) if adds => In(region),
+            _ => Other,
         }
     }
 }
@@ -137,6 +145,9 @@ impl<'a> Propagation<'a> {
 /// What a value is that is neither a sum nor a parameter.
 fn source(object: &Object, function: &Function, data: &InstData) -> Origin {
     match data.payload {
+        Payload::Imm(_) => Origin::Number,
+        Payload::None if data.op.info().effect == Effect::Pure => Origin::Number,
+        Payload::Mem { size, .. } if size != Size::D => Origin::Number,
         Payload::Slot { slot, .. } => Origin::In(Region::Stack(slot)),
         Payload::MapValue { map, .. } => Origin::In(Region::Map(map)),
         Payload::Ctx { kind, field } if data.op == Opcode::CtxLoad => {

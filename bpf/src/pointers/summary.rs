@@ -162,6 +162,7 @@ impl Summary {
                 let from = bases.params().map(|index| args[index].bases());
                 Val::tainted(from.fold(Bases::NONE, Bases::union)).join(Val::ANY)
             }
+            Val::LowHalf(index) => args[usize::from(index)].low_half(),
             other => other,
         }
     }

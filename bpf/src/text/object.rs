@@ -1,5 +1,6 @@
 //! Printing and parsing whole objects.
 
+use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::lex::{Cursor, Result, Token};
@@ -39,13 +40,17 @@ fn write_object(out: &mut String, object: &Object) -> std::fmt::Result {
         write!(out, "map {id} {} ", quoted(&map.name))?;
         write_map(out, object, map)?;
     }
+    let mut programs = HashMap::new();
+    for program in object.programs.values() {
+        programs.entry(program.function).or_insert(program);
+    }
     for (id, function) in &object.functions {
         if !out.is_empty() {
             out.push('\n');
         }
         let mut default = TEXT;
         let name = quoted(&function.name);
-        match object.programs.values().find(|p| p.function == id) {
+        match programs.get(&id) {
             Some(program) => {
                 let row = KINDS.iter().find(|row| row.0 == program.kind);
                 let (kind, section) = row.map_or(("", ""), |row| (row.1, row.2));

@@ -113,7 +113,7 @@ fn agree(text: &str, host: impl Fn(&Object) -> FlatHost) {
     let args = original.0.args();
     let expected = interp::run(&object, &facts, entry, args, &mut original, LIMIT);
     let expected = expected.unwrap_or_else(|error| panic!("{error}\n{text}"));
-    let parameters = lift::parameters(&object, &facts, entry);
+    let parameters = usize::from(facts.functions[entry].parameters);
     let found = ir_interp::run(&module, entry, &args[..parameters.min(2)], &mut copy, LIMIT);
     assert_eq!(found, Ok(expected), "\n{text}\n{module}");
     let (original, copy) = (original.0, copy.0);

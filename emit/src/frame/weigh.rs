@@ -28,6 +28,16 @@ pub struct Weighted {
     pub frame_pointer: f64,
 }
 
+impl Weighted {
+    /// Adds those of something that happens so often.
+    pub fn add(&mut self, times: f64, other: &Weighted) {
+        self.cost += times * other.cost;
+        self.saves += times * other.saves;
+        self.tail_call_restores += times * other.tail_call_restores;
+        self.frame_pointer += times * other.frame_pointer;
+    }
+}
+
 /// An instruction's part in preserving registers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Copy {

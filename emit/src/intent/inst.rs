@@ -128,7 +128,6 @@ impl Check<'_> {
     /// The table.
     pub(super) fn inst(&mut self, at: usize, block: usize) -> Result<(), IntentError> {
         let mut p = self.places(at);
-        let bytes = |w: Width| w.bytes();
         let line = match self.function.insts[at] {
             MInst::Args => return Ok(()),
             MInst::Mov(w) => return self.mov(at, w),
@@ -138,7 +137,7 @@ impl Check<'_> {
                 return self.reader.take_loaded(line, RelocKind::Abs64, symbol);
             }
             MInst::Lea(w, ref mem) => {
-                let dst = p.next().sized(bytes(w));
+                let dst = p.next().sized(w.bytes());
                 return self.lea(w, dst, self.memory(mem, &mut p));
             }
             MInst::Alu(op, w, ref rhs) => {
@@ -146,9 +145,66 @@ impl Check<'_> {
                 let right = self.right(rhs, w, &mut p);
                 return self.arithmetic(op, w, dst, right);
             }
+            MInst::Imul(..)
+            | MInst::ImulImm(..)
+            | MInst::Neg(_)
+            | MInst::ShiftImm(..)
+            | MInst::ShiftCl(..)
+            | MInst::ShiftX(..)
+            | MInst::Bswap(_)
+            | MInst::Swap16 => self.computation(at, &mut p),
+            MInst::Bswap16 => {
+                let dst = p.tied();
+                self.reader.take(Line::of("rol", [dst.sized(2), Op::Imm(8)]))?;
+                Line::of("movzx", [dst.sized(4), dst.sized(2)])
+            }
+            MInst::Ext(extend) => {
+                let ((name, to, from), dst, src) = (extension(extend), p.next(), p.next());
+                // All eight bytes of a register are there already.
+                if extend == Extend::None64 && dst == src {
+                    return Ok(());
+                }
+                Line::of(name, [dst.sized(to), src.sized(from)])
+            }
+            MInst::Load(..) | MInst::Store(..) | MInst::StoreImm(..) | MInst::AluMem(..) => {
+                self.access(at, &mut p)
+            }
+            MInst::Div { signed, w, nonzero } => return self.div(at, signed, w, nonzero),
+            MInst::Rem { signed, w, nonzero } => return self.rem(at, signed, w, nonzero),
+            MInst::Cmp(w, ref rhs) => return self.cmp(at, w, rhs),
+            MInst::Test(w, ref rhs) => return self.test(at, w, rhs),
+            MInst::CmpMemImm(size, imm, ref mem) => {
+                let a = self.memory(mem, &mut p).sized(size.into());
+                return self.compares(&[Line::of("cmp", [a, Op::Imm(i64::from(imm))])]);
+            }
+            MInst::TestMemImm(size, imm, ref mem) => {
+                let a = self.memory(mem, &mut p).sized(size.into());
+                return self.compares(&[Line::of("test", [a, Op::Imm(i64::from(imm))])]);
+            }
+            MInst::Atomic(..) | MInst::AtomicImm(..) | MInst::AtomicFetch(..) => {
+                self.locked(at, &mut p)
+            }
+            MInst::AtomicLoop(op, w, ref mem) => return self.atomic_loop(at, op, w, mem),
+            MInst::CmpXchg(w, ref mem) => return self.cmpxchg(at, w, mem),
+            MInst::Counter => Line::of("mov", [p.next().sized(8), self.counter_place().sized(8)]),
+            MInst::CallHelper(_)
+            | MInst::CallLocal(_)
+            | MInst::TailCall(_)
+            | MInst::Jcc(_)
+            | MInst::Jmp
+            | MInst::Ret
+            | MInst::Trap => return self.control(at, block),
+        };
+        self.reader.take(line)
+    }
+
+    /// One instruction on registers, whose right-hand side may be in memory.
+    fn computation(&self, at: usize, p: &mut Places) -> Line {
+        let bytes = |w: Width| w.bytes();
+        match self.function.insts[at] {
             MInst::Imul(w, ref rhs) => {
                 let dst = p.tied().sized(bytes(w));
-                Line::of("imul", [dst, self.right(rhs, w, &mut p)])
+                Line::of("imul", [dst, self.right(rhs, w, p)])
             }
             MInst::ImulImm(w, imm) => {
                 let (dst, src) = (p.next().sized(bytes(w)), p.next().sized(bytes(w)));
@@ -168,67 +224,51 @@ impl Check<'_> {
                 Line::of(shift(op, true), ops)
             }
             MInst::Bswap(w) => Line::of("bswap", [p.tied().sized(bytes(w))]),
-            MInst::Bswap16 => {
-                let dst = p.tied();
-                self.reader.take(Line::of("rol", [dst.sized(2), Op::Imm(8)]))?;
-                Line::of("movzx", [dst.sized(4), dst.sized(2)])
-            }
             MInst::Swap16 => Line::of("rol", [p.tied().sized(2), Op::Imm(8)]),
-            MInst::Ext(extend) => {
-                let ((name, to, from), dst, src) = (extension(extend), p.next(), p.next());
-                // All eight bytes of a register are there already.
-                if extend == Extend::None64 && dst == src {
-                    return Ok(());
-                }
-                Line::of(name, [dst.sized(to), src.sized(from)])
-            }
+            _ => Line::of("none", []),
+        }
+    }
+
+    /// One instruction that loads or stores.
+    fn access(&self, at: usize, p: &mut Places) -> Line {
+        match self.function.insts[at] {
             MInst::Load(extend, ref mem) => {
                 let ((name, to, from), dst) = (extension(extend), p.next());
-                Line::of(name, [dst.sized(to), self.memory(mem, &mut p).sized(from)])
+                Line::of(name, [dst.sized(to), self.memory(mem, p).sized(from)])
             }
             MInst::Store(size, ref mem) => {
                 let src = p.next().sized(size.into());
-                Line::of("mov", [self.memory(mem, &mut p).sized(size.into()), src])
+                Line::of("mov", [self.memory(mem, p).sized(size.into()), src])
             }
             MInst::StoreImm(size, imm, ref mem) => {
-                let to = self.memory(mem, &mut p).sized(size.into());
+                let to = self.memory(mem, p).sized(size.into());
                 Line::of("mov", [to, Op::Imm(i64::from(imm))])
             }
             MInst::AluMem(op, w, imm, ref mem) => {
                 let src = match imm {
                     Some(imm) => Op::Imm(i64::from(imm)),
-                    None => p.next().sized(bytes(w)),
+                    None => p.next().sized(w.bytes()),
                 };
-                Line::of(alu(op), [self.memory(mem, &mut p).sized(bytes(w)), src])
+                Line::of(alu(op), [self.memory(mem, p).sized(w.bytes()), src])
             }
-            MInst::Div { signed, w, nonzero } => return self.div(at, signed, w, nonzero),
-            MInst::Rem { signed, w, nonzero } => return self.rem(at, signed, w, nonzero),
-            MInst::Cmp(w, ref rhs) => return self.cmp(at, w, rhs),
-            MInst::Test(w, ref rhs) => return self.test(at, w, rhs),
-            MInst::CmpMemImm(size, imm, ref mem) => {
-                let a = self.memory(mem, &mut p).sized(size.into());
-                return self.compares(&[Line::of("cmp", [a, Op::Imm(i64::from(imm))])]);
-            }
-            MInst::TestMemImm(size, imm, ref mem) => {
-                let a = self.memory(mem, &mut p).sized(size.into());
-                return self.compares(&[Line::of("test", [a, Op::Imm(i64::from(imm))])]);
-            }
-            MInst::Jcc(cc) => return self.branch(cc, block),
-            MInst::Jmp => match self.function.blocks[block].succs[..] {
-                [next] => return self.goes_to(next),
-                _ => return self.reader.fail("one successor"),
-            },
+            _ => Line::of("none", []),
+        }
+    }
+
+    /// One instruction that is atomic.
+    fn locked(&self, at: usize, p: &mut Places) -> Line {
+        match self.function.insts[at] {
             MInst::Atomic(op, w, ref mem) => {
-                let src = p.next().sized(bytes(w));
-                Line::locked(atomic(op), [self.memory(mem, &mut p).sized(bytes(w)), src])
+                let src = p.next().sized(w.bytes());
+                Line::locked(atomic(op), [self.memory(mem, p).sized(w.bytes()), src])
             }
             MInst::AtomicImm(op, w, imm, ref mem) => {
-                let to = self.memory(mem, &mut p).sized(bytes(w));
+                let to = self.memory(mem, p).sized(w.bytes());
                 Line::locked(atomic(op), [to, Op::Imm(i64::from(imm))])
             }
             MInst::AtomicFetch(op, w, ref mem) => {
-                let reg = p.tied().sized(bytes(w));
-                let ops = [self.memory(mem, &mut p).sized(bytes(w)), reg];
+                let reg = p.tied().sized(w.bytes());
+                let ops = [self.memory(mem, p).sized(w.bytes()), reg];
                 match op {
                     AtomicOp::Add => Line::locked("xadd", ops),
                     // Locked by itself.
@@ -236,31 +276,39 @@ impl Check<'_> {
                     _ => Line::of("none", ops),
                 }
             }
-            MInst::AtomicLoop(op, w, ref mem) => return self.atomic_loop(at, op, w, mem),
-            MInst::CmpXchg(w, ref mem) => return self.cmpxchg(at, w, mem),
+            _ => Line::of("none", []),
+        }
+    }
+
+    /// What control goes through or ends at.
+    fn control(&mut self, at: usize, block: usize) -> Result<(), IntentError> {
+        let call = Line::of("call", [Op::Loaded]);
+        match self.function.insts[at] {
             MInst::CallHelper(id) => {
-                let line = Line::of("call", [Op::Loaded]);
                 let target = match self.function.convention {
                     Convention::Saving => Symbol::HelperCell(id),
                     // Through a thunk that aligns the stack.
                     Convention::Kernel { .. } => Symbol::Helper(id),
                 };
-                return self.reader.take_loaded(line, RelocKind::Rel32, target);
+                self.reader.take_loaded(call, RelocKind::Rel32, target)
             }
             MInst::CallLocal(callee) => {
-                let line = Line::of("call", [Op::Loaded]);
-                return self.reader.take_loaded(line, RelocKind::Rel32, Symbol::Function(callee));
+                self.reader.take_loaded(call, RelocKind::Rel32, Symbol::Function(callee))
             }
-            MInst::Counter => Line::of("mov", [p.next().sized(8), self.counter_place().sized(8)]),
-            MInst::TailCall(site) => return self.tail_call(at, site),
+            MInst::TailCall(site) => self.tail_call(at, site),
+            MInst::Jcc(cc) => self.branch(cc, block),
+            MInst::Jmp => match self.function.blocks[block].succs[..] {
+                [next] => self.goes_to(next),
+                _ => self.reader.fail("one successor"),
+            },
             MInst::Ret => {
                 self.reader.follow_jump()?;
                 self.epilogue()?;
-                Line::of("ret", [])
+                self.reader.take(Line::of("ret", []))
             }
-            MInst::Trap => Line::of("ud2", []),
-        };
-        self.reader.take(line)
+            MInst::Trap => self.reader.take(Line::of("ud2", [])),
+            _ => self.reader.fail("control flow"),
+        }
     }
 
     fn mov(&mut self, at: usize, w: Width) -> Result<(), IntentError> {

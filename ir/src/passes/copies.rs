@@ -14,6 +14,9 @@
 //! those that copy it are visited again. A parameter that changes more than
 //! [`CHANGES`] times is left alone, which bounds the work.
 
+use std::collections::VecDeque;
+use std::mem;
+
 use cranelift_entity::{EntityRef, SecondaryMap};
 
 use super::Context;
@@ -105,7 +108,7 @@ struct Sources {
 impl Sources {
     fn find(function: &Function) -> Sources {
         let mut sources = Sources { of: SecondaryMap::with_default(Source::Unknown) };
-        let mut todo = Vec::new();
+        let mut todo = VecDeque::new();
         // Arguments that are parameters, with the parameters they are passed for.
         let mut passed = Vec::new();
         for &block in &function.layout {
@@ -123,20 +126,25 @@ impl Sources {
             if block == function.entry {
                 params.iter().for_each(|&p| sources.of[p] = Source::Value(p));
             } else {
-                todo.extend(params.iter().rev());
+                todo.extend(params);
             }
         }
-        todo.reverse();
         let (starts, passed) = group(function.values.len(), &passed);
         let edges = Edges::new(function);
         let mut changes = SecondaryMap::<Value, u8>::new();
-        while let Some(param) = todo.pop() {
+        // A block may have an edge from each other: what is in the queue already waits
+        // there until more of its arguments have changed.
+        let mut waits = SecondaryMap::<Value, bool>::new();
+        todo.iter().for_each(|&param| waits[param] = true);
+        while let Some(param) = todo.pop_front() {
+            waits[param] = false;
             let new = sources.meet(function, &edges, param, changes[param] >= CHANGES);
             if new != sources.of[param] {
                 sources.of[param] = new;
                 changes[param] += 1;
                 let index = param.index();
-                todo.extend(&passed[starts[index] as usize..starts[index + 1] as usize]);
+                let again = &passed[starts[index] as usize..starts[index + 1] as usize];
+                todo.extend(again.iter().filter(|&&other| !mem::replace(&mut waits[other], true)));
             }
         }
         sources
@@ -151,7 +159,9 @@ impl Sources {
             return itself;
         }
         let mut met = Source::Unknown;
-        for arg in edges.args(function, block, position as usize) {
+        // What it passes to itself says nothing, and is what it was before.
+        let args = edges.args(function, block, position as usize);
+        for arg in args.filter(|&arg| arg != param) {
             met = match (met, self.of[arg]) {
                 (known, Source::Unknown) => known,
                 (Source::Unknown, known) => known,

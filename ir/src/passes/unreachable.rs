@@ -96,9 +96,9 @@ impl Empty {
         if !self.skippable[call.block] {
             return None;
         }
-        let passed = |&value: &Value| {
-            let position = data.params.iter().position(|&param| param == value);
-            position.map_or(value, |position| call.args[position])
+        let passed = |&value: &Value| match function.values[value].def {
+            ValueDef::Param(block, position) if block == call.block => call.args[position as usize],
+            _ => value,
         };
         Some(BlockCall { block: next.block, args: next.args.iter().map(passed).collect() })
     }

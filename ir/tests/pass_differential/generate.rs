@@ -5,15 +5,17 @@
 //! forward is taken only while the block's first parameter, the fuel, lasts.
 //! Then each block is filled with values of the blocks that dominate it.
 
+use std::collections::HashSet;
+
 use tailor_ir::cfg::Cfg;
 use tailor_ir::dom::DomTree;
 use tailor_ir::{
     AtomicOp, Block, BlockCall, Cond, ExtFunc, ExternData, FuncRef, Function, InstData, MapRef,
     Module, Opcode, Payload, Region, Size, StackSlot, StackSlotData, TAIL_CALL_SUCCEEDS,
-    Terminator, Type, Value,
+    Terminator, Type, Value, ValueDef,
 };
 
-use super::host::{BUFFER_SIZE, MIX, READ, WRITE};
+use super::host::{BUFFER_SIZE, CONSTANTS, CONSTANTS_SIZE, MIX, READ, WRITE};
 use super::random::Random;
 
 /// A module: a program that may call the second function, or be replaced by
@@ -25,13 +27,18 @@ pub fn module(seed: u64) -> Module {
     for id in 0..3 {
         let mut random = Random(random.next());
         let operations = 1 + random.below(6);
-        let statements = 1 + random.below(12);
+        // What is made of one thing or two has the rare combinations of them.
+        let most = if random.chance(25) { 2 } else { 12 };
+        let statements = 1 + random.below(most);
         let mut generator = Generator {
             function: Function::new(FuncRef::from_u32(id), format!("f{id}")),
             pools: Vec::new(),
             leaf: id > 0,
             operations: (0..operations).map(|_| random.pick(BINARY)).collect(),
-            statements: (0..statements).map(|_| random.below(27)).collect(),
+            statements: (0..statements).map(|_| random.below(33)).collect(),
+            escaping: random.pick(&[0, 5, 40]),
+            pointers: HashSet::new(),
+            bare: HashSet::new(),
             types: (0..1 + random.below(2)).map(|_| random.pick(TYPES)).collect(),
             constants: random.pick(&[5, 25, 50]),
             random,
@@ -58,12 +65,18 @@ struct Generator {
     /// By block number.
     pools: Vec<Pool>,
     leaf: bool,
+    /// Block parameters that are addresses of eight bytes or more.
+    pointers: HashSet<Value>,
+    /// Blocks that do nothing but jump on.
+    bare: HashSet<Block>,
     /// What this function is made of: few things at a time meet more often.
     operations: Vec<Opcode>,
     statements: Vec<usize>,
     types: Vec<Type>,
     /// Percentage of operands that are constants.
     constants: usize,
+    /// Percentage of addresses in a slot that may be used anywhere.
+    escaping: usize,
 }
 
 const UNARY: &[Opcode] =
@@ -86,6 +99,9 @@ const BINARY: &[Opcode] = &[
     Opcode::Lshr,
     Opcode::Ashr,
 ];
+/// What often stands before a test.
+const TESTED: &[Opcode] =
+    &[Opcode::And, Opcode::And, Opcode::Shl, Opcode::Lshr, Opcode::Iadd, Opcode::Isub, Opcode::Xor];
 const SHIFTS: &[Opcode] = &[Opcode::Shl, Opcode::Lshr, Opcode::Ashr];
 const NUMBERS: &[u64] = &[
     0,
@@ -124,6 +140,8 @@ const NUMBERS: &[u64] = &[
     0x1234_5678_9abc_def0,
     u64::MAX - 1,
     0xffff_ffff_ffff_ff80,
+    0x1ff,
+    0x1_ffff,
 ];
 
 impl Generator {
@@ -179,13 +197,17 @@ impl Generator {
 
     /// Makes blocks, parameters and edges.
     fn graph(&mut self, any: Value) {
-        let count = 1 + self.random.below(8);
+        let most = if self.random.chance(10) { 24 } else { 8 };
+        let count = 1 + self.random.below(most);
         for _ in 1..count {
             let block = self.function.add_block();
             self.function.add_param(block, Type::I64);
-            for _ in 0..self.random.below(4) {
+            for _ in 0..self.random.below(5) {
                 let ty = self.random.pick(TYPES);
-                self.function.add_param(block, ty);
+                let param = self.function.add_param(block, ty);
+                if ty == Type::I64 && self.random.chance(20) {
+                    self.pointers.insert(param);
+                }
             }
         }
         for number in 0..count {
@@ -197,7 +219,11 @@ impl Generator {
             let term = if number + 1 == count {
                 Terminator::Return(any)
             } else {
-                match self.random.below(10) {
+                match self.random.below(11) {
+                    10 if number > 0 => {
+                        self.bare.insert(Block::from_u32(number as u32));
+                        Terminator::Jump(forward(&mut self.random))
+                    }
                     0..2 => Terminator::Jump(forward(&mut self.random)),
                     2..4 if number > 0 => Terminator::Branch {
                         cond: Cond::Sgt,
@@ -275,7 +301,17 @@ impl Generator {
     fn fill(&mut self, block: Block, pool: &mut Pool) {
         let params = self.function.blocks[block].params.clone();
         if block != self.function.entry {
-            params.iter().for_each(|&param| self.add(pool, param));
+            for &param in &params {
+                match self.pointers.contains(&param) {
+                    true => pool.addresses.push((param, 8)),
+                    false => self.add(pool, param),
+                }
+            }
+        }
+        if self.bare.contains(&block) {
+            // The last value is passed on as fuel.
+            pool.wide.push(params[0]);
+            return;
         }
         for _ in 0..self.random.below(14) {
             self.statement(block, pool);
@@ -321,11 +357,44 @@ impl Generator {
             12..20 => self.memory(block, pool, ty),
             20..22 => self.call(block, pool),
             22 => self.atomic(block, pool, ty),
-            24..26 => self.widened(block, pool),
-            23 if self.random.chance(50) => self.assembly(block, pool, ty),
-            23 => self.disassembly(block, pool, ty),
+            24 | 25 => self.widened(block, pool),
+            23 | 27 if self.random.chance(50) => self.assembly(block, pool, ty),
+            23 | 27 => self.disassembly(block, pool, ty),
+            28 => self.constant(block, pool, ty),
+            29 | 30 => self.undone(block, pool, ty),
+            31 => self.kept_address(block, pool),
+            32 => self.disassembly(block, pool, ty),
             _ => self.context(block, pool, ty),
         }
+    }
+
+    /// An operation, and one on its result and an operand, which may undo it.
+    fn undone(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let ops = [Opcode::Iadd, Opcode::Isub, Opcode::Isub, Opcode::Xor];
+        let args = [self.value(block, pool, ty), self.value(block, pool, ty)];
+        let op = self.random.pick(&ops);
+        let mut result = self.op(block, pool, op, ty, &args);
+        if self.random.chance(20) {
+            result = self.op(block, pool, Opcode::Neg, ty, &[result]);
+        }
+        let mut again = [result, self.random.pick(&args)];
+        if self.random.chance(50) {
+            again.swap(0, 1);
+        }
+        let op = if self.random.chance(60) { op } else { self.random.pick(&ops) };
+        self.op(block, pool, op, ty, &again);
+    }
+
+    /// An address that goes through memory, which does not keep it.
+    fn kept_address(&mut self, block: Block, pool: &mut Pool) {
+        let (address, bytes) = self.somewhere(pool);
+        let (base, offset, region) = self.address(block, pool, Size::D);
+        let payload = Payload::Mem { offset, size: Size::D, region };
+        let zero = self.number(block, Type::I64, 0);
+        self.inst(block, InstData::new(Opcode::Store, Type::I64, &[base, address], payload));
+        let loaded = self.inst(block, InstData::new(Opcode::Load, Type::I64, &[base], payload));
+        self.inst(block, InstData::new(Opcode::Store, Type::I64, &[base, zero], payload));
+        pool.addresses.extend(loaded.map(|loaded| (loaded, bytes)));
     }
 
     /// An operation with a constant on what has just been widened.
@@ -352,7 +421,16 @@ impl Generator {
             Type::I32 => &[8, 16, 24],
         };
         let arg = self.value(block, pool, ty);
-        let up = self.random.pick(counts);
+        let near = self.random.pick(&[0, 0, 0, 1]);
+        let up = self.random.pick(counts) - near;
+        let arg = match self.random.chance(30) {
+            true => {
+                let mask = u64::MAX >> (self.random.pick(counts) - self.random.below(2) as u64);
+                let mask = self.number(block, ty, mask);
+                self.op(block, pool, Opcode::And, ty, &[arg, mask])
+            }
+            false => arg,
+        };
         let down = if self.random.chance(80) { up } else { up + self.random.below(8) as u64 };
         let (first, second) = (self.number(block, ty, up), self.number(block, ty, down));
         let shifted = self.op(block, pool, Opcode::Shl, ty, &[arg, first]);
@@ -360,47 +438,82 @@ impl Generator {
         self.op(block, pool, op, ty, &[shifted, second]);
     }
 
-    /// A number put together from bytes of memory, in order or nearly so.
+    /// A number put together from parts of memory, in order or nearly so.
     fn assembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
         let (base, bytes) = self.random.pick(&pool.addresses);
         let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / 8);
         let first = self.random.below((bytes - count + 1) as usize) as i32;
+        let mixed = self.random.chance(40);
         let mut parts = Vec::new();
-        for index in 0..count {
+        let mut at = 0;
+        while at < count {
             let skip = self.random.chance(2) as i32;
-            let offset = (first + index as i32 - skip).max(0);
-            let payload = Payload::Mem { offset, size: Size::B, region: Region::Any };
-            let load = InstData::new(Opcode::Load, ty, &[base], payload);
-            let by = self.number(block, ty, 8 * u64::from(index));
-            if let Some(part) = self.inst(block, load) {
+            let offset = (first + at as i32 - skip).max(0);
+            let wanted = if mixed { self.random.pick(&Size::ALL[..3]) } else { Size::B };
+            let size = if at + wanted.bytes() <= count { wanted } else { Size::B };
+            let payload = Payload::Mem { offset, size, region: Region::Any };
+            let narrow = mixed && self.random.chance(40);
+            let loaded = if narrow { Type::I32 } else { ty };
+            let op = if self.random.chance(2) { Opcode::Sload } else { Opcode::Load };
+            let mut by = 8 * u64::from(at);
+            if self.random.chance(8) {
+                by = self.random.pick(NUMBERS);
+            }
+            if let Some(mut part) = self.inst(block, InstData::new(op, loaded, &[base], payload)) {
+                if narrow && self.random.chance(50) {
+                    let by = self.number(block, Type::I32, by);
+                    part = self.op(block, pool, Opcode::Shl, Type::I32, &[part, by]);
+                }
+                if loaded != ty {
+                    part = self.op(block, pool, Opcode::Uext32, Type::I64, &[part]);
+                }
+                let by = self.number(block, ty, by);
                 parts.push(self.op(block, pool, Opcode::Shl, ty, &[part, by]));
             }
-            if self.random.chance(8) {
-                self.memory(block, pool, ty);
+            match self.random.below(20) {
+                0 => self.memory(block, pool, ty),
+                1 => self.call(block, pool),
+                2 => self.atomic(block, pool, ty),
+                _ => {}
             }
+            at += size.bytes();
         }
         // Neighbours are joined in any order.
         while parts.len() > 1 {
             let at = self.random.below(parts.len() - 1);
             let op = self.random.pick(&[Opcode::Or, Opcode::Iadd, Opcode::Xor]);
-            let args = [parts[at], parts.remove(at + 1)];
+            let mut args = [parts[at], parts.remove(at + 1)];
+            if self.random.chance(30) {
+                args.swap(0, 1);
+            }
             parts[at] = self.op(block, pool, op, ty, &args);
+            if ty == Type::I64 && self.random.chance(15) {
+                let low = self.op(block, pool, Opcode::Trunc, Type::I32, &[parts[at]]);
+                parts[at] = self.op(block, pool, Opcode::Uext32, Type::I64, &[low]);
+            }
         }
     }
 
     /// The parts of a number, stored in any order to adjacent addresses.
     fn disassembly(&mut self, block: Block, pool: &mut Pool, ty: Type) {
         let (base, bytes) = self.random.pick(&pool.addresses);
-        let size = self.random.pick(&[Size::B, Size::B, Size::H]);
+        let size = self.random.pick(&[Size::B, Size::B, Size::H, Size::W]);
         let count = self.random.pick(&[2, 3, 4, 8]).min(ty.bits() / size.bits());
+        // Half of a number may be stored from any byte of it on.
+        let above = if self.random.chance(30) { self.random.below(4) as u32 } else { 0 };
         let total = (count * size.bytes()).min(bytes);
         let first = self.random.below((bytes - total + 1) as usize) as i32;
         let value = self.value(block, pool, ty);
+        let mixed = self.random.chance(40);
         let mut parts: Vec<(u32, Size)> = Vec::new();
         let mut at = 0;
         while at < total {
-            // Now and then a longer one.
-            let wanted = if self.random.chance(20) { Size::W } else { size };
+            // Now and then a longer one, or all are mixed.
+            let wanted = match self.random.below(10) {
+                0..2 => Size::W,
+                _ if mixed => self.random.pick(&[Size::B, Size::H]),
+                _ => size,
+            };
             let size = if at + wanted.bytes() <= total { wanted } else { Size::B };
             parts.push((at, size));
             at += size.bytes();
@@ -416,8 +529,18 @@ impl Generator {
                 true => (self.op(block, pool, Opcode::Trunc, Type::I32, &[value]), Type::I32),
                 false => (value, ty),
             };
-            let by = self.number(block, ty, u64::from(8 * at));
-            let part = self.op(block, pool, Opcode::Lshr, ty, &[value, by]);
+            let mut by = u64::from(8 * (at + above));
+            if self.random.chance(3) {
+                by = self.random.pick(NUMBERS);
+            }
+            let by = self.number(block, ty, by);
+            let op = if self.random.chance(3) { Opcode::Ashr } else { Opcode::Lshr };
+            let mut part = self.op(block, pool, op, ty, &[value, by]);
+            let mut ty = ty;
+            if ty == Type::I64 && self.random.chance(20) {
+                part = self.op(block, pool, Opcode::Trunc, Type::I32, &[part]);
+                ty = Type::I32;
+            }
             let offset = (first + at as i32 - skip).max(0);
             let payload = Payload::Mem { offset, size, region: Region::Any };
             self.inst(block, InstData::new(Opcode::Store, ty, &[base, part], payload));
@@ -427,17 +550,28 @@ impl Generator {
         }
     }
 
+    /// An address and the number of bytes there, often the newest.
+    fn somewhere(&mut self, pool: &Pool) -> (Value, u32) {
+        match pool.addresses.last() {
+            Some(&newest) if self.random.chance(40) => newest,
+            _ => self.random.pick(&pool.addresses),
+        }
+    }
+
     /// An address, what is added to it, and the region there.
     fn address(&mut self, block: Block, pool: &mut Pool, size: Size) -> (Value, i32, Region) {
         let slots = self.function.stack_slots.len();
         if slots == 0 || self.random.chance(25) {
-            let (base, bytes) = self.random.pick(&pool.addresses);
+            let (base, bytes) = self.somewhere(pool);
             let offset = self.random.below((bytes - size.bytes() + 1) as usize);
             return (base, offset as i32, Region::Any);
         }
         let slot = StackSlot::from_u32(self.random.below(slots) as u32);
         let bytes = self.function.stack_slots[slot].size;
-        let start = self.random.below(bytes as usize + 1) as i32;
+        let start = match self.random.chance(30) {
+            true => 0,
+            false => self.random.below(bytes as usize + 1) as i32,
+        };
         let payload = Payload::Slot { slot, offset: start };
         let base = self.inst(block, InstData::new(Opcode::StackAddr, Type::I64, &[], payload));
         let mut base = base.expect("an address is a result");
@@ -455,7 +589,7 @@ impl Generator {
             offset -= part as i32;
         }
         // Now and then the address escapes.
-        if self.random.chance(5) && offset == at {
+        if self.random.chance(self.escaping) && offset == at {
             pool.addresses.push((base, 8));
         }
         let region = self.random.pick(&[Region::Any, Region::Stack(slot)]);
@@ -481,7 +615,7 @@ impl Generator {
     fn call(&mut self, block: Block, pool: &mut Pool) {
         let data = self.value(block, pool, Type::I64);
         let (address, _) = self.random.pick(&pool.addresses);
-        let (op, args, payload) = match self.random.below(4) {
+        let (op, args, payload) = match self.random.below(5) {
             0 if !self.leaf => {
                 let fuel = self.number(block, Type::I64, 2);
                 let func = Payload::Func(FuncRef::from_u32(1));
@@ -489,6 +623,13 @@ impl Generator {
             }
             1 => (Opcode::CallExt, vec![address, data], Payload::Ext(ExtFunc::from_u32(1))),
             2 => (Opcode::CallExt, vec![address], Payload::Ext(ExtFunc::from_u32(2))),
+            3 => {
+                let helper = self.random.pick(&[MIX, READ, WRITE]);
+                let number = self.number(block, Type::I64, helper.into());
+                let first = if helper == MIX { data } else { address };
+                let args = vec![number, first, data, data, number, data];
+                (Opcode::CallNumber, args, Payload::None)
+            }
             _ => (Opcode::CallExt, vec![data, data], Payload::Ext(ExtFunc::from_u32(0))),
         };
         if let Some(value) = self.inst(block, InstData::new(op, Type::I64, &args, payload)) {
@@ -537,13 +678,28 @@ impl Generator {
         }
     }
 
+    /// A load from memory that never changes.
+    fn constant(&mut self, block: Block, pool: &mut Pool, ty: Type) {
+        let sizes = if ty == Type::I32 { &Size::ALL[..3] } else { &Size::ALL[..] };
+        let size = self.random.pick(sizes);
+        let at = self.random.below(CONSTANTS_SIZE - size.bytes() as usize + 1) as i32;
+        let start = self.random.below(CONSTANTS_SIZE) as i32;
+        let map = MapRef::from_u32(CONSTANTS);
+        let address = Payload::MapValue { map, offset: start as u32 };
+        let address = InstData::new(Opcode::MapValue, Type::I64, &[], address);
+        let base = self.inst(block, address).expect("an address is a result");
+        let payload = Payload::Mem { offset: at - start, size, region: Region::Any };
+        let op = self.random.pick(&[Opcode::Load, Opcode::Sload]);
+        if let Some(value) = self.inst(block, InstData::new(op, ty, &[base], payload)) {
+            self.add(pool, value);
+        }
+    }
+
     /// Fills in the terminator's own operands.
     fn terminate(&mut self, block: Block, pool: &mut Pool, fuel: Value) {
         let one = self.number(block, Type::I64, 1);
         let less = InstData::new(Opcode::Isub, Type::I64, &[fuel, one], Payload::None);
         let less = self.inst(block, less).expect("a difference is a result");
-        // The last value is passed on as fuel.
-        pool.wide.push(less);
         let mut term = std::mem::replace(&mut self.function.blocks[block].term, Terminator::None);
         match &mut term {
             Terminator::Branch { cond: Cond::Sgt, ty, lhs, rhs, then, .. }
@@ -554,6 +710,12 @@ impl Generator {
             }
             Terminator::Branch { ty: Type::I64, lhs, rhs, .. } if self.random.chance(20) => {
                 (*lhs, *rhs) = self.halves(block, pool);
+            }
+            Terminator::Branch { cond, ty, lhs, rhs, .. } if self.random.chance(30) => {
+                if self.random.chance(50) {
+                    *cond = self.random.pick(&[Cond::Eq, Cond::Ne, Cond::Set, Cond::Clear]);
+                }
+                (*lhs, *rhs) = self.computed(block, pool, *cond, *ty);
             }
             Terminator::Branch { ty, lhs, rhs, .. } => {
                 *lhs = self.value(block, pool, *ty);
@@ -569,7 +731,40 @@ impl Generator {
             }
             Terminator::None | Terminator::Jump(_) | Terminator::Trap => {}
         }
+        // The last value is passed on as fuel.
+        pool.wide.push(less);
         self.function.blocks[block].term = term;
+    }
+
+    /// What an operation with a constant gives, and a constant that is near what it may give.
+    fn computed(&mut self, block: Block, pool: &mut Pool, cond: Cond, ty: Type) -> (Value, Value) {
+        let value = self.value(block, pool, ty);
+        let number = self.random.pick(NUMBERS);
+        let op = match self.random.chance(50) {
+            true => self.random.pick(&self.operations),
+            false => self.random.pick(TESTED),
+        };
+        let lhs = match self.random.below(5) {
+            0 => {
+                let op = self.random.pick(UNARY);
+                self.op(block, pool, op, ty, &[value])
+            }
+            1 => {
+                let number = self.number(block, ty, number);
+                self.op(block, pool, op, ty, &[number, value])
+            }
+            _ => {
+                let number = self.number(block, ty, number);
+                self.op(block, pool, op, ty, &[value, number])
+            }
+        };
+        let other = match self.random.below(4) {
+            0 => 0,
+            1 => number,
+            2 if !matches!(cond, Cond::Ult) => 1 << self.random.below(ty.bits() as usize),
+            _ => self.random.pick(NUMBERS),
+        };
+        (lhs, self.number(block, ty, other))
     }
 
     /// A value shifted up, and a constant that may be one.
@@ -578,8 +773,34 @@ impl Generator {
         let count = self.random.pick(&[16, 32, 32, 32, 40]);
         let by = self.number(block, Type::I64, count);
         let up = self.op(block, pool, Opcode::Shl, Type::I64, &[value, by]);
-        let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0]);
+        let constant = self.random.pick(NUMBERS) << self.random.pick(&[32, 32, 40, 0, 24, 31]);
         (up, self.number(block, Type::I64, constant))
+    }
+
+    /// Whether a parameter gets what the one before it gets.
+    fn is_twin(&self, block: Block, position: usize) -> bool {
+        let params = &self.function.blocks[block].params;
+        let Some(pair) = position.checked_sub(1).and_then(|from| params.get(from..=position))
+        else {
+            return false;
+        };
+        let ty = |value: Value| self.function.ty(value);
+        position > 1
+            && (block.as_u32() as usize + position).is_multiple_of(3)
+            && ty(pair[0]) == ty(pair[1])
+            && !pair.iter().any(|param| self.pointers.contains(param))
+    }
+
+    /// A value, or the parameter that gets what it gets.
+    fn twin(&mut self, value: Value) -> Value {
+        match self.function.values[value].def {
+            ValueDef::Param(block, position) if self.random.chance(60) => {
+                let next = position as usize + 1;
+                let twin = self.is_twin(block, next);
+                if twin { self.function.blocks[block].params[next] } else { value }
+            }
+            _ => value,
+        }
     }
 
     /// Gives every target its arguments.
@@ -593,8 +814,13 @@ impl Generator {
                 let ty = self.function.ty(param);
                 // Some parameters are copies: they get one value or themselves.
                 let copy = (target.block.as_u32() as usize + position).is_multiple_of(5);
+                // Others are twins: they get what the one before them gets, or its twin.
+                let before = position.checked_sub(1).map(|before| target.args[before]);
+                let twin = before.filter(|_| self.is_twin(target.block, position));
                 let arg = match (fuel, ty) {
                     (Some(fuel), _) if position == 0 => fuel,
+                    _ if self.pointers.contains(&param) => self.somewhere(&pool).0,
+                    _ if twin.is_some() => self.twin(twin.unwrap_or(param)),
                     (_, Type::I64) if copy && pool.wide.contains(&param) => param,
                     (_, Type::I64) if copy => self.pools[0].wide[1],
                     _ => self.value(block, &pool, ty),

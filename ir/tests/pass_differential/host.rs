@@ -7,6 +7,10 @@ use tailor_ir::{FuncRef, MapRef, Size};
 /// Address and size of the buffer that programs may use.
 pub const BUFFER: u64 = 0x1_0000;
 pub const BUFFER_SIZE: u64 = 64;
+/// The map that never changes, its first value's size and address.
+pub const CONSTANTS: u32 = 1;
+pub const CONSTANTS_SIZE: usize = 32;
+const CONSTANTS_AT: u64 = 0x3_0000;
 const STACK: u64 = 0x100_0000;
 /// Address of the only program array.
 pub const ARRAY: u64 = 0x20_0000;
@@ -34,6 +38,15 @@ impl World {
         }
     }
 
+    /// Reads the map that never changes.
+    pub fn constant(map: MapRef, offset: u32, size: Size) -> Option<u64> {
+        let start = offset as usize;
+        let end = start + size.bytes() as usize;
+        let byte = |at: usize| u64::from((at as u8 | 0x40).wrapping_mul(29));
+        (map.as_u32() == CONSTANTS && end <= CONSTANTS_SIZE)
+            .then(|| (start..end).rev().fold(0, |bits, at| bits << 8 | byte(at)))
+    }
+
     fn bytes(&mut self, address: u64, size: usize) -> Result<&mut [u8], String> {
         let (memory, base) = match address >= STACK {
             true => (&mut self.stack, STACK),
@@ -58,6 +71,10 @@ impl Host for World {
         }
     }
     fn load(&mut self, address: u64, size: Size) -> Result<u64, String> {
+        if let Some(offset) = address.checked_sub(CONSTANTS_AT).filter(|&offset| offset < 64) {
+            let bits = World::constant(MapRef::from_u32(CONSTANTS), offset as u32, size);
+            return bits.ok_or(format!("load of {address:#x}"));
+        }
         let bytes = self.bytes(address, size.bytes() as usize)?;
         Ok(bytes.iter().rev().fold(0, |bits, &byte| bits << 8 | u64::from(byte)))
     }
@@ -70,8 +87,8 @@ impl Host for World {
     fn map_address(&mut self, _map: MapRef) -> Result<u64, String> {
         Ok(ARRAY)
     }
-    fn map_value_address(&mut self, _map: MapRef) -> Result<u64, String> {
-        Ok(BUFFER)
+    fn map_value_address(&mut self, map: MapRef) -> Result<u64, String> {
+        Ok(if map.as_u32() == CONSTANTS { CONSTANTS_AT } else { BUFFER })
     }
     fn func_address(&mut self, func: FuncRef) -> Result<u64, String> {
         Ok(u64::from(func.as_u32()))

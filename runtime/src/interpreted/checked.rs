@@ -32,8 +32,8 @@ const SPIN_LOCK: u32 = 93;
 const LOOKS_AT_LOCK: u32 = 1 << 20;
 /// Helpers that try to read what is at any address, and find nothing to read.
 const PROBES: [u32; 7] = [4, 45, 112, 113, 114, 115, 148];
-/// Helpers that change the map itself: update, delete, push, pop.
-const CHANGES: [u32; 4] = [2, 3, 87, 88];
+/// Helpers that change what is in a map.
+const CHANGE_MAPS: [u32; 4] = [2, 3, 87, 88];
 /// Helpers that give a ring buffer's record back.
 const GIVE_BACK: [u32; 2] = [132, 133];
 
@@ -84,10 +84,7 @@ impl<'a> Checked<'a> {
         let own = frames.chain(self.regions.iter().copied()).chain(keys).find(holds);
         own.or_else(|| {
             let mut maps = self.program.maps.iter().flatten();
-            maps.find_map(|map| match access {
-                Access::Read => map.region(address),
-                Access::Write | Access::Update => map.writable_region(address),
-            })
+            maps.find_map(|map| map.region(address, access))
         })
     }
 
@@ -112,7 +109,7 @@ impl<'a> Checked<'a> {
     fn check_arguments(&self, row: &Helper, args: [u64; 5]) -> Result<(), String> {
         let map = row.map_arg().map(|position| self.map_at(args[position])).transpose()?;
         if let Some(map) = map.as_ref().filter(|map| map.is_read_only())
-            && CHANGES.contains(&row.id)
+            && CHANGE_MAPS.contains(&row.id)
         {
             return Err(format!("programs cannot write map {}", map.name()));
         }

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use tailor_bpf::helpers::Access;
+
 use super::*;
 use crate::poke::{Slots, Turn};
 
@@ -96,23 +98,17 @@ impl Map {
         }
     }
 
-    /// Start and length of the value or record that an address lies in: memory
-    /// that a program may access.
-    pub(crate) fn region(&self, address: u64) -> Option<(u64, usize)> {
-        self.operations().region(address)
-    }
-
-    /// The same of memory that a program may write: the flags are those of the
-    /// map that holds the value, also where that map lies in this one.
-    pub(crate) fn writable_region(&self, address: u64) -> Option<(u64, usize)> {
+    /// Start and length of the value or record that an address lies in, of this map
+    /// or one in it: memory that a program may access so.
+    pub(crate) fn region(&self, address: u64, access: Access) -> Option<(u64, usize)> {
         match &self.storage {
-            Storage::Nested(nested) => nested.find(|map| map.writable_region(address)),
-            _ if self.is_read_only() => None,
-            _ => self.region(address),
+            Storage::Nested(nested) => nested.find(|map| map.region(address, access)),
+            _ if access != Access::Read && self.is_read_only() => None,
+            _ => self.operations().region(address),
         }
     }
 
-    /// Whether programs cannot write it.
+    /// Whether programs cannot write it (`BPF_F_RDONLY_PROG`).
     pub(crate) fn is_read_only(&self) -> bool {
         self.flags & RDONLY_PROG != 0
     }

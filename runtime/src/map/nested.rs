@@ -137,8 +137,4 @@ impl Operations for Nested {
     fn keys(&self) -> Vec<Vec<u8>> {
         self.maps().current.keys().cloned().collect()
     }
-
-    fn region(&self, address: u64) -> Option<(u64, usize)> {
-        self.find(|map| map.region(address))
-    }
 }

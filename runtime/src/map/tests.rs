@@ -1,6 +1,7 @@
 //! Every kind's table of results, and what is special about its values.
 
 use tailor_bpf::ProgramKind;
+use tailor_bpf::helpers::Access;
 
 use super::*;
 use crate::env::{self, Environment};
@@ -53,8 +54,8 @@ fn arrays() {
     assert_eq!(map.lookup(&key(3)), None);
     assert_eq!(peek(map.lookup(&key(1)).unwrap()), [1, 2, 3, 5]);
     let value = map.lookup(&key(2)).unwrap();
-    assert_eq!(map.region(value + 3), Some((value, 4)));
-    assert_eq!(map.region(map.first_value().unwrap() - 1), None);
+    assert_eq!(map.region(value + 3, Access::Read), Some((value, 4)));
+    assert_eq!(map.region(map.first_value().unwrap() - 1, Access::Read), None);
     assert_eq!(map.entries().len(), 3);
 }
 
@@ -220,7 +221,7 @@ fn maps_of_maps() {
         // The map that was replaced is still there for a program that uses it.
         assert!(map.inner_at(first.address()).is_some());
         let value = first.first_value().unwrap();
-        assert_eq!(map.region(value), Some((value, 4)));
+        assert_eq!(map.region(value, Access::Read), Some((value, 4)));
         assert_eq!(map.insert_map(&key(0), &make(MapKind::Array, 4, 4, 2), 0), -EINVAL);
         assert_eq!(map.insert_map(&key(0), &make(MapKind::Hash, 4, 4, 1), 0), -EINVAL);
         assert_eq!(map.insert_map(&key(0), &array, 0), -EINVAL);
@@ -324,13 +325,29 @@ fn ring_buffers_wrap() {
     assert_eq!(map.output(&[0; 4080], 0), 0);
 }
 
+/// Also where they are in others.
+#[test]
+fn maps_that_programs_cannot_write() {
+    let inner = MapDef { flags: 1 << 7, ..def(MapKind::Array, 4, 4, 1) };
+    let map = Map::new(&inner, LAYOUT).unwrap();
+    let outer = MapDef { inner: Some(Box::new(inner)), ..def(MapKind::ArrayOfMaps, 4, 4, 1) };
+    let outer = Map::new(&outer, LAYOUT).unwrap();
+    assert_eq!(outer.insert_map(&key(0), &map, 0), 0);
+    let value = map.first_value().unwrap();
+    for map in [&map, &outer] {
+        assert_eq!(map.region(value, Access::Read), Some((value, 4)));
+        assert_eq!(map.region(value, Access::Write), None);
+        assert_eq!(map.region(value, Access::Update), None);
+    }
+}
+
 #[test]
 fn storage_of_control_groups() {
     let map = make_per_cpu(MapKind::PercpuCgroupStorage, 8, 2, 0);
     assert_eq!(map.update(&[0; 8], &[1, 2, 3, 4], 0), 0);
     assert_eq!(map.update(&[0; 8], &[1, 2], NOEXIST), -EINVAL);
     let own = on(1, || map.local_storage().unwrap());
-    assert_eq!((peek(own), map.region(own)), ([3, 4], Some((own, 2))));
+    assert_eq!((peek(own), map.region(own, Access::Read)), ([3, 4], Some((own, 2))));
     assert_eq!((map.lookup(&[0; 8]), map.delete(&[0; 8])), (None, -EINVAL));
     assert_eq!(map.entries(), [(vec![0; 8], vec![1, 2, 3, 4])]);
 }

@@ -190,6 +190,7 @@ mod tests {
     use crate::FuncRef;
     use crate::eval::eval;
     use crate::opcode::Ty;
+    use crate::passes::bits::random::Random;
 
     /// Some values with structure and some without.
     fn samples() -> Vec<u64> {
@@ -240,6 +241,25 @@ mod tests {
                         let noise = samples[(i * 5 + j) % samples.len()];
                         check(op, ty, &[x, y][..arity], bits, noise);
                     }
+                }
+            }
+        }
+    }
+
+    /// The same of random operands, demands and changes.
+    #[test]
+    fn what_is_not_demanded_does_not_matter_at_random() {
+        let mut random = Random(2);
+        for &op in Opcode::ALL {
+            let arity = op.info().args.map_or(0, <[_]>::len);
+            for ty in [Type::I32, Type::I64] {
+                if eval(op, ty, &[1; 2][..arity.min(2)]).is_none() {
+                    continue;
+                }
+                let result = op.info().result.map_or(ty, |of| of.resolve(ty));
+                for _ in 0..3000 {
+                    let [x, y, bits, noise] = [0; 4].map(|_| random.number());
+                    check(op, ty, &[x, y][..arity], bits & result.mask(), noise);
                 }
             }
         }

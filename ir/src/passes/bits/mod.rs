@@ -2,6 +2,8 @@
 
 pub(super) mod demand;
 pub(super) mod known;
+#[cfg(test)]
+mod random;
 mod solve;
 mod transfer;
 

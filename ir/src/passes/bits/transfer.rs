@@ -146,6 +146,7 @@ fn any_shift(op: Opcode, ty: Type, a: Bits) -> Bits {
 mod tests {
     use super::*;
     use crate::eval::eval;
+    use crate::passes::bits::random::Random;
 
     /// All values of few bits at both ends of the type that fit what is known.
     fn samples(ty: Type) -> Vec<u64> {
@@ -213,6 +214,57 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    /// Two values, and something true of both.
+    fn claim(random: &mut Random, ty: Type) -> ([u64; 2], Bits) {
+        let (value, mask) = (random.number() & ty.mask(), random.number());
+        let other = (value & mask | random.number() & !mask) & ty.mask();
+        let unused = 64 - ty.bits();
+        let sign = |value: u64| {
+            let top = value << unused;
+            top.leading_ones().max(top.leading_zeros()).min(ty.bits())
+        };
+        let both = sign(value).min(sign(other));
+        let sign = if random.next() & 1 == 0 { both } else { 1 + random.next() as u32 % both };
+        ([value, other], Bits::new(ty, !value & mask, value & mask, sign))
+    }
+
+    /// The same of claims about any bits at all.
+    #[test]
+    fn nothing_false_is_known_of_random_claims() {
+        let mut random = Random(1);
+        for &op in Opcode::ALL {
+            let arity = op.info().args.map_or(0, <[_]>::len);
+            for ty in [Type::I32, Type::I64] {
+                if eval(op, ty, &[1; 2][..arity.min(2)]).is_some() {
+                    (0..5000).for_each(|_| check_claim(&mut random, op, ty, arity));
+                }
+            }
+        }
+    }
+
+    fn check_claim(random: &mut Random, op: Opcode, ty: Type, arity: usize) {
+        let info = op.info();
+        let from = info.args.map_or(ty, |args| args[0].resolve(ty));
+        let to = info.result.map_or(ty, |result| result.resolve(ty));
+        let ((lefts, left), (rights, right)) = (claim(random, from), claim(random, from));
+        for (x, y) in [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(i, j)| (lefts[i], rights[j])) {
+            let known = match (op, arity) {
+                (_, 1) => unary(op, to, left),
+                (Opcode::Shl | Opcode::Lshr | Opcode::Ashr, _) => {
+                    let by_constant = shift(op, ty, left, y as u32 % ty.bits());
+                    by_constant.both(any_shift(op, to, left))
+                }
+                _ => binary(op, to, left, right),
+            };
+            let result = eval(op, ty, &[x, y][..arity]).unwrap();
+            assert!(
+                admits(to, known, result),
+                "{}.{ty} {x:#x} {y:#x}: {left:x?} {right:x?} {known:x?}",
+                info.name
+            );
         }
     }
 }

@@ -102,14 +102,11 @@ fn bits_of(function: &Function, inst: Inst, value: Value) -> Part {
 }
 
 impl Part {
-    /// Whether another part stores what comes next, at the address that comes next,
-    /// and both store bits of the value alone: behind those that it has are zeros.
+    /// Whether another part stores what comes next, at the address that comes next.
     fn continues_with(&self, next: &Part) -> bool {
         next.offset == self.offset + i64::from(self.size.bytes())
             && next.root == self.root
             && next.bit == self.bit + self.size.bits()
-            && self.size.bits() <= self.count
-            && next.size.bits() <= next.count
     }
 }
 
@@ -148,6 +145,10 @@ fn combine_run(
 fn whole(function: &Function, parts: &[Part]) -> Option<(Value, Size)> {
     let bits: u32 = parts.iter().map(|part| part.size.bits()).sum();
     let size = Size::ALL.into_iter().find(|size| size.bits() == bits)?;
+    // Behind the bits that it has, a part stores zeros.
+    if parts.iter().any(|part| part.size.bits() > part.count) {
+        return None;
+    }
     let first = parts.first()?;
     if bits <= first.count {
         return Some((first.value, size));
